@@ -1,0 +1,29 @@
+"""sepconv: convolution for arrays, in Python alone. Depthwise, pointwise, depthwise-separable, spatially separable and standard."""
+
+from .cost import Cost as Cost
+from .cost import conv_cost as conv_cost
+from .dispatch import backends as backends
+from .dispatch import register_backend as register_backend
+from .dispatch import use_backend as use_backend
+from .ops import conv1d as conv1d
+from .ops import conv2d as conv2d
+from .ops import conv3d as conv3d
+from .ops import depthwise_conv1d as depthwise_conv1d
+from .ops import depthwise_conv2d as depthwise_conv2d
+from .ops import depthwise_conv3d as depthwise_conv3d
+from .ops import explain as explain
+from .ops import pointwise_conv1d as pointwise_conv1d
+from .ops import pointwise_conv2d as pointwise_conv2d
+from .ops import pointwise_conv3d as pointwise_conv3d
+from .ops import separable_conv1d as separable_conv1d
+from .ops import separable_conv2d as separable_conv2d
+from .ops import separable_conv3d as separable_conv3d
+from .separate import FactorizedKernel as FactorizedKernel
+from .separate import SeparableKernel as SeparableKernel
+from .separate import factorize as factorize
+from .separate import separate as separate
+from .threads import get_num_threads as get_num_threads
+from .threads import num_threads as num_threads
+from .threads import set_num_threads as set_num_threads
+
+__version__ = "0.1.0"

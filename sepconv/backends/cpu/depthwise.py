@@ -1,0 +1,299 @@
+"""Depthwise convolution: one register tile, written once in vectors, and the plain loops that drive it for both layouts.
+
+The tile is R lines x V vectors of outputs. Each input vector is loaded once and feeds every line it belongs to.
+
+    channels first   lines are rows of the image, vectors lie along its width, weights are splats
+    channels last    lines are neighbouring pixels of a row, vectors lie along the channels, weights are vectors
+
+Borders of zeros need neither a padded copy nor scratch: a tile that touches the border masks its loads or reads a line of zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .frame import (
+    ACT, BAND, BANDS, BIAS, C_IN, C_OUT, CHUNKS, DD, DH, DW, GROUP_OUT, HI, ID, IH, IW, KD, KH, KW, LO, N, OD, OH, OUT, OVERLAP, OW, PD, PH,
+    PW, RC, RD, RESIDUAL, RH, RN, RW, SD, SH, STEP, SW, WD, WEIGHT, WH, WO, WW, X, XC, XD, XH, XN, XW, YC, YD, YH, YN, YW, ZEROS,
+)  # fmt: skip
+from .loops import first_job, placed
+from .simd import Vectors, as_float, integer, keep_subnormals, load, restore, store
+
+FIRST, LAST = 0, 1  # channels first, channels last
+INSIDE, BORDER, NARROW = 0, 1, 2  # what a tile may meet: the array alone; its border; its border, and fewer channels than lanes
+
+# The run-time arguments of the tile. Positions count elements, steps and pitches of x and w count bytes where they end in _by.
+#   x            address of input position (depth z0, line l0, tap t0), which need not exist
+#   l0 l_step l_size l_by      first line's position, from one line to the next, size of the axis, bytes a line
+#   t0 t_step t_size t_by taps the axis that the real loop over taps goes along
+#   z0 z_step z_size z_by z_taps  the depth
+#   w  w_line w_tap w_z        bytes between weights along the three
+#   bias residual r_by y y_by  addresses and line pitches of the epilogue (residual may be 0)
+#   lines lanes                how many of the tile's lines and lanes are outputs
+ARGUMENTS = (
+    "x l0 l_step l_size l_by t0 t_step t_size t_by taps z0 z_step z_size z_by z_taps w w_line w_tap w_z zeros "
+    "bias residual r_by y y_by lines lanes act"
+).split()
+
+
+class _Tile:
+    """Generates one tile: `run` is its order."""
+
+    def __init__(self, m: Vectors, literals: tuple[int, ...], edge: int, arguments: dict[str, Any]) -> None:
+        self.m, self.b, self.edge = m, m.b, edge
+        self.order, self.k, self.stride, self.lane_stride, self.rows, self.vectors = literals
+        self.__dict__.update(arguments)
+        self.reach = (self.rows - 1) * self.stride + self.k  # input lines that the tile reads
+
+    def run(self) -> None:
+        m, b = self.m, self.b
+        acc = m.accumulators(self.rows * self.vectors)
+        with cgutils.for_range(b, self.z_taps) as depth:
+            z = b.add(self.z0, b.mul(depth.index, self.z_step))
+            z_inside = b.icmp_unsigned("<", z, self.z_size)
+            x = m.at(self.x, b.mul(depth.index, self.z_by))
+            w = m.at(self.w, b.mul(depth.index, self.w_z))
+            lines = self._lines(x, z_inside)
+            with cgutils.for_range(b, self.taps) as tap:  # a real loop: unrolled, LLVM merges the weights' loads and spills
+                self._tap(tap.index, lines, z_inside, w, acc)
+        self._finish(acc)
+
+    def _lines(self, x: Any, z_inside: Any) -> list[tuple[Any, Any]]:
+        """(address, whether it exists) of every input line at tap 0; the check only where the border is near."""
+        found = []
+        for i in range(self.reach):
+            address = self.m.at(x, self.b.mul(integer(i), self.l_by)) if i else x
+            exists = None
+            if self.edge:
+                at = self.b.add(self.l0, self.b.mul(integer(i), self.l_step))
+                exists = self.b.and_(z_inside, self.b.icmp_unsigned("<", at, self.l_size))
+                if self.order == FIRST:  # rows of zeros can stand in for whole lines here
+                    start = self.m.at(self.zeros, self.b.mul(self.t0, integer(self.m.size)))
+                    address = self.b.select(exists, address, start)
+            found.append((address, exists))
+        return found
+
+    def _tap(self, tap: Any, lines: list[tuple[Any, Any]], z_inside: Any, w: Any, acc: list[Any]) -> None:
+        m, b = self.m, self.b
+        position = b.add(self.t0, b.mul(tap, self.t_step))
+        offset, w = b.mul(tap, self.t_by), m.at(w, b.mul(tap, self.w_tap))
+        masks = self._masks(position)
+        tap_inside = b.icmp_unsigned("<", position, self.t_size) if self.edge and self.order == LAST else None
+        weights: dict[int, list[Any]] = {}
+        for i, (line, exists) in enumerate(lines):
+            address = m.at(line, offset)
+            if tap_inside is not None:
+                address = b.select(b.and_(exists, tap_inside), address, self.zeros)
+            values = None
+            for r in range(self.rows):
+                t = i - r * self.stride
+                if not 0 <= t < self.k:
+                    continue
+                values = values or self._load(address, masks)
+                if t not in weights:
+                    weights[t] = self._weights(m.at(w, b.mul(integer(t), self.w_line)))
+                for u in range(self.vectors):
+                    m.fma(values[u], weights[t][u], acc[r * self.vectors + u])
+
+    def _masks(self, position: Any) -> list[Any] | None:
+        """For each vector load of a line: the lanes that exist."""
+        m = self.m
+        if self.order == FIRST and self.edge:
+            span = m.lanes * self.lane_stride
+            return [m.inside(m.at(position, u * m.lanes), self.t_size) for u in range(self.vectors * span // m.lanes)]
+        return self._channels() if self.edge == NARROW else None
+
+    def _channels(self) -> list[Any]:
+        return [self.m.inside(integer(u * self.m.lanes), self.lanes) for u in range(self.vectors)]
+
+    def _load(self, address: Any, masks: list[Any] | None) -> list[Any]:
+        m, pieces = self.m, self.vectors * self.lane_stride
+        loaded = [m.load(m.at(address, u * m.lanes * m.size), masks[u] if masks else None) for u in range(pieces)]
+        if self.lane_stride == 1:
+            return loaded
+        return [m.evens(loaded[2 * u], loaded[2 * u + 1]) for u in range(self.vectors)]
+
+    def _weights(self, address: Any) -> list[Any]:
+        if self.order == FIRST:
+            return [self.m.splat(address)] * self.vectors
+        return [self.m.load(self.m.at(address, u * self.m.lanes * self.m.size)) for u in range(self.vectors)]
+
+    def _finish(self, acc: list[Any]) -> None:
+        """+ bias, + residual, activation, and the stores."""
+        m, b = self.m, self.b
+        if self.order == FIRST:
+            bias = [m.splat(self.bias)] * self.vectors
+        else:
+            masks = self._channels() if self.edge == NARROW else [None] * self.vectors
+            bias = [m.load(m.at(self.bias, u * m.lanes * m.size), masks[u]) for u in range(self.vectors)]
+        for at, slot in enumerate(acc):
+            b.store(b.fadd(b.load(slot), bias[at % self.vectors]), slot)
+        with b.if_then(b.icmp_signed("!=", self.residual, integer(0)), likely=False):
+            self._outputs(self.residual, self.r_by, lambda at, p, mask: b.store(b.fadd(b.load(acc[at]), m.load(p, mask)), acc[at]))
+        m.activate(acc, *self.act)
+        self._outputs(self.y, self.y_by, lambda at, p, mask: m.store(b.load(acc[at]), p, mask))
+
+    def _outputs(self, base: Any, pitch: Any, do: Callable[[int, Any, Any], None]) -> None:
+        """`do(accumulator, address, mask)` for the tile's outputs that exist."""
+        m, b = self.m, self.b
+        if not self.edge:
+            for at in range(self.rows * self.vectors):
+                r, u = divmod(at, self.vectors)
+                do(at, m.at(base, b.mul(integer(r), pitch), u * m.lanes * m.size), None)
+            return
+        whole = b.icmp_signed(">=", self.lanes, integer(self.vectors * m.lanes))
+        masks = self._channels()
+        for r in range(self.rows):
+            with b.if_then(b.icmp_signed("<", integer(r), self.lines)):
+                line = m.at(base, b.mul(integer(r), pitch))
+                with b.if_else(whole) as (full, part):
+                    for block, chosen in ((full, [None] * self.vectors), (part, masks)):
+                        with block:
+                            for u in range(self.vectors):
+                                do(r * self.vectors + u, m.at(line, u * m.lanes * m.size), chosen[u])
+
+
+@intrinsic(prefer_literal=True)
+def tile(typing: Any, dtype, lanes, order, k, stride, lane_stride, rows, vectors, narrow, inside,
+         x, l0, l_step, l_size, l_by, t0, t_step, t_size, t_by, taps, z0, z_step, z_size, z_by, z_taps, w, w_line, w_tap, w_z, zeros,
+         bias, residual, r_by, y, y_by, n_lines, n_lanes, act, lo, hi):  # fmt: skip
+    """y[line r, lane v] = epilogue(sum over z, tap, i of w[i, tap, z] * x[z, line r * stride + i, tap + v * lane_stride]).
+
+    The first nine are literals; `inside` says that neither the border nor the tile's own last lines and lanes are met; the rest are int64
+    as `ARGUMENTS` says, but for lo and hi.
+    """
+    literals = (dtype, lanes, order, k, stride, lane_stride, rows, vectors, narrow)
+    kind, width, *shape, always = (t.literal_value for t in literals)
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        m, values = Vectors(context, b, kind, width), dict(zip(ARGUMENTS, args[len(literals) + 1 :]))
+        values["act"] = args[-3:]
+        make = lambda edge: _Tile(m, tuple(shape), edge, values).run()
+        if always:
+            make(NARROW)
+        else:
+            with b.if_else(args[len(literals)]) as (near, far):
+                with near:
+                    make(INSIDE)
+                with far:
+                    make(BORDER)
+        return context.get_dummy_value()
+
+    numbers = [types.int64] * len(ARGUMENTS)
+    return types.void(*literals, types.boolean, *numbers, types.float64, types.float64), codegen
+
+
+@njit
+def pack(packed, p, c, channels, width, size):  # type: ignore[no-untyped-def]
+    """The weights of a block of channels with the channels innermost, as the tile's vectors read them; moved as bits, whatever they mean."""
+    at, to = p[WEIGHT] + c * p[WO], packed.ctypes.data
+    for d in range(p[KD]):
+        for i in range(p[KH]):
+            for j in range(p[KW]):
+                tap = at + d * p[WD] + i * p[WH] + j * p[WW]
+                for lane in range(channels):
+                    if size == 4:
+                        store(to + lane * 4, load(tap + lane * p[WO], "int32"), "int32")
+                    else:
+                        store(to + lane * 8, load(tap + lane * p[WO], "int64"), "int64")
+                to += width * size
+
+
+def channels_first(dtype, size, lanes, k, stride, lane_stride, rows, vectors, parallel):  # type: ignore[no-untyped-def]
+    """A kernel for k kernel rows; jobs are (image, output channel, band of rows)."""
+    width = lanes * vectors
+
+    def depthwise_channels_first(p):  # type: ignore[no-untyped-def]
+        chunks = p[CHUNKS] if parallel else 1
+        for chunk in prange(chunks):
+            before = keep_subnormals()
+            for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
+                plane, band = divmod(job, p[BANDS])
+                n, c = divmod(plane, p[C_OUT])
+                # With dilation a band is every STEP-th row: its input rows are then neighbours STEP apart, as without.
+                step = p[STEP]
+                row0 = band if step > 1 else band * p[BAND]
+                count = (p[OH] - band + step - 1) // step if step > 1 else min(p[BAND], p[OH] - row0)
+                x, w, bias = p[X] + n * p[XN] + c // p[GROUP_OUT] * p[XC], p[WEIGHT] + c * p[WO], p[BIAS] + c * size
+                y, r = p[OUT] + n * p[YN] + c * p[YC], p[RESIDUAL] + n * p[RN] + c * p[RC]
+                for z in range(p[OD]):
+                    z0 = z * p[SD] - p[PD]
+                    z_inside = z0 >= 0 and z0 + (p[KD] - 1) * p[DD] < p[ID]
+                    for at0 in range(0, count, rows):
+                        at = placed(at0, rows, count, p[OVERLAP])
+                        row = row0 + at * step
+                        top = row * p[SH] - p[PH]
+                        rows_inside = (
+                            z_inside and at + rows <= count and top >= 0 and top + ((rows - 1) * stride + k - 1) * step < p[IH]
+                        )
+                        for col0 in range(0, p[OW], width):
+                            col = placed(col0, width, p[OW], p[OVERLAP])
+                            left = col * p[SW] - p[PW]
+                            inside = (
+                                rows_inside and col + width <= p[OW] and left >= 0
+                                and left + (p[KW] - 1) * p[DW] + width * lane_stride <= p[IW]
+                            )  # fmt: skip
+                            added = r + z * p[RD] + row * p[RH] + col * size if p[RESIDUAL] != 0 else 0
+                            tile(dtype, lanes, FIRST, k, stride, lane_stride, rows, vectors, 0, inside,
+                                 x + z0 * p[XD] + top * p[XH] + left * size, top, step, p[IH], step * p[XH],
+                                 left, p[DW], p[IW], p[DW] * size, p[KW], z0, p[DD], p[ID], p[DD] * p[XD], p[KD],
+                                 w, p[WH], p[WW], p[WD], p[ZEROS],
+                                 bias, added, step * p[RH],
+                                 y + z * p[YD] + row * p[YH] + col * size, step * p[YH], count - at, p[OW] - col,
+                                 p[ACT], as_float(p[LO]), as_float(p[HI]))  # fmt: skip
+            restore(before)
+
+    return depthwise_channels_first
+
+
+def channels_last(dtype, size, lanes, k, stride, rows, vectors, narrow, parallel):  # type: ignore[no-untyped-def]
+    """A kernel for k kernel columns; jobs are (image, depth, band of rows). `narrow`: fewer channels than the tile has lanes."""
+    width = lanes * vectors
+
+    def depthwise_channels_last(p):  # type: ignore[no-untyped-def]
+        chunks = p[CHUNKS] if parallel else 1
+        for chunk in prange(chunks):
+            before = keep_subnormals()
+            packed = np.zeros(p[KD] * p[KH] * k * width * size, np.uint8)
+            for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
+                image, band = divmod(job, p[BANDS])
+                n, z = divmod(image, p[OD])
+                step, z0 = p[STEP], z * p[SD] - p[PD]
+                z_inside = z0 >= 0 and z0 + (p[KD] - 1) * p[DD] < p[ID]
+                for c0 in range(0, p[C_IN], width):
+                    c = placed(c0, width, p[C_IN], p[OVERLAP])
+                    channels = min(width, p[C_IN] - c)
+                    pack(packed, p, c, channels, width, size)
+                    x, y = p[X] + n * p[XN] + c * size + z0 * p[XD], p[OUT] + n * p[YN] + c * size + z * p[YD]
+                    r = p[RESIDUAL] + n * p[RN] + c * size + z * p[RD]
+                    for row in range(band * p[BAND], min(p[OH], (band + 1) * p[BAND])):
+                        top = row * p[SH] - p[PH]
+                        row_inside = z_inside and channels == width and top >= 0 and top + (p[KH] - 1) * p[DH] < p[IH]
+                        # With dilation a tile is every STEP-th pixel: its inputs are then neighbours STEP apart, as without.
+                        for first in range(min(step, p[OW])):
+                            count = (p[OW] - first + step - 1) // step
+                            for at0 in range(0, count, rows):
+                                at = placed(at0, rows, count, p[OVERLAP])
+                                col = first + at * step
+                                left = col * p[SW] - p[PW]
+                                inside = (
+                                    row_inside and at + rows <= count and left >= 0
+                                    and left + ((rows - 1) * stride + k - 1) * step < p[IW]
+                                )  # fmt: skip
+                                added = r + row * p[RH] + col * p[RW] if p[RESIDUAL] != 0 else 0
+                                tile(dtype, lanes, LAST, k, stride, 1, rows, vectors, narrow, inside,
+                                     x + top * p[XH] + left * p[XW], left, step, p[IW], step * p[XW],
+                                     top, p[DH], p[IH], p[DH] * p[XH], p[KH], z0, p[DD], p[ID], p[DD] * p[XD], p[KD],
+                                     packed.ctypes.data, width * size, k * width * size, p[KH] * k * width * size, p[ZEROS],
+                                     p[BIAS] + c * size, added, step * p[RW],
+                                     y + row * p[YH] + col * p[YW], step * p[YW], count - at, channels,
+                                     p[ACT], as_float(p[LO]), as_float(p[HI]))  # fmt: skip
+            restore(before)
+
+    return depthwise_channels_last

@@ -1,0 +1,110 @@
+"""The record that every CPU kernel takes: one int64 array with addresses, sizes, byte strides and the epilogue of one call.
+
+All sizes and borders are run-time values here, so that a kernel is specialised for dtype, taps and tile alone. 1-D and 2-D are 3-D with
+sizes of 1 in front. A plan holds the record filled but for the addresses; a call copies it and writes those.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import numpy as np
+
+from ... import activations
+from ...problem import Problem
+from ..borders import CODES
+
+# addresses of the call, then the range of jobs it is to run, cut in CHUNKS for the threads
+X, WEIGHT, BIAS, RESIDUAL, OUT, ZEROS, BEGIN, END, CHUNKS = range(9)
+# the epilogue: activation code, the bounds as the bits of two float64
+ACT, LO, HI = range(9, 12)
+# sizes: batch, channels and groups; input, kernel, output; steps and pads before; border mode
+N, C_IN, C_OUT, GROUP_IN, GROUP_OUT = range(12, 17)
+ID, IH, IW, KD, KH, KW, OD, OH, OW = range(17, 26)
+SD, SH, SW, DD, DH, DW, PD, PH, PW, MODE = range(26, 36)
+# byte strides: x (n, c, d, h, w), weight (o, i, d, h, w), residual and out (n, c, d, h, w)
+XN, XC, XD, XH, XW, WO, WI, WD, WH, WW, RN, RC, RD, RH, RW, YN, YC, YD, YH, YW = range(36, 56)
+# what a tuned kernel's plan adds: bands of rows a plane is cut in, rows a band, whether
+# a tile may be computed twice, a step between rows; bytes from one bias to the next (0: there is none, and one zero is read)
+BANDS, BAND, OVERLAP, STEP, BIAS_BY = range(56, 61)
+LENGTH = 61
+
+
+class Geometry(NamedTuple):
+    """One call's arrays over (n, c, d, h, w): sizes of x and of the result, byte strides; the weight's over (o, i, d, h, w)."""
+
+    in_size: tuple[int, ...]
+    out_size: tuple[int, ...]
+    x: tuple[int, ...]
+    weight: tuple[int, ...]
+    residual: tuple[int, ...]
+    out: tuple[int, ...]
+
+
+def three(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
+    return (fill,) * (3 - len(values)) + tuple(values)
+
+
+def _array(problem: Problem, array: np.ndarray) -> tuple[int, ...]:
+    """Byte strides over (n, c, d, h, w) of an array in the user's layout; those of axes of size 1 are never taken, and 0 here."""
+    steps = [0 if n == 1 else s for s, n in zip(array.strides, array.shape)]
+    batch = steps.pop(0) if problem.batched else 0
+    channel = steps.pop(-1 if problem.channels_last else 0)
+    return (batch, channel, *three(tuple(steps), 0))
+
+
+def _weight(problem: Problem, weight: np.ndarray) -> tuple[int, ...]:
+    steps, shape = weight.strides, weight.shape
+    inner = steps[1] if problem.kind != "depthwise" else 0  # a depthwise weight has one input channel a filter, or no axis for it
+    taps = steps[2:] if problem.kind == "pointwise" else steps[len(shape) - problem.dims :]
+    return (steps[0], inner, *three(tuple(taps), 0))
+
+
+def measure(problem: Problem, x: np.ndarray, weight: np.ndarray, residual: np.ndarray | None, out: np.ndarray) -> Geometry:
+    """The geometry of one call."""
+    p = problem
+    in_size = (p.batch, p.in_channels, *three(p.in_size, 1))
+    out_size = (p.batch, p.out_channels, *three(p.out_size, 1))
+    rest = (0,) * 5 if residual is None else _array(p, residual)
+    return Geometry(in_size, out_size, _array(p, x), _weight(p, weight), rest, _array(p, out))
+
+
+def flat(g: Geometry) -> Geometry:
+    """A pointwise problem's geometry with as many pixels along w as the strides of all arrays allow, the batch included."""
+    axes = [(g.out_size[a], g.x[a], g.residual[a], g.out[a]) for a in (0, 2, 3, 4)]  # n, d, h, w
+    axes = [a for a in axes if a[0] != 1]
+    merged: list[tuple[int, ...]] = []
+    for size, *steps in reversed(axes):
+        if merged and all(step == inner * merged[0][0] for step, inner in zip(steps, merged[0][1:])):
+            merged[0] = (size * merged[0][0], *merged[0][1:])
+        else:
+            merged.insert(0, (size, *steps))
+    (n, xn, rn, yn), *inner = [(1, 0, 0, 0)] * (4 - len(merged)) + merged
+    size, x, r, y = zip(*inner)
+    return Geometry(
+        (n, g.in_size[1], *size), (n, g.out_size[1], *size), (xn, g.x[1], *x), g.weight, (rn, g.residual[1], *r), (yn, g.out[1], *y)
+    )
+
+
+def bits(number: float) -> int:
+    return struct.unpack("<q", struct.pack("<d", number))[0]
+
+
+def fill(problem: Problem, geometry: Geometry) -> np.ndarray:
+    """The record of a problem, addresses still 0."""
+    p, g, record = problem, geometry, np.zeros(LENGTH, np.int64)
+    lo, hi = activations.bounds(p.activation, p.result)
+    whole = p.result.kind in "iu"  # whole bounds stay whole: float64 could not hold them
+    record[ACT : HI + 1] = p.activation.code, *((_wrapped(lo), _wrapped(hi)) if whole else (bits(lo), bits(hi)))
+    record[N : GROUP_OUT + 1] = g.out_size[0], p.in_channels, p.out_channels, p.group_in, p.group_out
+    record[ID:SD] = (*g.in_size[2:], *three(p.kernel, 1), *g.out_size[2:])
+    record[SD : PW + 1] = (*three(p.stride, 1), *three(p.dilation, 1), *three(tuple(a for a, _ in p.pads), 0))
+    record[MODE] = CODES[p.mode]
+    record[XN : YW + 1] = (*g.x, *g.weight, *g.residual, *g.out)
+    return record
+
+
+def _wrapped(number: float) -> int:
+    """A whole number as the int64 with the same bits; uint64 has some beyond it."""
+    return (int(number) + 2**63) % 2**64 - 2**63

@@ -1,0 +1,332 @@
+"""What lies between Numba and the kernels: the machine's vectors, the compiled code and its cache, the threads.
+
+Nothing here may raise for a reason the user did not give: a folder that can't be written, a threading layer that is not there, a child
+of a fork are facts, and the work is done without.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+from numba.core import config
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.registry import cpu_target
+from numba.np.ufunc import parallel as pool
+
+from ... import threads
+
+SIGNATURE = numba.types.void(numba.types.Array(numba.types.int64, 1, "C"))
+
+
+# --- the machine ---------------------------------------------------------------------------------------------------
+
+
+class Machine(NamedTuple):
+    """The vectors of the target that Numba compiles for: bytes of one, how many there are, and the name of the instruction set."""
+
+    isa: str
+    bytes: int
+    registers: int
+    cpu: str
+
+    def lanes(self, dtype: str) -> int:
+        return self.bytes // (4 if dtype == "float32" else 8)
+
+
+@functools.cache
+def machine() -> Machine:
+    """Read off Numba's target and not the CPU: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES decide what may be used."""
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    has = {f[1:] for f in features.split(",") if f.startswith("+")}
+    if triple.startswith(("aarch64", "arm64")):
+        return Machine("NEON", 16, 32, cpu)
+    if "avx512f" in has:
+        return Machine("AVX-512", 64, 32, cpu)
+    if {"avx2", "fma"} <= has:
+        return Machine("AVX2", 32, 16, cpu)
+    return Machine("SSE2", 16, 16, cpu)
+
+
+# --- compiled code, and the folder it is kept in -------------------------------------------------------------------
+
+
+@functools.cache
+def digest() -> str:
+    """Of all sources that a kernel is made from: Numba's own key would not see a change in a function that the kernel calls."""
+    here, made = Path(__file__).resolve().parent, hashlib.sha256()
+    try:
+        for source in sorted([*here.glob("*.py"), *here.parent.glob("*.py"), *here.parent.parent.glob("activations.py")]):
+            made.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    except OSError:  # a zipped or frozen install has no files to read
+        return ""
+    made.update(f"{numba.__version__} {sys.version_info[:2]}".encode())
+    return made.hexdigest()[:16]
+
+
+def _folders() -> Iterator[Path]:
+    for name in ("SEPCONV_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        if os.environ.get(name):
+            yield Path(os.environ[name])
+    try:
+        if sys.platform == "win32":
+            yield Path(os.environ["LOCALAPPDATA"]) / "sepconv"
+        elif sys.platform == "darwin":
+            yield Path.home() / "Library" / "Caches" / "sepconv"
+        else:
+            yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sepconv"
+    except (KeyError, RuntimeError):
+        pass
+    try:
+        yield Path(tempfile.gettempdir()) / f"sepconv-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    except OSError:
+        pass
+
+
+def _usable(folder: Path) -> bool:
+    """Whether files can be made there; a shared temporary folder must also be our own, since code is loaded from it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            return False
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept: SEPCONV_CACHE_DIR, NUMBA_CACHE_DIR, the user's cache, a temporary folder; None if none can be used.
+
+    A folder that holds this version's kernels already is used even if it cannot be written.
+    """
+    if not digest():
+        return None
+    for base in _folders():
+        folder = base / f"kernels-{digest()}"
+        if _usable(folder) or (folder.is_dir() and os.access(folder, os.R_OK)):
+            return folder
+    return None
+
+
+class _Locator:
+    """Tells Numba's cache where to look; the stamp is the digest, so that no other version's kernel is taken."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+
+    def ensure_cache_path(self) -> None:
+        os.makedirs(self._folder, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return self._folder
+
+    def get_source_stamp(self) -> str:
+        return digest()
+
+    def get_disambiguator(self) -> str:
+        return ""
+
+
+class _Impl(CompileResultCacheImpl):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._lineno = 0
+        self._locator = _Locator(cache_folder())  # type: ignore[arg-type]
+        # One file a kernel and target: two processes that write at once then write the same.
+        cells = repr([cell.cell_contents for cell in function.__closure__ or ()])
+        made = hashlib.sha256(f"{cells} {cpu_target.target_context.codegen().magic_tuple()}".encode()).hexdigest()[:16]
+        self._filename_base = f"{function.__module__.rsplit('.', 1)[-1]}-{function.__name__}-{made}"
+
+    @property
+    def filename_base(self) -> str:
+        return self._filename_base
+
+    @property
+    def locator(self) -> _Locator:
+        return self._locator
+
+
+class _Cache(FunctionCache):
+    """Numba's on-disk cache in our folder. A file that cannot be read or written counts as absent."""
+
+    _impl_class = _Impl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            found = super().load_overload(sig, target_context)
+        except Exception:  # a truncated or foreign file: compile
+            return None
+        _counts["hits" if found is not None else "misses"] += 1
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # a full or vanished disk: go on without
+            pass
+
+
+_counts: dict[str, float] = {"hits": 0, "misses": 0, "seconds": 0.0}
+_lock = threading.RLock()
+_compiled: dict[tuple[Any, ...], Callable[..., None]] = {}
+
+
+def kernel(factory: Callable[..., Callable[..., None]], *cells: Any, parallel: bool) -> Callable[..., None]:
+    """The compiled kernel that `factory(*cells, parallel)` makes: from this process, from the cache, or compiled now.
+
+    `parallel` is a cell too, since Numba's key holds the cells of a closure and not its options.
+    """
+    key = (factory, cells, parallel)
+    found = _compiled.get(key)
+    if found is None:
+        with _lock:
+            found = _compiled.get(key)
+            if found is None:
+                found = _compiled[key] = _compile(factory(*cells, parallel), parallel)
+    return found
+
+
+def _compile(function: Callable[..., None], parallel: bool) -> Callable[..., None]:
+    started = time.perf_counter()
+    made = numba.njit(function, nogil=True, parallel=parallel, error_model="numpy", boundscheck=False)
+    if cache_folder() is not None:
+        made._cache = _Cache(function)
+    with _steady_environment():
+        made.compile(SIGNATURE)
+    made.disable_compile()
+    _counts["seconds"] += time.perf_counter() - started
+    return made
+
+
+@contextmanager
+def _steady_environment() -> Iterator[None]:
+    """Numba refuses to compile once NUMBA_NUM_THREADS has changed under running threads; it shall see what they were started with."""
+    name, given = "NUMBA_NUM_THREADS", os.environ.get("NUMBA_NUM_THREADS")
+    if not pool._is_initialized or given == str(config.NUMBA_NUM_THREADS):
+        yield
+        return
+    os.environ[name] = str(config.NUMBA_NUM_THREADS)
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = given
+
+
+# --- threads -------------------------------------------------------------------------------------------------------
+
+
+class _Threads:
+    """Numba's pool of threads: started at the first parallel call, and whether it may be used here and now."""
+
+    def __init__(self) -> None:
+        self.layer: str | None = None  # unknown until started
+        self.reason = ""
+        self.one_at_a_time = threading.Lock()
+
+    def start(self) -> None:
+        with _lock:
+            if self.layer is not None:
+                return
+            try:
+                with _other_pools_kept():
+                    pool._launch_threads()
+                self.layer = numba.threading_layer()
+            except Exception as error:  # no such layer, or none at all: serial is right as well
+                self.layer, self.reason = "none", f"{type(error).__name__}: {error}"
+
+    def after_fork(self) -> None:
+        self.one_at_a_time = threading.Lock()
+        if pool._is_initialized and self.layer != "workqueue":
+            self.layer, self.reason = "none", "this process is a fork of one that ran threads, which OpenMP does not survive"
+
+
+_threads = _Threads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.after_fork)
+
+
+@contextmanager
+def _other_pools_kept() -> Iterator[None]:
+    """Numba's start sets the number of threads of the OpenMP that it may share with PyTorch: put it back."""
+    try:
+        import ctypes
+
+        from numba.np.ufunc import omppool
+
+        openmp = ctypes.CDLL(omppool.__file__)
+        before = openmp.omp_get_max_threads()
+    except Exception:  # another layer, or no OpenMP to be found: nothing to keep
+        yield
+        return
+    yield
+    openmp.omp_set_num_threads(before)
+
+
+def workers() -> int:
+    """How many threads a call may use now."""
+    wanted = threads.get_num_threads()
+    if wanted > 1:
+        if _threads.layer is None:
+            _threads.start()
+        if _threads.layer == "none":
+            return 1
+    return wanted
+
+
+@contextmanager
+def _mask(count: int) -> Iterator[None]:
+    """Numba's own number of threads is a setting of each thread: set for the launch, and put back."""
+    before = pool._get_num_threads()
+    if before == count:
+        yield
+        return
+    pool._set_num_threads(min(count, config.NUMBA_NUM_THREADS))
+    try:
+        yield
+    finally:
+        pool._set_num_threads(before)
+
+
+def launch(run: Callable[[Any], None], record: Any, count: int, serial: Callable[[], Callable[[Any], None]]) -> None:
+    """One parallel launch. The workqueue layer aborts where two threads enter it: the second one there runs serially."""
+    if _threads.layer == "workqueue":
+        if not _threads.one_at_a_time.acquire(blocking=False):
+            serial()(record)
+            return
+        try:
+            with _mask(count):
+                run(record)
+        finally:
+            _threads.one_at_a_time.release()
+    elif pool._get_num_threads() == count:
+        run(record)
+    else:
+        with _mask(count):
+            run(record)
+
+
+def facts() -> dict[str, Any]:
+    """For `sepconv.backends()`."""
+    known, folder = machine(), cache_folder()
+    size = sum(f.stat().st_size for f in folder.iterdir() if f.is_file()) if folder is not None else 0
+    workers()
+    return {
+        "cpu": known.cpu, "isa": known.isa, "lanes": known.lanes("float32"), "registers": known.registers,
+        "threads": threads.get_num_threads(), "threading_layer": _threads.layer or "not started", "threading_reason": _threads.reason,
+        "cache_folder": str(folder) if folder else "none: no folder can be written", "cache_bytes": size,
+        "cache_hits": int(_counts["hits"]), "cache_misses": int(_counts["misses"]), "compile_seconds": round(_counts["seconds"], 3),
+    }  # fmt: skip

@@ -1,0 +1,378 @@
+"""The only file with LLVM in it: vectors of one element type, and the small intrinsics that plain Numba loops call.
+
+Memory is addressed by int64 byte addresses, so that one kernel serves any strides, and read-only and writable arrays alike.
+Loads and stores claim the alignment of an element, no more. A vector of one lane is a scalar: the same code then serves `direct.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ... import activations
+from .. import formulas
+
+I1, I16, I32, I64 = (ir.IntType(n) for n in (1, 16, 32, 64))
+FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
+BITS = {"float32": 32, "float64": 64}
+
+
+def integer(n: int) -> ir.Constant:
+    return ir.Constant(I64, n)
+
+
+class Value:
+    """A vector in a register, with the arithmetic that `formulas` uses."""
+
+    def __init__(self, m: Vectors, raw: ir.Value) -> None:
+        self.m, self.raw = m, raw
+
+    def _two(self, name: str, other: Value) -> Value:
+        return Value(self.m, getattr(self.m.b, ("f" if self.m.floating(self.raw) else "") + name)(self.raw, other.raw))
+
+    def __add__(self, other: Value) -> Value:
+        return self._two("add", other)
+
+    def __sub__(self, other: Value) -> Value:
+        return self._two("sub", other)
+
+    def __mul__(self, other: Value) -> Value:
+        return self._two("mul", other)
+
+    def __truediv__(self, other: Value) -> Value:
+        return self._two("div", other)
+
+    def __rshift__(self, count: int) -> Value:
+        return Value(self.m, self.m.b.ashr(self.raw, ir.Constant(self.raw.type, [count] * self.m.lanes if self.m.lanes > 1 else count)))
+
+    def __lt__(self, other: Value) -> Value:
+        return Value(self.m, self.m.b.fcmp_ordered("<", self.raw, other.raw))
+
+    def __gt__(self, other: Value) -> Value:
+        return Value(self.m, self.m.b.fcmp_ordered(">", self.raw, other.raw))
+
+
+class Vectors:
+    """Vector code for one builder: loads, stores, splats, masks, fused multiply-add and the epilogue, on `lanes` elements of `dtype`."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, dtype: str, lanes: int) -> None:
+        self.context, self.b, self.dtype, self.lanes = context, builder, dtype, lanes
+        self.element, self.size = FLOATS[dtype], BITS[dtype] // 8
+        self.type, self.whole, self.flags = (self._wide(t) for t in (self.element, ir.IntType(BITS[dtype]), I1))
+        self.zero = ir.Constant(self.type, None) if lanes > 1 else ir.Constant(self.type, 0.0)
+
+    def _wide(self, element: ir.Type) -> ir.Type:
+        return ir.VectorType(element, self.lanes) if self.lanes > 1 else element
+
+    def floating(self, raw: ir.Value) -> bool:
+        return raw.type == self.type
+
+    # addresses: int64 sums and products
+
+    def at(self, base: ir.Value, *offsets: ir.Value | int) -> ir.Value:
+        for offset in offsets:
+            if not isinstance(offset, int):
+                base = self.b.add(base, offset)
+            elif offset:
+                base = self.b.add(base, integer(offset))
+        return base
+
+    def times(self, a: ir.Value, b: ir.Value | int) -> ir.Value:
+        return self.b.mul(a, b if not isinstance(b, int) else integer(b))
+
+    def _pointer(self, address: ir.Value, kind: ir.Type) -> ir.Value:
+        return self.b.inttoptr(address, kind.as_pointer())
+
+    # memory
+
+    def load(self, address: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+        """A vector; lanes outside the mask are zero and their memory is not touched, mapped or not."""
+        pointer = self._pointer(address, self.type)
+        if mask is None:
+            return self.b.load(pointer, align=self.size)
+        kind = ir.FunctionType(self.type, [pointer.type, I32, self.flags, self.type])
+        return self._call("masked.load", kind, [pointer, ir.Constant(I32, self.size), mask, self.zero], ".p0")
+
+    def store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None = None) -> None:
+        pointer = self._pointer(address, self.type)
+        if mask is None:
+            self.b.store(value, pointer, align=self.size)
+            return
+        kind = ir.FunctionType(ir.VoidType(), [self.type, pointer.type, I32, self.flags])
+        self._call("masked.store", kind, [value, pointer, ir.Constant(I32, self.size), mask], ".p0")
+
+    def splat(self, address: ir.Value) -> ir.Value:
+        return self.spread(self.b.load(self._pointer(address, self.element), align=self.size))
+
+    def spread(self, scalar: ir.Value) -> ir.Value:
+        if self.lanes == 1:
+            return scalar
+        kind = ir.VectorType(scalar.type, self.lanes)
+        one = self.b.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+
+    def evens(self, low: ir.Value, high: ir.Value) -> ir.Value:
+        """Every second lane of two neighbouring vectors: what a stride of 2 reads."""
+        return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), list(range(0, 2 * self.lanes, 2))))
+
+    def inside(self, first: ir.Value, size: ir.Value) -> ir.Value:
+        """Mask of the lanes whose position first + lane lies in [0, size); both are clamped, so that 32 bits compare them."""
+        far = integer(2**30)
+        first = self._bounded(first, integer(-(2**30)), far)
+        size = self._bounded(size, integer(0), far)
+        lane = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+        at = self.b.add(lane, self.spread(self.b.trunc(first, I32)))
+        return self.b.icmp_unsigned("<", at, self.spread(self.b.trunc(size, I32)))
+
+    def _bounded(self, value: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
+        value = self.b.select(self.b.icmp_signed("<", value, low), low, value)
+        return self.b.select(self.b.icmp_signed(">", value, high), high, value)
+
+    def zeros(self, bytes: int) -> ir.Value:
+        """The address of that many constant zeros."""
+        name = f"sepconv.zeros.{bytes}"
+        kind = ir.ArrayType(ir.IntType(8), bytes)
+        if name not in self.b.module.globals:
+            made = ir.GlobalVariable(self.b.module, kind, name)
+            made.linkage, made.global_constant, made.initializer = "internal", True, ir.Constant(kind, None)
+        return self.b.ptrtoint(self.b.module.globals[name], I64)
+
+    # arithmetic
+
+    def accumulators(self, count: int) -> list[ir.Value]:
+        return [cgutils.alloca_once_value(self.b, self.zero) for _ in range(count)]
+
+    def fma(self, x: ir.Value, y: ir.Value, acc: ir.Value) -> None:
+        """acc += x * y, fused where the machine can; acc is a stack slot, which LLVM turns into a register."""
+        kind = ir.FunctionType(self.type, [self.type] * 3)
+        self.b.store(self._call("fmuladd", kind, [x, y, self.b.load(acc)]), acc)
+
+    def _call(self, name: str, kind: ir.FunctionType, arguments: list[ir.Value], ending: str = "") -> ir.Value:
+        number = f"f{BITS[self.dtype]}"
+        full = f"llvm.{name}." + (f"v{self.lanes}{number}" if self.lanes > 1 else number) + ending
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, full), arguments)
+
+    # what `formulas` asks of a machine
+
+    mantissa = property(lambda self: 23 if self.dtype == "float32" else 52)
+    least = property(lambda self: -149 if self.dtype == "float32" else -1074)
+    most = property(lambda self: 127 if self.dtype == "float32" else 1023)
+
+    def constant(self, number: float) -> Value:
+        return Value(self, ir.Constant(self.type, [number] * self.lanes if self.lanes > 1 else number))
+
+    def where(self, flag: Value, yes: Value, no: Value) -> Value:
+        return Value(self, self.b.select(flag.raw, yes.raw, no.raw))
+
+    def bits(self, value: Value) -> Value:
+        return Value(self, self.b.bitcast(value.raw, self.whole))
+
+    def power(self, exponent: Value) -> Value:
+        """2**exponent of a whole number in the normal range."""
+        whole = lambda n: ir.Constant(self.whole, [n] * self.lanes if self.lanes > 1 else n)
+        biased = self.b.shl(self.b.add(exponent.raw, whole(self.most)), whole(self.mantissa))
+        return Value(self, self.b.bitcast(biased, self.type))
+
+    # the epilogue
+
+    def activate(self, slots: list[ir.Value], code: ir.Value, lo: ir.Value, hi: ir.Value) -> None:
+        """The activation, in place, of accumulators: bounds in registers, anything curved by a call, its code made once a module."""
+        bound = [Value(self, self.spread(self.b.fptrunc(v, self.element) if self.dtype == "float32" else v)) for v in (lo, hi)]
+        with self.b.if_then(self.b.icmp_signed("==", code, integer(activations.CLIP))):
+            for slot in slots:
+                self.b.store(formulas.clip(Value(self, self.b.load(slot)), *bound, self).raw, slot)
+        with self.b.if_then(self.b.icmp_signed(">", code, integer(activations.CLIP)), likely=False):
+            curved = self._curved()
+            for slot in slots:
+                self.b.store(self.b.call(curved, [self.b.load(slot), code]), slot)
+
+    def _curved(self) -> ir.Function:
+        """A function of the module: the curved activation that `code` names, of one vector."""
+        name = f"sepconv.activate.{self.dtype}.{self.lanes}"
+        found = self.b.module.globals.get(name)
+        if found is not None:
+            return found
+        function = ir.Function(self.b.module, ir.FunctionType(self.type, [self.type, I64]), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        builder = ir.IRBuilder(function.append_basic_block())
+        inner = Vectors(self.context, builder, self.dtype, self.lanes)
+        value, code = function.args
+        default = function.append_basic_block()
+        cases = builder.switch(code, default)
+        for number, formula in formulas.CURVED.items():
+            block = function.append_basic_block()
+            cases.add_case(integer(number), block)
+            builder.position_at_end(block)
+            builder.ret(formula(Value(inner, value), inner).raw)
+        builder.position_at_end(default)
+        builder.ret(value)
+        return function
+
+
+# --- intrinsics for plain Numba loops ------------------------------------------------------------------------------
+
+
+@intrinsic
+def as_float(typing: Any, bits: Any) -> Any:
+    """The float64 that an int64 holds the bits of."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return b.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.int64), codegen
+
+
+def _widen_half(b: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    """float32 from the bits of a float16, in integer arithmetic: not every machine converts them itself."""
+    c = lambda n: ir.Constant(I32, n)
+    sign = b.shl(b.and_(bits, c(0x8000)), c(16))
+    rest = b.shl(b.and_(bits, c(0x7FFF)), c(13))
+    scaled = b.bitcast(b.fmul(b.bitcast(rest, FLOATS["float32"]), ir.Constant(FLOATS["float32"], 2.0**112)), I32)
+    special = b.icmp_unsigned(">=", rest, c(0x7C00 << 13))
+    return b.bitcast(b.or_(b.select(special, b.or_(rest, c(0x7F800000)), scaled), sign), FLOATS["float32"])
+
+
+def _narrow_half(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The bits of the nearest float16, ties to even; too large is inf, NaN stays NaN."""
+    c = lambda n: ir.Constant(I32, n)
+    bits = b.bitcast(value, I32)
+    sign = b.lshr(b.and_(bits, c(0x80000000)), c(16))
+    size = b.and_(bits, c(0x7FFFFFFF))
+    odd = b.and_(b.lshr(size, c(13)), c(1))
+    normal = b.lshr(b.add(b.add(size, c((15 - 127) * 2**23 + 0xFFF)), odd), c(13))
+    magic = ir.Constant(FLOATS["float32"], 0.5)  # its last place is half of float16's least subnormal's: the addition rounds
+    small = b.sub(b.bitcast(b.fadd(b.bitcast(size, FLOATS["float32"]), magic), I32), c(126 << 23))
+    chosen = b.select(b.icmp_unsigned("<", size, c(113 << 23)), small, normal)
+    chosen = b.select(b.icmp_unsigned(">=", size, c(143 << 23)), c(0x7C00), chosen)
+    chosen = b.select(b.icmp_unsigned(">", size, c(255 << 23)), c(0x7E00), chosen)
+    return b.trunc(b.or_(chosen, sign), I16)
+
+
+def _widen_bfloat(b: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    return b.bitcast(b.shl(bits, ir.Constant(I32, 16)), FLOATS["float32"])
+
+
+def _narrow_bfloat(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The bits of the nearest bfloat16, ties to even; NaN stays NaN."""
+    c = lambda n: ir.Constant(I32, n)
+    bits = b.bitcast(value, I32)
+    odd = b.and_(b.lshr(bits, c(16)), c(1))
+    rounded = b.lshr(b.add(b.add(bits, c(0x7FFF)), odd), c(16))
+    quiet = b.or_(b.lshr(bits, c(16)), c(0x40))
+    return b.trunc(b.select(b.fcmp_unordered("uno", value, value), quiet, rounded), I16)
+
+
+HALVES: dict[str, tuple[Callable[..., ir.Value], Callable[..., ir.Value]]] = {
+    "float16": (_widen_half, _narrow_half),
+    "bfloat16": (_widen_bfloat, _narrow_bfloat),
+}
+
+
+@intrinsic(prefer_literal=True)
+def load(typing: Any, address: Any, dtype: Any) -> Any:
+    """The element of `dtype`, a literal name, at a byte address; 16-bit floats arrive as float32."""
+    name = dtype.literal_value
+    if name in HALVES:
+
+        def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            bits = b.load(b.inttoptr(args[0], I16.as_pointer()), align=2)
+            return HALVES[name][0](b, b.zext(bits, I32))
+
+        return types.float32(types.int64, dtype), codegen
+    kind = getattr(types, name)
+
+    def plain(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        pointer = b.inttoptr(args[0], context.get_data_type(kind).as_pointer())
+        return context.unpack_value(b, kind, pointer)
+
+    return kind(types.int64, dtype), plain
+
+
+@intrinsic(prefer_literal=True)
+def store(typing: Any, address: Any, value: Any, dtype: Any) -> Any:
+    """Writes a value to a byte address as `dtype`, a literal name; 16-bit floats are rounded here, once."""
+    name = dtype.literal_value
+    kind = types.float32 if name in HALVES else getattr(types, name)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        if name in HALVES:
+            b.store(HALVES[name][1](b, args[1]), b.inttoptr(args[0], I16.as_pointer()), align=2)
+        else:
+            context.pack_value(b, kind, args[1], b.inttoptr(args[0], context.get_data_type(kind).as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, kind, dtype), codegen
+
+
+@intrinsic(prefer_literal=True)
+def activate(typing: Any, value: Any, code: Any, lo: Any, hi: Any) -> Any:
+    """The activation of one float32 or float64."""
+    if value not in (types.float32, types.float64):
+        return None
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        m = Vectors(context, b, str(value), 1)
+        slot = cgutils.alloca_once_value(b, args[0])
+        m.activate([slot], *args[1:])
+        return b.load(slot)
+
+    return value(value, types.int64, types.float64, types.float64), codegen
+
+
+# --- the floating-point environment --------------------------------------------------------------------------------
+
+FLUSH = {"x86": 0x8040, "aarch64": 1 << 24}  # MXCSR: flush-to-zero and denormals-are-zero; FPCR: FZ
+
+
+def _machine(b: ir.IRBuilder) -> str:
+    triple = b.module.triple
+    return "x86" if triple.startswith(("x86_64", "i386", "i686", "amd64")) else "aarch64" if triple.startswith(("aarch64", "arm64")) else ""
+
+
+@intrinsic
+def keep_subnormals(typing: Any) -> Any:
+    """Clears this thread's flush-to-zero bits and returns the register as it was: a caller's setting reaches only some of the threads."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        machine = _machine(b)
+        if machine == "x86":
+            slot = cgutils.alloca_once(b, I32)
+            kind = ir.FunctionType(ir.VoidType(), [slot.type])
+            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.sse.stmxcsr"), [slot])
+            before = b.load(slot)
+            b.store(b.and_(before, ir.Constant(I32, 0xFFFFFFFF ^ FLUSH["x86"])), slot)
+            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.sse.ldmxcsr"), [slot])
+            return b.zext(before, I64)
+        if machine == "aarch64":
+            before = b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(I64, []), "llvm.aarch64.get.fpcr"), [])
+            kind = ir.FunctionType(ir.VoidType(), [I64])
+            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.aarch64.set.fpcr"), [b.and_(before, integer(~FLUSH["aarch64"]))])
+            return before
+        return integer(0)
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def restore(typing: Any, before: Any) -> Any:
+    """Puts back what `keep_subnormals` returned."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        machine = _machine(b)
+        if machine == "x86":
+            slot = cgutils.alloca_once(b, I32)
+            kind = ir.FunctionType(ir.VoidType(), [slot.type])
+            b.store(b.trunc(args[0], I32), slot)
+            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.sse.ldmxcsr"), [slot])
+        elif machine == "aarch64":
+            kind = ir.FunctionType(ir.VoidType(), [I64])
+            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.aarch64.set.fpcr"), [args[0]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen

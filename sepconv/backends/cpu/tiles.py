@@ -1,0 +1,121 @@
+"""Which kernel and which register tile carries a problem on this machine: a table, and a reason for each row.
+
+Only speed is decided here. `choose` returns None where no tile fits, and `direct.py` then takes the problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ...problem import Problem
+from . import depthwise, pointwise
+from .frame import Geometry, three
+from .runtime import Machine
+
+# Work (MACs, direct: slower by RATE) under which one thread is faster than waking the others: a parallel launch costs some 4 us.
+SERIAL = 150_000
+RATE = 16
+
+
+class Choice(NamedTuple):
+    """A kernel to compile, `factory(*cells, parallel)`, how its jobs are cut, and why."""
+
+    factory: Callable[..., Any]
+    cells: tuple[Any, ...]
+    bands: int
+    band: int
+    overlap: bool
+    step: int
+    jobs: int
+    reason: str
+
+
+# (rows, vectors) of the depthwise tile with rows of pixels in the vectors, for images at least so many vectors wide and rows high; the first that fits.
+# More rows reuse each loaded input more often, two vectors hide the latency of the few rows that 16 registers leave.
+ROWS_FIRST = {
+    32: [(2, 12, 14, 2), (2, 1, 7, 2), (1, 8, 14, 1), (1, 4, 7, 1), (2, 1, 2, 2), (1, 1, 4, 1)],
+    16: [(2, 2, 4, 2), (1, 4, 7, 1), (2, 1, 2, 2), (1, 1, 4, 1)],
+}
+# A kernel of one row reuses nothing between rows: then vectors, for the latency of the FMA.
+ONE_ROW = [(8, 1, 1, 8), (4, 1, 1, 4), (1, 1, 1, 1)]
+
+
+def _span(size: int, bands: int, least: int) -> tuple[int, int]:
+    """(number of bands, size of one) that cut `size` in about `bands` parts of a multiple of `least`."""
+    tiles = -(-size // least)
+    band = -(-tiles // max(1, min(bands, tiles))) * least
+    return -(-size // band), band
+
+
+def _depthwise_first(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int) -> Choice | None:
+    (_, kh, kw), (_, sh, sw), (_, dh, _) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
+    _, oh, ow = three(p.out_size, 1)
+    if sw > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64:
+        return None
+    table = ONE_ROW if kh == 1 and oh == 1 else ROWS_FIRST[machine.registers]
+    step = dh if kh > 1 else 1
+    height = -(-oh // step)
+    wide, high, rows, vectors = next((t for t in table if ow >= t[0] * lanes and height >= t[1]), table[-1])
+    if step > 1:
+        bands, band = min(step, oh), rows
+    else:
+        bands, band = _span(oh, -(-4 * workers // max(1, p.batch * p.out_channels)), rows)
+    cells = (p.dtype.name, p.dtype.itemsize, lanes, kh, sh, sw, rows, vectors)
+    reason = f"vectors of {lanes} along the width, {rows} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
+    return Choice(depthwise.channels_first, cells, bands, band, overlap, step, p.batch * p.out_channels * bands, reason)
+
+
+def _depthwise_last(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int) -> Choice | None:
+    (_, _, kw), (_, _, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
+    od, oh, _ = three(p.out_size, 1)
+    if p.group_out != 1 or (sw > 1 and dw > 1 and kw > 1) or kw > 64 or sw > 8:
+        return None
+    many = machine.registers == 32
+    vectors = 2 if p.in_channels >= 2 * lanes and kw <= 5 else 1
+    rows = (7 if vectors == 2 else 8) if many else (3 if vectors == 2 else 6)
+    narrow = int(p.in_channels < lanes * vectors or (not overlap and p.in_channels % (lanes * vectors) != 0))
+    bands, band = _span(oh, -(-4 * workers // max(1, p.batch * od)), 1)
+    cells = (p.dtype.name, p.dtype.itemsize, lanes, kw, sw, rows, vectors, narrow)
+    reason = f"vectors of {lanes} channels, {rows} pixels x {vectors} vectors a tile: each input pixel feeds {kw} kernel columns from registers"
+    return Choice(depthwise.channels_last, cells, bands, band, overlap, dw if kw > 1 else 1, p.batch * od * bands, reason)
+
+
+def _pointwise(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int, last: bool, out: tuple[int, ...]) -> Choice:
+    groups, count = out[0] * out[2] * out[3], out[4]
+    lane_size, row_size = (p.out_channels, count) if last else (count, p.out_channels)
+    vectors = 2 if lane_size > lanes else 1
+    rows = (12 if vectors == 2 else 14) if machine.registers == 32 else (6 if vectors == 2 else 8)
+    if row_size < rows:
+        rows = 4 if row_size > 2 else 2 if row_size == 2 else 1
+    width = lanes * vectors
+    cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)
+    if last:
+        panels = -(-lane_size // width)
+        bands, band = _span(row_size, -(-4 * workers // (panels * groups)), rows)
+        reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
+        return Choice(pointwise.channels_last, cells, bands, band, overlap, width, panels * groups * bands, reason)
+    least = max(1, 2**18 // max(1, width * p.in_channels * p.dtype.itemsize)) * width  # a block of x that stays in L2
+    blocks, step = _span(lane_size, max(-(-lane_size // least), -(-4 * workers // groups)), width)
+    bands, band = _span(row_size, -(-2 * workers // (blocks * groups)), rows)
+    reason = f"vectors of {lanes} pixels, {rows} output channels x {vectors} vectors a tile, x read in place"
+    return Choice(pointwise.channels_first, cells, bands, band, overlap, step, groups * blocks * bands, reason)
+
+
+def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: int) -> Choice | None:
+    """The tuned kernel for a problem with these strides, or None; for a pointwise problem the geometry is `frame.flat`'s."""
+    if p.dtype.name not in ("float32", "float64") or p.mode != "constant":
+        return None
+    size, lanes = p.dtype.itemsize, machine.lanes(p.dtype.name)
+    written = (g.out, g.residual) if p.residual else (g.out,)
+    unit = lambda axis: all(s[axis] == size or g.out_size[axis] == 1 for s in written)
+    x_unit = lambda axis: g.x[axis] == size or g.in_size[axis] == 1
+    if p.kind == "pointwise":
+        if unit(4) and x_unit(4) and (g.out_size[4] > 1 or not unit(1)):
+            return _pointwise(p, machine, lanes, overlap, workers, False, g.out_size)
+        return _pointwise(p, machine, lanes, overlap, workers, True, g.out_size) if unit(1) else None
+    if p.kind != "depthwise":
+        return None
+    if unit(4) and x_unit(4) and not (p.channels_last and g.out_size[4] == 1 and unit(1) and x_unit(1)):
+        return _depthwise_first(p, machine, lanes, overlap, workers)
+    return _depthwise_last(p, machine, lanes, overlap, workers) if unit(1) and x_unit(1) else None

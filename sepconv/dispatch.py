@@ -1,0 +1,138 @@
+"""Array type -> backend. Nothing is imported here that the caller has not imported already.
+
+A backend is a module, or any object, with
+
+    run(problem, x, weight, bias, residual, out) -> out
+    separable(first, second, (x, depthwise, depthwise_bias, pointwise, bias, residual), out) -> out
+    explain(problem, x, weight, bias, residual, out) -> list of lines
+    info() -> dict of facts
+
+and, if its arrays are not NumPy's, `admit(name, array)`, which checks an argument and returns it with a `.shape` and a NumPy `.dtype`.
+The type is looked up once and remembered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import importlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import backends as rooms  # before `sepconv.backends` is bound to the function below
+
+_modules: dict[str, Any] = {name: f"{rooms.__name__}.{name}" for name in ("cpu", "reference")}
+_types: dict[str, tuple[str, ...]] = {"cpu": ("numpy.ndarray",), "reference": ("numpy.ndarray",)}
+_found: dict[type, str] = {np.ndarray: "cpu"}
+_forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("sepconv_backend", default=None)
+_loaded: dict[str, Any] = {}
+
+
+def load(name: str) -> Any:
+    """The backend of that name, imported now if it was not before."""
+    try:
+        return _loaded[name]
+    except KeyError:
+        pass
+    module = _modules[name]
+    backend = importlib.import_module(module) if isinstance(module, str) else module
+    return _loaded.setdefault(name, backend)
+
+
+def find(x: Any) -> Any:
+    """The backend that computes on arrays of x's type; TypeError lists the ones there are."""
+    cls = type(x)
+    name = _found.get(cls)
+    if name is None:
+        name = _search("x", cls)
+        _found[cls] = name
+    forced = _forced.get()
+    if forced is not None:
+        if _family(cls) not in _types[forced]:
+            raise TypeError(f'x is a {_qualified(cls)}; use_backend("{forced}") takes {" or ".join(_types[forced])}')
+        name = forced
+    return load(name)
+
+
+def _qualified(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _family(cls: type) -> str | None:
+    """The registered name of the array type that cls is or derives from."""
+    known = {name for names in _types.values() for name in names}
+    return next((_qualified(base) for base in cls.__mro__ if _qualified(base) in known), None)
+
+
+def _search(argument: str, cls: type) -> str:
+    family = _family(cls)
+    if family is None:
+        taken = "; ".join(f"{name}: {', '.join(types)}" for name, types in _types.items())
+        raise TypeError(f"{argument} is a {_qualified(cls)}; the backends take {taken}. Lists and scalars: numpy.asarray first")
+    return next(name for name, types in _types.items() if family in types)
+
+
+def admit(name: str, array: Any) -> np.ndarray:
+    """An argument as a plain ndarray: subclasses that add no meaning are taken, the others and everything else are a TypeError."""
+    cls = type(array)
+    if cls is np.ndarray:
+        return array
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} is {array if np.isscalar(array) else _qualified(cls)!r}; allowed is a numpy.ndarray, as x is one")
+    if isinstance(array, (np.ma.MaskedArray, np.matrix)):
+        raise TypeError(f"{name} is a {_qualified(cls)}; its meaning would be lost: convert it, with numpy.asarray or .filled()")
+    if cls.__array_ufunc__ is not np.ndarray.__array_ufunc__:
+        raise TypeError(f"{name} is a {_qualified(cls)}, a subclass with its own arithmetic; convert it with numpy.asarray")
+    return array.view(np.ndarray)
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Inside the block, calls of this thread (or task) run on the backend `name`, whatever the dispatcher would pick.
+
+    >>> with sepconv.use_backend("reference"): sepconv.conv2d(x, weight)
+
+    ValueError for an unknown name; a call raises TypeError if the backend does not take its arrays.
+    """
+    if not isinstance(name, str) or name not in _modules:
+        raise ValueError(f"name is {name!r}; the backends are {', '.join(_modules)}")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def register_backend(name: str, backend: Any, types: Iterable[str]) -> None:
+    """Add a backend for array types given by qualified name, "package.module.Type"; subclasses count.
+
+    `backend` is an object with `run`, `separable`, `explain` and `info` (see the head of `sepconv/dispatch.py`), or the import path of
+    such a module, imported at its first use. A name that exists is replaced.
+
+    >>> sepconv.register_backend("mine", "mypackage.backend", ["mypackage.array.Array"])
+    """
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"name is {name!r}; allowed is a non-empty string")
+    names = (types,) if isinstance(types, str) else tuple(types)
+    if not names or not all(isinstance(t, str) and "." in t for t in names):
+        raise ValueError(f'types is {types!r}; allowed are qualified names such as "package.module.Type"')
+    _modules[name], _types[name] = backend, names
+    _loaded.pop(name, None)
+    for cls in [c for c in _found if c is not np.ndarray]:
+        del _found[cls]
+
+
+def backends() -> dict[str, dict[str, Any]]:
+    """What each backend is: whether it can run (`available`), if not why (`reason`), the array types it takes, and its own facts.
+
+    >>> sepconv.backends()["cpu"]["threads"]
+    """
+    report: dict[str, dict[str, Any]] = {}
+    for name in _modules:
+        try:
+            report[name] = {"available": True, "arrays": ", ".join(_types[name]), **load(name).info()}
+        except Exception as error:  # a broken install of one backend is a fact to report, not a reason to fail
+            report[name] = {"available": False, "arrays": ", ".join(_types[name]), "reason": f"{type(error).__name__}: {error}"}
+    return report

@@ -1,0 +1,482 @@
+"""The functions users call: each builds the Problem and gives it to the backend of x.
+
+ops -> Problem -> dispatch -> backend -> kernel -> out. What is cached here is the checked Problem, by shapes, dtypes and options.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import dispatch, overlap
+from .cache import Cache
+from .problem import LAYOUTS, Problem, resolve
+
+Array = Any  # whatever a backend takes; the result is of x's kind
+_problems: Cache[Any] = Cache(1024)
+_explaining = threading.local()
+
+
+# --- documentation, written once for the three dimensions --------------------------------------------------------
+
+_SHARED = {
+    "x": """x : array, {first} ("{layout_first}") or {last} ("{layout_last}"); the batch axis may be absent.
+        Any strides, alignment and byte order are taken as they are. float32 and float64 run at full speed; float16 and bfloat16 are
+        stored in 16 bits and summed in float32; complex64, complex128; int8 to uint16 return int32, wider integers stay and wrap.
+        Mixed dtypes are computed in `numpy.result_type`.""",
+    "geometry": """stride, dilation : int, or one an axis.
+    padding : int; one int an axis; a (before, after) pair an axis; "valid"; "same" (TensorFlow's SAME and ONNX' SAME_UPPER: output
+        ceil(n / stride), the smaller half before); "same_lower"{causal}. A 1-D pair of ints is (before, after). PyTorch models with a stride
+        want explicit numbers: for n = 6, k = 3, stride = 2, "same" pads (0, 1), `padding=1` pads (1, 1).
+    padding_mode : "constant" (zeros), "edge", "reflect", "symmetric", "wrap", as in `numpy.pad`; "zeros", "replicate", "circular" are
+        PyTorch's names. Padding wider than x repeats. No padded copy is made.""",
+    "rest": """layout : None, "{layout_first}" or "{layout_last}"; None means channels first. Which kernel runs is decided by the strides of x.
+    activation : None, "relu", "relu6", "leaky_relu", "silu", "gelu", "hard_swish", "hard_sigmoid", "sigmoid", "tanh" or ("clip", lo, hi).
+    out : array of the result's shape and dtype, any strides, or None. It may not overlap an input (residual itself excepted).
+
+    Returns
+    -------
+    The array {result}, or `out`. Where x's memory is channels last, so is a new result's.
+
+    Raises
+    ------
+    ValueError, TypeError : before any work, naming the argument, its value and what is allowed.""",
+}
+
+
+def _documented(dims: int) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """Fills the pieces that all functions share, and the names of the axes, into a docstring."""
+    first, last = LAYOUTS[dims]
+    names = {"N": "N", "C": "C", "D": "D", "H": "H", "W": "W"}
+    shape = lambda layout: "(" + ", ".join(names[a] for a in layout) + ")"  # noqa: E731
+    words = dict(
+        first=shape(first), last=shape(last), layout_first=first, layout_last=last, dims=dims, ones=", 1" * dims,
+        k={1: "k", 2: "kh, kw", 3: "kd, kh, kw"}[dims], causal=', "causal" (k - 1 zeros before)' if dims == 1 else "",
+        sizes={1: "16", 2: "8, 8", 3: "4, 8, 8"}[dims], taps={1: "3", 2: "3, 3", 3: "3, 3, 3"}[dims],
+        result="(N, C_out, *out_size) or (N, *out_size, C_out)",
+    )  # fmt: skip
+
+    def fill(function: Callable[..., Array]) -> Callable[..., Array]:
+        text = function.__doc__ or ""
+        for name, piece in _SHARED.items():
+            text = text.replace(f"<{name}>", piece)
+        function.__doc__ = text.format(**words)
+        return function
+
+    return fill
+
+
+# --- the way of a call -------------------------------------------------------------------------------------------
+
+
+def _token(value: Any) -> Any:
+    """An option as part of a cache key: equal numbers of different types (1, True, 1.0) must not meet there."""
+    cls = value.__class__
+    if cls is int or cls is str or value is None:
+        return value
+    if cls is tuple or cls is list:
+        return (cls, *[_token(v) for v in value])
+    return (cls, repr(value))
+
+
+def _describe(array: Any) -> Any:
+    return None if array is None else (array.shape, array.dtype)
+
+
+def _admitted(backend: Any, arrays: tuple[tuple[str, Any], ...]) -> list[Any]:
+    admit = getattr(backend, "admit", dispatch.admit)
+    return [None if array is None else array if type(array) is np.ndarray else admit(name, array) for name, array in arrays]
+
+
+def _problem(kind: str, dims: int, x: Any, weight: Any, bias: Any, residual: Any, options: tuple[Any, ...]) -> Problem:
+    """The checked Problem of a call, remembered by everything it depends on."""
+    b, r = _describe(bias), _describe(residual)
+    key = (kind, dims, x.shape, x.dtype, weight.shape, weight.dtype, b, r, _token(options))
+    problem = _problems.get(key)
+    if problem is None:
+        stride, padding, dilation, groups, mode, layout, activation = options
+        problem = resolve(
+            kind, dims, (x.shape, x.dtype), (weight.shape, weight.dtype), b, r, stride=stride, padding=padding, dilation=dilation,
+            groups=groups, padding_mode=mode, layout=layout, activation=activation,
+        )  # fmt: skip
+        _problems[key] = problem
+    return problem
+
+
+def _run(kind: str, dims: int, x: Any, weight: Any, bias: Any, residual: Any, out: Any, options: tuple[Any, ...]) -> Any:
+    backend = dispatch.find(x)
+    given, target = x, out
+    x, weight, bias, residual, out = _admitted(
+        backend, (("x", x), ("weight", weight), ("bias", bias), ("residual", residual), ("out", out))
+    )
+    problem = _problem(kind, dims, x, weight, bias, residual, options)
+    if out is not None:
+        overlap.check(problem, out, (("x", x), ("weight", weight), ("bias", bias)), residual)
+    if getattr(_explaining, "on", False):
+        return Explanation(backend, [problem], backend.explain(problem, x, weight, bias, residual, out), given)
+    result = backend.run(problem, x, weight, bias, residual, out)
+    return result if target is None else target
+
+
+def _separable(dims: int, arrays: tuple[tuple[str, Any], ...], out: Any, options: tuple[Any, ...]) -> Any:
+    backend = dispatch.find(arrays[0][1])
+    target = out
+    x, depthwise, depthwise_bias, pointwise, bias, residual, out = _admitted(backend, (*arrays, ("out", out)))
+    described = [_describe(a) for a in (x, depthwise, depthwise_bias, pointwise, bias, residual)]
+    key = ("separable", dims, *described, _token(options))
+    pair = _problems.get(key)
+    if pair is None:
+        pair = _problems[key] = _resolve_separable(dims, described, options)
+    first, second = pair
+    if out is not None:
+        overlap.check(second, out, (*zip([n for n, _ in arrays], (x, depthwise, depthwise_bias, pointwise, bias)),), residual)
+    if getattr(_explaining, "on", False):
+        lines = backend.explain(first, x, depthwise, depthwise_bias, None, None)
+        return Explanation(backend, [first, second], lines, arrays[0][1])
+    result = backend.separable(first, second, (x, depthwise, depthwise_bias, pointwise, bias, residual), out)
+    return result if target is None else target
+
+
+def _resolve_separable(dims: int, described: list[Any], options: tuple[Any, ...]) -> tuple[Problem, Problem]:
+    """The two halves; both are computed in the common dtype of x and the two weights."""
+    x, depthwise, depthwise_bias, pointwise, bias, residual = described
+    stride, padding, dilation, mode, layout, middle, activation = options
+    others = {"pointwise": pointwise[1]}
+    first = resolve(
+        "depthwise", dims, x, depthwise, depthwise_bias, stride=stride, padding=padding, dilation=dilation, padding_mode=mode,
+        layout=layout, activation=middle, names=("depthwise", "depthwise_bias", "depthwise_activation"), others=others,
+    )  # fmt: skip
+    second = resolve(
+        "pointwise", dims, (first.out_shape, first.result), (pointwise[0], first.result), bias, residual, layout=layout,
+        activation=activation, names=("pointwise", "bias", "activation"),
+    )  # fmt: skip
+    return first, second
+
+
+class Explanation:
+    """What a call would run, and why: `str()` of it is for people, `lines` and `problems` for programs."""
+
+    def __init__(self, backend: Any, problems: list[Problem], lines: list[str], x: Any) -> None:
+        self.backend = getattr(backend, "__name__", type(backend).__name__).rsplit(".", 1)[-1]
+        self.problems, self.lines = problems, list(lines)
+        self._x = f"{type(x).__module__}.{type(x).__name__}"
+
+    def __str__(self) -> str:
+        head = [f"{self._x} -> backend {self.backend}"]
+        for p in self.problems:
+            x, k = "x".join(map(str, p.in_size)), "x".join(map(str, p.kernel))
+            out = "x".join(map(str, p.out_size))
+            head.append(
+                f"{p.kind}: {p.batch} x {p.in_channels} channels of {x}, kernel {k} -> {p.out_channels} channels of {out}, "
+                f"{p.dtype} -> {p.result}, {p.macs:,} MACs"
+            )
+        return "\n".join(head + ["  " + line for line in self.lines])
+
+    __repr__ = __str__
+
+
+def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
+    """What `fn(*args, **kwargs)` would run, and why; nothing is computed. The arguments are checked as in the call itself.
+
+    >>> print(sepconv.explain(sepconv.conv2d, x, weight, stride=2))
+
+    TypeError if `fn` is not a function of sepconv.
+    """
+    if not callable(fn) or not str(getattr(fn, "__module__", "")).startswith("sepconv"):
+        raise TypeError(f"fn is {fn!r}; allowed are the functions of sepconv, such as sepconv.conv2d")
+    _explaining.on = True
+    try:
+        told = fn(*args, **kwargs)
+    finally:
+        _explaining.on = False
+    if not isinstance(told, Explanation):
+        raise TypeError(f"fn is {fn.__name__}, which computes no convolution; allowed are functions such as sepconv.conv2d")
+    return told
+
+
+# --- the functions -------------------------------------------------------------------------------------------------
+
+@_documented(1)
+def conv1d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+           padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
+    """Standard convolution in 1-D, a correlation: the filter is not flipped.
+
+    Parameters
+    ----------
+    <x>
+    weight : array (C_out, C_in / groups, {k}), channels first whatever the layout.
+    bias : array (C_out,), or None.
+    <geometry>
+    groups : int; it divides C_in and C_out, and each group of outputs reads its own group of inputs.
+    <rest>
+
+    Example
+    -------
+    >>> sepconv.conv1d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3, {taps})), padding="same").shape[1]
+    16
+    """
+    return _run("standard", 1, x, weight, bias, None, out, (stride, padding, dilation, groups, padding_mode, layout, activation))
+
+@_documented(2)
+def conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+           padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
+    """Standard convolution in 2-D, a correlation: the filter is not flipped.
+
+    Parameters
+    ----------
+    <x>
+    weight : array (C_out, C_in / groups, {k}), channels first whatever the layout.
+    bias : array (C_out,), or None.
+    <geometry>
+    groups : int; it divides C_in and C_out, and each group of outputs reads its own group of inputs.
+    <rest>
+
+    Example
+    -------
+    >>> sepconv.conv2d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3, {taps})), padding="same").shape[1]
+    16
+    """
+    return _run("standard", 2, x, weight, bias, None, out, (stride, padding, dilation, groups, padding_mode, layout, activation))
+
+@_documented(3)
+def conv3d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+           padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
+    """Standard convolution in 3-D, a correlation: the filter is not flipped.
+
+    Parameters
+    ----------
+    <x>
+    weight : array (C_out, C_in / groups, {k}), channels first whatever the layout.
+    bias : array (C_out,), or None.
+    <geometry>
+    groups : int; it divides C_in and C_out, and each group of outputs reads its own group of inputs.
+    <rest>
+
+    Example
+    -------
+    >>> sepconv.conv3d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3, {taps})), padding="same").shape[1]
+    16
+    """
+    return _run("standard", 3, x, weight, bias, None, out, (stride, padding, dilation, groups, padding_mode, layout, activation))
+
+@_documented(1)
+def depthwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+                     padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
+    """Depthwise convolution in 1-D: every channel has its own filters. To filter a stack of images, see also `sepconv.conv1d`.
+
+    Parameters
+    ----------
+    <x>
+    weight : array (C * m, 1, {k}) or, for m = 1, (C, {k}), channels first whatever the layout. Output channel c * m + q reads input
+        channel c.
+    bias : array (C * m,), or None.
+    <geometry>
+    <rest>
+
+    Source: F. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017, section 2.
+
+    Example
+    -------
+    >>> sepconv.depthwise_conv1d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), padding="same").shape[1]
+    3
+    """
+    return _run("depthwise", 1, x, weight, bias, None, out, (stride, padding, dilation, 1, padding_mode, layout, activation))
+
+@_documented(2)
+def depthwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+                     padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
+    """Depthwise convolution in 2-D: every channel has its own filters. To filter a stack of images, see also `sepconv.conv2d`.
+
+    Parameters
+    ----------
+    <x>
+    weight : array (C * m, 1, {k}) or, for m = 1, (C, {k}), channels first whatever the layout. Output channel c * m + q reads input
+        channel c.
+    bias : array (C * m,), or None.
+    <geometry>
+    <rest>
+
+    Source: F. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017, section 2.
+
+    Example
+    -------
+    >>> sepconv.depthwise_conv2d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), padding="same").shape[1]
+    3
+    """
+    return _run("depthwise", 2, x, weight, bias, None, out, (stride, padding, dilation, 1, padding_mode, layout, activation))
+
+@_documented(3)
+def depthwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+                     padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
+    """Depthwise convolution in 3-D: every channel has its own filters. To filter a stack of images, see also `sepconv.conv3d`.
+
+    Parameters
+    ----------
+    <x>
+    weight : array (C * m, 1, {k}) or, for m = 1, (C, {k}), channels first whatever the layout. Output channel c * m + q reads input
+        channel c.
+    bias : array (C * m,), or None.
+    <geometry>
+    <rest>
+
+    Source: F. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017, section 2.
+
+    Example
+    -------
+    >>> sepconv.depthwise_conv3d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), padding="same").shape[1]
+    3
+    """
+    return _run("depthwise", 3, x, weight, bias, None, out, (stride, padding, dilation, 1, padding_mode, layout, activation))
+
+@_documented(1)
+def pointwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, layout: str | None = None, activation: Any = None,
+                     residual: Array | None = None, out: Array | None = None) -> Array:  # fmt: skip
+    """Pointwise (1x1) convolution in 1-D: a matrix over the channels of every position.
+
+    Parameters
+    ----------
+    <x>
+    weight : array (C_out, C_in), or (C_out, C_in{ones}).
+    bias : array (C_out,), or None.
+    residual : array of the result's shape, added after the bias and before the activation, or None. It may be `out` itself.
+    <rest>
+
+    Example
+    -------
+    >>> sepconv.pointwise_conv1d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3))).shape[1]
+    16
+    """
+    return _run("pointwise", 1, x, weight, bias, residual, out, (1, 0, 1, 1, "constant", layout, activation))
+
+@_documented(2)
+def pointwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, layout: str | None = None, activation: Any = None,
+                     residual: Array | None = None, out: Array | None = None) -> Array:  # fmt: skip
+    """Pointwise (1x1) convolution in 2-D: a matrix over the channels of every position.
+
+    Parameters
+    ----------
+    <x>
+    weight : array (C_out, C_in), or (C_out, C_in{ones}).
+    bias : array (C_out,), or None.
+    residual : array of the result's shape, added after the bias and before the activation, or None. It may be `out` itself.
+    <rest>
+
+    Example
+    -------
+    >>> sepconv.pointwise_conv2d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3))).shape[1]
+    16
+    """
+    return _run("pointwise", 2, x, weight, bias, residual, out, (1, 0, 1, 1, "constant", layout, activation))
+
+@_documented(3)
+def pointwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, layout: str | None = None, activation: Any = None,
+                     residual: Array | None = None, out: Array | None = None) -> Array:  # fmt: skip
+    """Pointwise (1x1) convolution in 3-D: a matrix over the channels of every position.
+
+    Parameters
+    ----------
+    <x>
+    weight : array (C_out, C_in), or (C_out, C_in{ones}).
+    bias : array (C_out,), or None.
+    residual : array of the result's shape, added after the bias and before the activation, or None. It may be `out` itself.
+    <rest>
+
+    Example
+    -------
+    >>> sepconv.pointwise_conv3d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3))).shape[1]
+    16
+    """
+    return _run("pointwise", 3, x, weight, bias, residual, out, (1, 0, 1, 1, "constant", layout, activation))
+
+@_documented(1)
+def separable_conv1d(x: Array, depthwise: Array, pointwise: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
+                     dilation: Any = 1, padding_mode: str = "constant", layout: str | None = None, depthwise_bias: Array | None = None,
+                     depthwise_activation: Any = None, activation: Any = None, residual: Array | None = None,
+                     out: Array | None = None) -> Array:  # fmt: skip
+    """Depthwise-separable convolution in 1-D: a depthwise convolution, then a pointwise one.
+
+    Equal to `pointwise_conv1d(depthwise_conv1d(x, depthwise, depthwise_bias, ...), pointwise, bias, ...)`.
+
+    Parameters
+    ----------
+    <x>
+    depthwise : array (C * m, 1, {k}) or, for m = 1, (C, {k}).
+    pointwise : array (C_out, C * m), or with trailing ones.
+    bias : array (C_out,), or None; added after the pointwise half.
+    <geometry>
+    depthwise_bias, depthwise_activation : the epilogue of the depthwise half; array (C * m,) and a name as for `activation`.
+    residual : array of the result's shape, added after the bias and before the activation, or None. It may be `out` itself.
+    <rest>
+
+    Source: L. Sifre, "Rigid-Motion Scattering for Image Classification", 2014; A. Howard et al., "MobileNets", 2017.
+
+    Example
+    -------
+    >>> sepconv.separable_conv1d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), numpy.ones((16, 3)), padding="same").shape[1]
+    16
+    """
+    arrays = (("x", x), ("depthwise", depthwise), ("depthwise_bias", depthwise_bias), ("pointwise", pointwise), ("bias", bias), ("residual", residual))  # fmt: skip
+    return _separable(1, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))
+
+@_documented(2)
+def separable_conv2d(x: Array, depthwise: Array, pointwise: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
+                     dilation: Any = 1, padding_mode: str = "constant", layout: str | None = None, depthwise_bias: Array | None = None,
+                     depthwise_activation: Any = None, activation: Any = None, residual: Array | None = None,
+                     out: Array | None = None) -> Array:  # fmt: skip
+    """Depthwise-separable convolution in 2-D: a depthwise convolution, then a pointwise one.
+
+    Equal to `pointwise_conv2d(depthwise_conv2d(x, depthwise, depthwise_bias, ...), pointwise, bias, ...)`.
+
+    Parameters
+    ----------
+    <x>
+    depthwise : array (C * m, 1, {k}) or, for m = 1, (C, {k}).
+    pointwise : array (C_out, C * m), or with trailing ones.
+    bias : array (C_out,), or None; added after the pointwise half.
+    <geometry>
+    depthwise_bias, depthwise_activation : the epilogue of the depthwise half; array (C * m,) and a name as for `activation`.
+    residual : array of the result's shape, added after the bias and before the activation, or None. It may be `out` itself.
+    <rest>
+
+    Source: L. Sifre, "Rigid-Motion Scattering for Image Classification", 2014; A. Howard et al., "MobileNets", 2017.
+
+    Example
+    -------
+    >>> sepconv.separable_conv2d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), numpy.ones((16, 3)), padding="same").shape[1]
+    16
+    """
+    arrays = (("x", x), ("depthwise", depthwise), ("depthwise_bias", depthwise_bias), ("pointwise", pointwise), ("bias", bias), ("residual", residual))  # fmt: skip
+    return _separable(2, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))
+
+@_documented(3)
+def separable_conv3d(x: Array, depthwise: Array, pointwise: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
+                     dilation: Any = 1, padding_mode: str = "constant", layout: str | None = None, depthwise_bias: Array | None = None,
+                     depthwise_activation: Any = None, activation: Any = None, residual: Array | None = None,
+                     out: Array | None = None) -> Array:  # fmt: skip
+    """Depthwise-separable convolution in 3-D: a depthwise convolution, then a pointwise one.
+
+    Equal to `pointwise_conv3d(depthwise_conv3d(x, depthwise, depthwise_bias, ...), pointwise, bias, ...)`.
+
+    Parameters
+    ----------
+    <x>
+    depthwise : array (C * m, 1, {k}) or, for m = 1, (C, {k}).
+    pointwise : array (C_out, C * m), or with trailing ones.
+    bias : array (C_out,), or None; added after the pointwise half.
+    <geometry>
+    depthwise_bias, depthwise_activation : the epilogue of the depthwise half; array (C * m,) and a name as for `activation`.
+    residual : array of the result's shape, added after the bias and before the activation, or None. It may be `out` itself.
+    <rest>
+
+    Source: L. Sifre, "Rigid-Motion Scattering for Image Classification", 2014; A. Howard et al., "MobileNets", 2017.
+
+    Example
+    -------
+    >>> sepconv.separable_conv3d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), numpy.ones((16, 3)), padding="same").shape[1]
+    16
+    """
+    arrays = (("x", x), ("depthwise", depthwise), ("depthwise_bias", depthwise_bias), ("pointwise", pointwise), ("bias", bias), ("residual", residual))  # fmt: skip
+    return _separable(3, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))

@@ -1,0 +1,70 @@
+"""What every test file shares: the backends as parameters, the sweeps, and a header that says what this run covers and what it does not."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import sepconv
+from sepconv import dispatch
+
+CHECKED = ("reference", "cpu")  # the backends that take NumPy arrays; every test of an operation runs on each
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sweep", action="store_true", help="also run the tests marked sweep, and hypothesis for longer")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    shared: dict[str, Any] = dict(
+        deadline=None,  # the first call of a kernel compiles it
+        derandomize="CI" in os.environ,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    settings.register_profile("normal", max_examples=60, **shared)
+    settings.register_profile("sweep", max_examples=2000, **shared)
+    settings.load_profile("sweep" if config.getoption("--sweep") else "normal")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--sweep"):
+        for item in items:
+            if item.get_closest_marker("sweep"):
+                item.add_marker(pytest.mark.skip(reason="a sweep; run with --sweep"))
+
+
+def unavailable(name: str) -> str | None:
+    """Why a backend cannot run here, or None if it can."""
+    facts = dispatch.backends()[name]
+    return None if facts["available"] else str(facts["reason"])
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {importlib.import_module(package).__version__}"
+    except ImportError as error:
+        return f"{package} absent ({error})"
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    reasons = {name: unavailable(name) for name in dispatch.backends()}
+    covered = ", ".join(name for name in CHECKED if reasons[name] is None)
+    others = {name: reason or "tested in its own file" for name, reason in reasons.items() if reason or name not in CHECKED}
+    missing = [f"backend {name} is not covered: {reason}" for name, reason in others.items()]
+    versions = ", ".join(_version(package) for package in ("numpy", "numba", "torch"))
+    return [f"sepconv {sepconv.__version__}, backends covered: {covered}", *missing, f"with {versions}"]
+
+
+@pytest.fixture(params=CHECKED)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a backend; inside the test, calls run on it. Skips, with the reason, where it cannot run."""
+    reason = unavailable(request.param)
+    if reason:
+        pytest.skip(f"backend {request.param}: {reason}")
+    with sepconv.use_backend(request.param):
+        yield request.param
