@@ -22,7 +22,7 @@ from .frame import (
     ACT, BAND, BANDS, BIAS, C_IN, C_OUT, CHUNKS, DD, DH, DW, GROUP_OUT, HI, ID, IH, IW, KD, KH, KW, LO, N, OD, OH, OUT, OVERLAP, OW, PD, PH,
     PW, RC, RD, RESIDUAL, RH, RN, RW, SD, SH, STEP, SW, WD, WEIGHT, WH, WO, WW, X, XC, XD, XH, XN, XW, YC, YD, YH, YN, YW, ZEROS,
 )  # fmt: skip
-from .loops import first_job, placed
+from .loops import first_job, placed, snapshot
 from .simd import Vectors, as_float, integer, keep_subnormals, load, restore, store
 
 FIRST, LAST = 0, 1  # channels first, channels last
@@ -50,6 +50,8 @@ class _Tile:
         self.order, self.k, self.stride, self.lane_stride, self.rows, self.vectors = literals
         self.__dict__.update(arguments)
         self.reach = (self.rows - 1) * self.stride + self.k  # input lines that the tile reads
+        if edge and self.order == FIRST:
+            self.window = m.window(self.t0, self.t_size)
 
     def run(self) -> None:
         m, b = self.m, self.b
@@ -83,7 +85,7 @@ class _Tile:
         m, b = self.m, self.b
         position = b.add(self.t0, b.mul(tap, self.t_step))
         offset, w = b.mul(tap, self.t_by), m.at(w, b.mul(tap, self.w_tap))
-        masks = self._masks(position)
+        masks = self._masks(b.mul(tap, self.t_step))
         tap_inside = b.icmp_unsigned("<", position, self.t_size) if self.edge and self.order == LAST else None
         weights: dict[int, list[Any]] = {}
         for i, (line, exists) in enumerate(lines):
@@ -101,16 +103,15 @@ class _Tile:
                 for u in range(self.vectors):
                     m.fma(values[u], weights[t][u], acc[r * self.vectors + u])
 
-    def _masks(self, position: Any) -> list[Any] | None:
-        """For each vector load of a line: the lanes that exist."""
+    def _masks(self, offset: Any) -> list[Any] | None:
+        """For each vector load of a line, `offset` beyond the first tap: the lanes that exist."""
         m = self.m
         if self.order == FIRST and self.edge:
-            span = m.lanes * self.lane_stride
-            return [m.inside(m.at(position, u * m.lanes), self.t_size) for u in range(self.vectors * span // m.lanes)]
+            return [m.inside(m.at(offset, u * m.lanes), self.window) for u in range(self.vectors * self.lane_stride)]
         return self._channels() if self.edge == NARROW else None
 
     def _channels(self) -> list[Any]:
-        return [self.m.inside(integer(u * self.m.lanes), self.lanes) for u in range(self.vectors)]
+        return [self.m.inside(integer(u * self.m.lanes), self.m.window(integer(0), self.lanes)) for u in range(self.vectors)]
 
     def _load(self, address: Any, masks: list[Any] | None) -> list[Any]:
         m, pieces = self.m, self.vectors * self.lane_stride
@@ -212,41 +213,41 @@ def channels_first(dtype, size, lanes, k, stride, lane_stride, rows, vectors, pa
     def depthwise_channels_first(p):  # type: ignore[no-untyped-def]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
-            before = keep_subnormals()
+            before, q = keep_subnormals(), snapshot(p)
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                plane, band = divmod(job, p[BANDS])
-                n, c = divmod(plane, p[C_OUT])
+                plane, band = divmod(job, q[BANDS])
+                n, c = divmod(plane, q[C_OUT])
                 # With dilation a band is every STEP-th row: its input rows are then neighbours STEP apart, as without.
-                step = p[STEP]
-                row0 = band if step > 1 else band * p[BAND]
-                count = (p[OH] - band + step - 1) // step if step > 1 else min(p[BAND], p[OH] - row0)
-                x, w, bias = p[X] + n * p[XN] + c // p[GROUP_OUT] * p[XC], p[WEIGHT] + c * p[WO], p[BIAS] + c * size
-                y, r = p[OUT] + n * p[YN] + c * p[YC], p[RESIDUAL] + n * p[RN] + c * p[RC]
-                for z in range(p[OD]):
-                    z0 = z * p[SD] - p[PD]
-                    z_inside = z0 >= 0 and z0 + (p[KD] - 1) * p[DD] < p[ID]
+                step = q[STEP]
+                row0 = band if step > 1 else band * q[BAND]
+                count = (q[OH] - band + step - 1) // step if step > 1 else min(q[BAND], q[OH] - row0)
+                x, w, bias = q[X] + n * q[XN] + c // q[GROUP_OUT] * q[XC], q[WEIGHT] + c * q[WO], q[BIAS] + c * size
+                y, r = q[OUT] + n * q[YN] + c * q[YC], q[RESIDUAL] + n * q[RN] + c * q[RC]
+                for z in range(q[OD]):
+                    z0 = z * q[SD] - q[PD]
+                    z_inside = z0 >= 0 and z0 + (q[KD] - 1) * q[DD] < q[ID]
                     for at0 in range(0, count, rows):
-                        at = placed(at0, rows, count, p[OVERLAP])
+                        at = placed(at0, rows, count, q[OVERLAP])
                         row = row0 + at * step
-                        top = row * p[SH] - p[PH]
+                        top = row * q[SH] - q[PH]
                         rows_inside = (
-                            z_inside and at + rows <= count and top >= 0 and top + ((rows - 1) * stride + k - 1) * step < p[IH]
+                            z_inside and at + rows <= count and top >= 0 and top + ((rows - 1) * stride + k - 1) * step < q[IH]
                         )
-                        for col0 in range(0, p[OW], width):
-                            col = placed(col0, width, p[OW], p[OVERLAP])
-                            left = col * p[SW] - p[PW]
+                        for col0 in range(0, q[OW], width):
+                            col = placed(col0, width, q[OW], q[OVERLAP])
+                            left = col * q[SW] - q[PW]
                             inside = (
-                                rows_inside and col + width <= p[OW] and left >= 0
-                                and left + (p[KW] - 1) * p[DW] + width * lane_stride <= p[IW]
+                                rows_inside and col + width <= q[OW] and left >= 0
+                                and left + (q[KW] - 1) * q[DW] + width * lane_stride <= q[IW]
                             )  # fmt: skip
-                            added = r + z * p[RD] + row * p[RH] + col * size if p[RESIDUAL] != 0 else 0
+                            added = r + z * q[RD] + row * q[RH] + col * size if q[RESIDUAL] != 0 else 0
                             tile(dtype, lanes, FIRST, k, stride, lane_stride, rows, vectors, 0, inside,
-                                 x + z0 * p[XD] + top * p[XH] + left * size, top, step, p[IH], step * p[XH],
-                                 left, p[DW], p[IW], p[DW] * size, p[KW], z0, p[DD], p[ID], p[DD] * p[XD], p[KD],
-                                 w, p[WH], p[WW], p[WD], p[ZEROS],
-                                 bias, added, step * p[RH],
-                                 y + z * p[YD] + row * p[YH] + col * size, step * p[YH], count - at, p[OW] - col,
-                                 p[ACT], as_float(p[LO]), as_float(p[HI]))  # fmt: skip
+                                 x + z0 * q[XD] + top * q[XH] + left * size, top, step, q[IH], step * q[XH],
+                                 left, q[DW], q[IW], q[DW] * size, q[KW], z0, q[DD], q[ID], q[DD] * q[XD], q[KD],
+                                 w, q[WH], q[WW], q[WD], q[ZEROS],
+                                 bias, added, step * q[RH],
+                                 y + z * q[YD] + row * q[YH] + col * size, step * q[YH], count - at, q[OW] - col,
+                                 q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
             restore(before)
 
     return depthwise_channels_first
@@ -259,41 +260,41 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, narrow, parallel
     def depthwise_channels_last(p):  # type: ignore[no-untyped-def]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
-            before = keep_subnormals()
-            packed = np.zeros(p[KD] * p[KH] * k * width * size, np.uint8)
+            before, q = keep_subnormals(), snapshot(p)
+            packed = np.zeros(q[KD] * q[KH] * k * width * size, np.uint8)
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                image, band = divmod(job, p[BANDS])
-                n, z = divmod(image, p[OD])
-                step, z0 = p[STEP], z * p[SD] - p[PD]
-                z_inside = z0 >= 0 and z0 + (p[KD] - 1) * p[DD] < p[ID]
-                for c0 in range(0, p[C_IN], width):
-                    c = placed(c0, width, p[C_IN], p[OVERLAP])
-                    channels = min(width, p[C_IN] - c)
-                    pack(packed, p, c, channels, width, size)
-                    x, y = p[X] + n * p[XN] + c * size + z0 * p[XD], p[OUT] + n * p[YN] + c * size + z * p[YD]
-                    r = p[RESIDUAL] + n * p[RN] + c * size + z * p[RD]
-                    for row in range(band * p[BAND], min(p[OH], (band + 1) * p[BAND])):
-                        top = row * p[SH] - p[PH]
-                        row_inside = z_inside and channels == width and top >= 0 and top + (p[KH] - 1) * p[DH] < p[IH]
+                image, band = divmod(job, q[BANDS])
+                n, z = divmod(image, q[OD])
+                step, z0 = q[STEP], z * q[SD] - q[PD]
+                z_inside = z0 >= 0 and z0 + (q[KD] - 1) * q[DD] < q[ID]
+                for c0 in range(0, q[C_IN], width):
+                    c = placed(c0, width, q[C_IN], q[OVERLAP])
+                    channels = min(width, q[C_IN] - c)
+                    pack(packed, q, c, channels, width, size)
+                    x, y = q[X] + n * q[XN] + c * size + z0 * q[XD], q[OUT] + n * q[YN] + c * size + z * q[YD]
+                    r = q[RESIDUAL] + n * q[RN] + c * size + z * q[RD]
+                    for row in range(band * q[BAND], min(q[OH], (band + 1) * q[BAND])):
+                        top = row * q[SH] - q[PH]
+                        row_inside = z_inside and channels == width and top >= 0 and top + (q[KH] - 1) * q[DH] < q[IH]
                         # With dilation a tile is every STEP-th pixel: its inputs are then neighbours STEP apart, as without.
-                        for first in range(min(step, p[OW])):
-                            count = (p[OW] - first + step - 1) // step
+                        for first in range(min(step, q[OW])):
+                            count = (q[OW] - first + step - 1) // step
                             for at0 in range(0, count, rows):
-                                at = placed(at0, rows, count, p[OVERLAP])
+                                at = placed(at0, rows, count, q[OVERLAP])
                                 col = first + at * step
-                                left = col * p[SW] - p[PW]
+                                left = col * q[SW] - q[PW]
                                 inside = (
                                     row_inside and at + rows <= count and left >= 0
-                                    and left + ((rows - 1) * stride + k - 1) * step < p[IW]
+                                    and left + ((rows - 1) * stride + k - 1) * step < q[IW]
                                 )  # fmt: skip
-                                added = r + row * p[RH] + col * p[RW] if p[RESIDUAL] != 0 else 0
+                                added = r + row * q[RH] + col * q[RW] if q[RESIDUAL] != 0 else 0
                                 tile(dtype, lanes, LAST, k, stride, 1, rows, vectors, narrow, inside,
-                                     x + top * p[XH] + left * p[XW], left, step, p[IW], step * p[XW],
-                                     top, p[DH], p[IH], p[DH] * p[XH], p[KH], z0, p[DD], p[ID], p[DD] * p[XD], p[KD],
-                                     packed.ctypes.data, width * size, k * width * size, p[KH] * k * width * size, p[ZEROS],
-                                     p[BIAS] + c * size, added, step * p[RW],
-                                     y + row * p[YH] + col * p[YW], step * p[YW], count - at, channels,
-                                     p[ACT], as_float(p[LO]), as_float(p[HI]))  # fmt: skip
+                                     x + top * q[XH] + left * q[XW], left, step, q[IW], step * q[XW],
+                                     top, q[DH], q[IH], q[DH] * q[XH], q[KH], z0, q[DD], q[ID], q[DD] * q[XD], q[KD],
+                                     packed.ctypes.data, width * size, k * width * size, q[KH] * k * width * size, q[ZEROS],
+                                     q[BIAS] + c * size, added, step * q[RW],
+                                     y + row * q[YH] + col * q[YW], step * q[YW], count - at, channels,
+                                     q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
             restore(before)
 
     return depthwise_channels_last

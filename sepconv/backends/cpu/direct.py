@@ -10,7 +10,7 @@ from .frame import (
     ACT, BIAS, BIAS_BY, C_OUT, CHUNKS, DD, DH, DW, GROUP_IN, GROUP_OUT, HI, ID, IH, IW, KD, KH, KW, LO, MODE, OD, OH, OUT, OW, PD, PH, PW, RC, RD,
     RESIDUAL, RH, RN, RW, SD, SH, SW, WD, WEIGHT, WH, WI, WO, WW, X, XC, XD, XH, XN, XW, YC, YD, YH, YN, YW,
 )  # fmt: skip
-from .loops import border, first_job
+from .loops import border, first_job, snapshot
 from .simd import activate, as_float, keep_subnormals, load, restore, store
 
 
@@ -44,35 +44,35 @@ def rows(dtype, result, accumulate, sort, parallel):  # type: ignore[no-untyped-
     def direct(p):  # type: ignore[no-untyped-def]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
-            before = keep_subnormals()
-            acc = np.empty(p[OW], accumulate)
+            before, q = keep_subnormals(), snapshot(p)
+            acc = np.empty(q[OW], accumulate)
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                rest, row = divmod(job, p[OH])
-                rest, z = divmod(rest, p[OD])
-                n, c = divmod(rest, p[C_OUT])
+                rest, row = divmod(job, q[OH])
+                rest, z = divmod(rest, q[OD])
+                n, c = divmod(rest, q[C_OUT])
                 acc[:] = 0
-                for i in range(p[GROUP_IN]):
-                    x = p[X] + n * p[XN] + (c // p[GROUP_OUT] * p[GROUP_IN] + i) * p[XC]
-                    w = p[WEIGHT] + c * p[WO] + i * p[WI]
-                    for d in range(p[KD]):
-                        depth = border(z * p[SD] + d * p[DD] - p[PD], p[ID], p[MODE])
-                        for h in range(p[KH]):
-                            height = border(row * p[SH] + h * p[DH] - p[PH], p[IH], p[MODE])
-                            line = x + depth * p[XD] + height * p[XH]
-                            for j in range(p[KW]):
-                                weight = accumulate(load(w + d * p[WD] + h * p[WH] + j * p[WW], dtype))
-                                add_tap(acc, p, line, depth >= 0 and height >= 0, j * p[DW] - p[PW], weight, dtype)
-                y = p[OUT] + n * p[YN] + c * p[YC] + z * p[YD] + row * p[YH]
-                r = p[RESIDUAL] + n * p[RN] + c * p[RC] + z * p[RD] + row * p[RH]
-                for o in range(p[OW]):
-                    value = accumulate(acc[o] + load(p[BIAS] + c * p[BIAS_BY], result))
-                    if p[RESIDUAL] != 0:
-                        value = accumulate(value + load(r + o * p[RW], result))
+                for i in range(q[GROUP_IN]):
+                    x = q[X] + n * q[XN] + (c // q[GROUP_OUT] * q[GROUP_IN] + i) * q[XC]
+                    w = q[WEIGHT] + c * q[WO] + i * q[WI]
+                    for d in range(q[KD]):
+                        depth = border(z * q[SD] + d * q[DD] - q[PD], q[ID], q[MODE])
+                        for h in range(q[KH]):
+                            height = border(row * q[SH] + h * q[DH] - q[PH], q[IH], q[MODE])
+                            line = x + depth * q[XD] + height * q[XH]
+                            for j in range(q[KW]):
+                                weight = accumulate(load(w + d * q[WD] + h * q[WH] + j * q[WW], dtype))
+                                add_tap(acc, q, line, depth >= 0 and height >= 0, j * q[DW] - q[PW], weight, dtype)
+                y = q[OUT] + n * q[YN] + c * q[YC] + z * q[YD] + row * q[YH]
+                r = q[RESIDUAL] + n * q[RN] + c * q[RC] + z * q[RD] + row * q[RH]
+                for o in range(q[OW]):
+                    value = accumulate(acc[o] + load(q[BIAS] + c * q[BIAS_BY], result))
+                    if q[RESIDUAL] != 0:
+                        value = accumulate(value + load(r + o * q[RW], result))
                     if sort == 0:
-                        value = activate(value, p[ACT], as_float(p[LO]), as_float(p[HI]))
-                    elif sort == 1 and p[ACT] == CLIP:
-                        value = min(max(value, accumulate(p[LO])), accumulate(p[HI]))
-                    store(y + o * p[YW], accumulate(value), result)
+                        value = activate(value, q[ACT], as_float(q[LO]), as_float(q[HI]))
+                    elif sort == 1 and q[ACT] == CLIP:
+                        value = min(max(value, accumulate(q[LO])), accumulate(q[HI]))
+                    store(y + o * q[YW], accumulate(value), result)
             restore(before)
 
     return direct

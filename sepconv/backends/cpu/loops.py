@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from numba import njit
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from ..borders import source
-from .frame import BEGIN, CHUNKS, END
+from .frame import BEGIN, CHUNKS, END, LENGTH
 
 border = njit(source)
 
@@ -22,3 +23,9 @@ def placed(at, tile, size, overlap):  # type: ignore[no-untyped-def]
     if overlap != 0 and at + tile > size and size >= tile:
         return size - tile
     return at
+
+
+@njit
+def snapshot(p):  # type: ignore[no-untyped-def]
+    """The record as a tuple: after every store LLVM would have to read the array again."""
+    return to_fixed_tuple(p, LENGTH)

@@ -19,7 +19,7 @@ from .frame import (
     ACT, BAND, BANDS, BIAS, C_IN, C_OUT, CHUNKS, HI, ID, IH, IW, LO, N, OUT, OVERLAP, RC, RD, RESIDUAL, RH, RN, RW, STEP, WEIGHT, WI, WO, X,
     XC, XD, XH, XN, XW, YC, YD, YH, YN, YW,
 )  # fmt: skip
-from .loops import first_job, placed
+from .loops import first_job, placed, snapshot
 from .simd import Vectors, as_float, integer, keep_subnormals, load, restore, store
 
 #   a a_row a_step     address, bytes from row to row and from one step of the depth to the next, of what is splatted
@@ -40,7 +40,7 @@ class _Tile:
     def run(self) -> None:
         m, b = self.m, self.b_
         acc = m.accumulators(self.rows * self.vectors)
-        self.masks = [m.inside(integer(u * m.lanes), self.n_lanes) if self.part else None for u in range(self.vectors)]
+        self.masks = [m.inside(integer(u * m.lanes), m.window(integer(0), self.n_lanes)) if self.part else None for u in range(self.vectors)]
         lines = [self._row(self.a, r, self.a_row) for r in range(self.rows)]
         with cgutils.for_range(b, self.depth) as step:
             base = m.at(self.b, b.mul(step.index, self.b_step))
@@ -127,27 +127,27 @@ def channels_first(dtype, size, lanes, rows, vectors, parallel):  # type: ignore
         blocks = (p[IW] + p[STEP] - 1) // p[STEP]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
-            before = keep_subnormals()
+            before, q = keep_subnormals(), snapshot(p)
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                rest, band = divmod(job, p[BANDS])
+                rest, band = divmod(job, q[BANDS])
                 rest, block = divmod(rest, blocks)
-                rest, h = divmod(rest, p[IH])
-                n, d = divmod(rest, p[ID])
-                x, y = p[X] + n * p[XN] + d * p[XD] + h * p[XH], p[OUT] + n * p[YN] + d * p[YD] + h * p[YH]
-                r = p[RESIDUAL] + n * p[RN] + d * p[RD] + h * p[RH]
-                channels, pixels = min(p[BAND], p[C_OUT] - band * p[BAND]), min(p[STEP], p[IW] - block * p[STEP])
+                rest, h = divmod(rest, q[IH])
+                n, d = divmod(rest, q[ID])
+                x, y = q[X] + n * q[XN] + d * q[XD] + h * q[XH], q[OUT] + n * q[YN] + d * q[YD] + h * q[YH]
+                r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH]
+                channels, pixels = min(q[BAND], q[C_OUT] - band * q[BAND]), min(q[STEP], q[IW] - block * q[STEP])
                 for v0 in range(0, pixels, width):
-                    inner = placed(v0, width, pixels, p[OVERLAP])
-                    v = block * p[STEP] + inner
+                    inner = placed(v0, width, pixels, q[OVERLAP])
+                    v = block * q[STEP] + inner
                     for c0 in range(0, channels, rows):
-                        done = placed(c0, rows, channels, p[OVERLAP])
-                        c = band * p[BAND] + done
+                        done = placed(c0, rows, channels, q[OVERLAP])
+                        c = band * q[BAND] + done
                         whole = channels - done >= rows and pixels - inner >= width
-                        added = r + c * p[RC] + v * size if p[RESIDUAL] != 0 else 0
+                        added = r + c * q[RC] + v * size if q[RESIDUAL] != 0 else 0
                         tile(dtype, lanes, rows, vectors, 1, whole,
-                             p[WEIGHT] + c * p[WO], p[WO], p[WI], x + v * size, p[XC], p[C_IN], p[BIAS] + c * size,
-                             added, p[RC], y + c * p[YC] + v * size, p[YC],
-                             channels - done, pixels - inner, p[ACT], as_float(p[LO]), as_float(p[HI]))  # fmt: skip
+                             q[WEIGHT] + c * q[WO], q[WO], q[WI], x + v * size, q[XC], q[C_IN], q[BIAS] + c * size,
+                             added, q[RC], y + c * q[YC] + v * size, q[YC],
+                             channels - done, pixels - inner, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
             restore(before)
 
     return pointwise_channels_first
@@ -163,33 +163,33 @@ def channels_last(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[
     def pointwise_channels_last(p):  # type: ignore[no-untyped-def]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
-            before = keep_subnormals()
-            ready = p[WO] == size or p[C_OUT] == 1  # the weight is a transpose already
-            packed, held = np.zeros(0 if ready else p[C_IN] * width * size, np.uint8), -1
+            before, q = keep_subnormals(), snapshot(p)
+            ready = q[WO] == size or q[C_OUT] == 1  # the weight is a transpose already
+            packed, held = np.zeros(0 if ready else q[C_IN] * width * size, np.uint8), -1
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                rest, band = divmod(job, p[BANDS])
-                rest, h = divmod(rest, p[IH])
-                rest, d = divmod(rest, p[ID])
-                panel, n = divmod(rest, p[N])
-                v = placed(panel * width, width, p[C_OUT], p[OVERLAP])
-                channels = min(width, p[C_OUT] - v)
+                rest, band = divmod(job, q[BANDS])
+                rest, h = divmod(rest, q[IH])
+                rest, d = divmod(rest, q[ID])
+                panel, n = divmod(rest, q[N])
+                v = placed(panel * width, width, q[C_OUT], q[OVERLAP])
+                channels = min(width, q[C_OUT] - v)
                 if panel != held and not ready:
-                    pack(packed, p, v, channels, width, size)
+                    pack(packed, q, v, channels, width, size)
                     held = panel
-                b = p[WEIGHT] + v * size if ready else packed.ctypes.data
-                b_step = p[WI] if ready else width * size
-                x, y = p[X] + n * p[XN] + d * p[XD] + h * p[XH], p[OUT] + n * p[YN] + d * p[YD] + h * p[YH] + v * size
-                r = p[RESIDUAL] + n * p[RN] + d * p[RD] + h * p[RH] + v * size
-                pixels = min(p[BAND], p[IW] - band * p[BAND])
+                b = q[WEIGHT] + v * size if ready else packed.ctypes.data
+                b_step = q[WI] if ready else width * size
+                x, y = q[X] + n * q[XN] + d * q[XD] + h * q[XH], q[OUT] + n * q[YN] + d * q[YD] + h * q[YH] + v * size
+                r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + v * size
+                pixels = min(q[BAND], q[IW] - band * q[BAND])
                 for at0 in range(0, pixels, rows):
-                    done = placed(at0, rows, pixels, p[OVERLAP])
-                    at = band * p[BAND] + done
+                    done = placed(at0, rows, pixels, q[OVERLAP])
+                    at = band * q[BAND] + done
                     whole = pixels - done >= rows and channels == width
-                    added = r + at * p[RW] if p[RESIDUAL] != 0 else 0
+                    added = r + at * q[RW] if q[RESIDUAL] != 0 else 0
                     tile(dtype, lanes, rows, vectors, 0, whole,
-                         x + at * p[XW], p[XW], p[XC], b, b_step, p[C_IN], p[BIAS] + v * size,
-                         added, p[RW], y + at * p[YW], p[YW],
-                         pixels - done, channels, p[ACT], as_float(p[LO]), as_float(p[HI]))  # fmt: skip
+                         x + at * q[XW], q[XW], q[XC], b, b_step, q[C_IN], q[BIAS] + v * size,
+                         added, q[RW], y + at * q[YW], q[YW],
+                         pixels - done, channels, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
             restore(before)
 
     return pointwise_channels_last

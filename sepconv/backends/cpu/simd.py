@@ -120,18 +120,20 @@ class Vectors:
         """Every second lane of two neighbouring vectors: what a stride of 2 reads."""
         return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), list(range(0, 2 * self.lanes, 2))))
 
-    def inside(self, first: ir.Value, size: ir.Value) -> ir.Value:
-        """Mask of the lanes whose position first + lane lies in [0, size); both are clamped, so that 32 bits compare them."""
-        far = integer(2**30)
-        first = self._bounded(first, integer(-(2**30)), far)
-        size = self._bounded(size, integer(0), far)
-        lane = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
-        at = self.b.add(lane, self.spread(self.b.trunc(first, I32)))
-        return self.b.icmp_unsigned("<", at, self.spread(self.b.trunc(size, I32)))
+    def window(self, first: ir.Value, size: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """What `inside` needs to know of positions first, first + 1, ... on an axis [0, size), in 32 bits: (start, span), far ends cut off."""
+        b, far = self.b, integer(2**30)
+        ahead = b.select(b.icmp_signed(">", first, integer(0)), first, integer(0))
+        start, span = b.sub(first, ahead), b.sub(size, ahead)
+        span = b.select(b.icmp_signed("<", span, integer(0)), integer(0), span)
+        return start, self.spread(b.trunc(b.select(b.icmp_signed(">", span, far), far, span), I32))
 
-    def _bounded(self, value: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
-        value = self.b.select(self.b.icmp_signed("<", value, low), low, value)
-        return self.b.select(self.b.icmp_signed(">", value, high), high, value)
+    def inside(self, offset: ir.Value, window: tuple[ir.Value, ir.Value]) -> ir.Value:
+        """Mask of the lanes whose position, `offset` + lane beyond the window's first, exists."""
+        start, span = window
+        lane = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+        at = self.b.add(lane, self.spread(self.b.trunc(self.b.add(start, offset), I32)))
+        return self.b.icmp_unsigned("<", at, span)
 
     def zeros(self, bytes: int) -> ir.Value:
         """The address of that many constant zeros."""

@@ -34,7 +34,7 @@ class Choice(NamedTuple):
 # (rows, vectors) of the depthwise tile with rows of pixels in the vectors, for images at least so many vectors wide and rows high; the first that fits.
 # More rows reuse each loaded input more often, two vectors hide the latency of the few rows that 16 registers leave.
 ROWS_FIRST = {
-    32: [(2, 12, 14, 2), (2, 1, 7, 2), (1, 8, 14, 1), (1, 4, 7, 1), (2, 1, 2, 2), (1, 1, 4, 1)],
+    32: [(2, 5, 7, 2), (2, 1, 4, 2), (1, 8, 14, 1), (1, 5, 7, 1), (1, 1, 4, 1)],
     16: [(2, 2, 4, 2), (1, 4, 7, 1), (2, 1, 2, 2), (1, 1, 4, 1)],
 }
 # A kernel of one row reuses nothing between rows: then vectors, for the latency of the FMA.
