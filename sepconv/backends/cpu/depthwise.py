@@ -36,9 +36,10 @@ INSIDE, BORDER, NARROW = 0, 1, 2  # what a tile may meet: the array alone; its b
 #   w  w_line w_tap w_z        bytes between weights along the three
 #   bias residual r_by y y_by  addresses and line pitches of the epilogue (residual may be 0)
 #   lines lanes                how many of the tile's lines and lanes are outputs
+#   safe                       so many first lines may be stored whole: what spills over is written later, by this thread
 ARGUMENTS = (
     "x l0 l_step l_size l_by t0 t_step t_size t_by taps z0 z_step z_size z_by z_taps w w_line w_tap w_z zeros "
-    "bias residual r_by y y_by lines lanes act"
+    "bias residual r_by y y_by lines lanes safe act"
 ).split()
 
 
@@ -136,34 +137,40 @@ class _Tile:
         for at, slot in enumerate(acc):
             b.store(b.fadd(b.load(slot), bias[at % self.vectors]), slot)
         with b.if_then(b.icmp_signed("!=", self.residual, integer(0)), likely=False):
-            self._outputs(self.residual, self.r_by, lambda at, p, mask: b.store(b.fadd(b.load(acc[at]), m.load(p, mask)), acc[at]))
-        m.activate(acc, *self.act)
-        self._outputs(self.y, self.y_by, lambda at, p, mask: m.store(b.load(acc[at]), p, mask))
-
-    def _outputs(self, base: Any, pitch: Any, do: Callable[[int, Any, Any], None]) -> None:
-        """`do(accumulator, address, mask)` for the tile's outputs that exist."""
-        m, b = self.m, self.b
-        if not self.edge:
-            for at in range(self.rows * self.vectors):
+            masks = self._channels() if self.edge else [None] * self.vectors
+            for at, slot in enumerate(acc):
                 r, u = divmod(at, self.vectors)
-                do(at, m.at(base, b.mul(integer(r), pitch), u * m.lanes * m.size), None)
-            return
+                line = m.at(self.residual, b.mul(integer(r), self.r_by)) if r else self.residual
+                if self.edge and r:  # a line that is no output reads the first one's residual
+                    line = b.select(b.icmp_signed("<", integer(r), self.lines), line, self.residual)
+                b.store(b.fadd(b.load(slot), m.load(m.at(line, u * m.lanes * m.size), masks[u])), slot)
+        m.activate(acc, *self.act)
+        self._store(acc)
+
+    def _store(self, acc: list[Any]) -> None:
+        m, b = self.m, self.b
         whole = b.icmp_signed(">=", self.lanes, integer(self.vectors * m.lanes))
-        masks = self._channels()
         for r in range(self.rows):
+            line = m.at(self.y, b.mul(integer(r), self.y_by))
+            if not self.edge:
+                self._row(acc, r, line, [None] * self.vectors)
+                continue
             with b.if_then(b.icmp_signed("<", integer(r), self.lines)):
-                line = m.at(base, b.mul(integer(r), pitch))
-                with b.if_else(whole) as (full, part):
-                    for block, chosen in ((full, [None] * self.vectors), (part, masks)):
-                        with block:
-                            for u in range(self.vectors):
-                                do(r * self.vectors + u, m.at(line, u * m.lanes * m.size), chosen[u])
+                with b.if_else(b.or_(whole, b.icmp_signed("<", integer(r), self.safe))) as (full, part):
+                    with full:
+                        self._row(acc, r, line, [None] * self.vectors)
+                    with part:
+                        self._row(acc, r, line, self._channels())
+
+    def _row(self, acc: list[Any], r: int, line: Any, masks: list[Any]) -> None:
+        for u in range(self.vectors):
+            self.m.store(self.b.load(acc[r * self.vectors + u]), self.m.at(line, u * self.m.lanes * self.m.size), masks[u])
 
 
 @intrinsic(prefer_literal=True)
 def tile(typing: Any, dtype, lanes, order, k, stride, lane_stride, rows, vectors, narrow, inside,
          x, l0, l_step, l_size, l_by, t0, t_step, t_size, t_by, taps, z0, z_step, z_size, z_by, z_taps, w, w_line, w_tap, w_z, zeros,
-         bias, residual, r_by, y, y_by, n_lines, n_lanes, act, lo, hi):  # fmt: skip
+         bias, residual, r_by, y, y_by, n_lines, n_lanes, n_safe, act, lo, hi):  # fmt: skip
     """y[line r, lane v] = epilogue(sum over z, tap, i of w[i, tap, z] * x[z, line r * stride + i, tap + v * lane_stride]).
 
     The first nine are literals; `inside` says that neither the border nor the tile's own last lines and lanes are met; the rest are int64
@@ -214,14 +221,17 @@ def channels_first(dtype, size, lanes, k, stride, lane_stride, rows, vectors, pa
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
             before, q = keep_subnormals(), snapshot(p)
-            for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                plane, band = divmod(job, q[BANDS])
-                n, c = divmod(plane, q[C_OUT])
+            tight = q[OVERLAP] != 0 and q[STEP] == 1 and q[YH] == q[OW] * size
+            begin, end = first_job(p, chunk), first_job(p, chunk + 1)
+            plane, band = divmod(begin, q[BANDS])
+            n, c = divmod(plane, q[C_OUT])
+            group, member = divmod(c, q[GROUP_OUT])
+            for _job in range(begin, end):
                 # With dilation a band is every STEP-th row: its input rows are then neighbours STEP apart, as without.
                 step = q[STEP]
                 row0 = band if step > 1 else band * q[BAND]
                 count = (q[OH] - band + step - 1) // step if step > 1 else min(q[BAND], q[OH] - row0)
-                x, w, bias = q[X] + n * q[XN] + c // q[GROUP_OUT] * q[XC], q[WEIGHT] + c * q[WO], q[BIAS] + c * size
+                x, w, bias = q[X] + n * q[XN] + group * q[XC], q[WEIGHT] + c * q[WO], q[BIAS] + c * size
                 y, r = q[OUT] + n * q[YN] + c * q[YC], q[RESIDUAL] + n * q[RN] + c * q[RC]
                 for z in range(q[OD]):
                     z0 = z * q[SD] - q[PD]
@@ -240,14 +250,24 @@ def channels_first(dtype, size, lanes, k, stride, lane_stride, rows, vectors, pa
                                 rows_inside and col + width <= q[OW] and left >= 0
                                 and left + (q[KW] - 1) * q[DW] + width * lane_stride <= q[IW]
                             )  # fmt: skip
+                            # Rows that follow each other in memory take what spills over from the one before; the band's last do not.
+                            spill = (col + width - q[OW] + q[OW] - 1) // q[OW] if col + width > q[OW] else 0
+                            safe = count - at - spill if tight else 0
                             added = r + z * q[RD] + row * q[RH] + col * size if q[RESIDUAL] != 0 else 0
                             tile(dtype, lanes, FIRST, k, stride, lane_stride, rows, vectors, 0, inside,
                                  x + z0 * q[XD] + top * q[XH] + left * size, top, step, q[IH], step * q[XH],
                                  left, q[DW], q[IW], q[DW] * size, q[KW], z0, q[DD], q[ID], q[DD] * q[XD], q[KD],
                                  w, q[WH], q[WW], q[WD], q[ZEROS],
                                  bias, added, step * q[RH],
-                                 y + z * q[YD] + row * q[YH] + col * size, step * q[YH], count - at, q[OW] - col,
+                                 y + z * q[YD] + row * q[YH] + col * size, step * q[YH], count - at, q[OW] - col, safe,
                                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+                band += 1  # the next job, without the divisions
+                if band == q[BANDS]:
+                    band, c, member = 0, c + 1, member + 1
+                    if member == q[GROUP_OUT]:
+                        group, member = group + 1, 0
+                    if c == q[C_OUT]:
+                        n, c, group, member = n + 1, 0, 0, 0
             restore(before)
 
     return depthwise_channels_first
@@ -293,7 +313,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, narrow, parallel
                                      top, q[DH], q[IH], q[DH] * q[XH], q[KH], z0, q[DD], q[ID], q[DD] * q[XD], q[KD],
                                      packed.ctypes.data, width * size, k * width * size, q[KH] * k * width * size, q[ZEROS],
                                      q[BIAS] + c * size, added, step * q[RW],
-                                     y + row * q[YH] + col * q[YW], step * q[YW], count - at, channels,
+                                     y + row * q[YH] + col * q[YW], step * q[YW], count - at, channels, 0,
                                      q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
             restore(before)
 

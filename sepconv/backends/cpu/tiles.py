@@ -31,14 +31,14 @@ class Choice(NamedTuple):
     reason: str
 
 
-# (rows, vectors) of the depthwise tile with rows of pixels in the vectors, for images at least so many vectors wide and rows high; the first that fits.
+# Depthwise with pixels in the vectors: (least width in vectors, least height, rows, vectors); the first that fits.
 # More rows reuse each loaded input more often, two vectors hide the latency of the few rows that 16 registers leave.
 ROWS_FIRST = {
-    32: [(2, 5, 7, 2), (2, 1, 4, 2), (1, 8, 14, 1), (1, 5, 7, 1), (1, 1, 4, 1)],
-    16: [(2, 2, 4, 2), (1, 4, 7, 1), (2, 1, 2, 2), (1, 1, 4, 1)],
+    32: [(2, 5, 7, 2), (2, 1, 4, 2), (0, 8, 14, 1), (0, 5, 7, 1), (0, 1, 4, 1)],
+    16: [(2, 2, 4, 2), (2, 1, 2, 2), (0, 5, 7, 1), (0, 1, 4, 1)],
 }
 # A kernel of one row reuses nothing between rows: then vectors, for the latency of the FMA.
-ONE_ROW = [(8, 1, 1, 8), (4, 1, 1, 4), (1, 1, 1, 1)]
+ONE_ROW = [(8, 1, 1, 8), (4, 1, 1, 4), (0, 1, 1, 1)]
 
 
 def _span(size: int, bands: int, least: int) -> tuple[int, int]:
@@ -53,6 +53,8 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, overlap: bool, wo
     _, oh, ow = three(p.out_size, 1)
     if sw > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64:
         return None
+    while lanes > 4 and ow <= lanes // 2:
+        lanes //= 2  # a narrow map fills a shorter vector
     table = ONE_ROW if kh == 1 and oh == 1 else ROWS_FIRST[machine.registers]
     step = dh if kh > 1 else 1
     height = -(-oh // step)
