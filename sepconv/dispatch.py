@@ -2,13 +2,12 @@
 
 A backend is a module, or any object, with
 
-    run(problem, x, weight, bias, residual, out) -> out
-    separable(first, second, (x, depthwise, depthwise_bias, pointwise, bias, residual), out) -> out
-    explain(problem, x, weight, bias, residual, out) -> list of lines
+    bind(problems, arrays, out) -> call      call(*arrays, out) -> out, for these arrays and all with the same shapes, strides and dtypes
+    explain(problems, arrays, out) -> list of lines
     info() -> dict of facts
 
-and, if its arrays are not NumPy's, `admit(name, array)`, which checks an argument and returns it with a `.shape` and a NumPy `.dtype`.
-The type is looked up once and remembered.
+where `problems` is one Problem with the arrays x, weight, bias, residual, or the two of a separable convolution with the arrays x,
+depthwise, depthwise_bias, pointwise, bias, residual; arrays that are not given are None. If its arrays are not NumPy's, it also has `admit(name, array)`, which checks an argument and returns it with a `.shape` and a NumPy `.dtype`. The type is looked up once and remembered.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from . import backends as rooms  # before `sepconv.backends` is bound to the fun
 _modules: dict[str, Any] = {name: f"{rooms.__name__}.{name}" for name in ("cpu", "reference")}
 _types: dict[str, tuple[str, ...]] = {"cpu": ("numpy.ndarray",), "reference": ("numpy.ndarray",)}
 _found: dict[type, str] = {np.ndarray: "cpu"}
-_forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("sepconv_backend", default=None)
+_special: contextvars.ContextVar[tuple[str | None, bool] | None] = contextvars.ContextVar("sepconv_special", default=None)
 _loaded: dict[str, Any] = {}
 
 
@@ -48,7 +47,7 @@ def find(x: Any) -> Any:
     if name is None:
         name = _search("x", cls)
         _found[cls] = name
-    forced = _forced.get()
+    forced = (_special.get() or (None, False))[0]
     if forced is not None:
         if _family(cls) not in _types[forced]:
             raise TypeError(f'x is a {_qualified(cls)}; use_backend("{forced}") takes {" or ".join(_types[forced])}')
@@ -98,17 +97,37 @@ def use_backend(name: str) -> Iterator[None]:
     """
     if not isinstance(name, str) or name not in _modules:
         raise ValueError(f"name is {name!r}; the backends are {', '.join(_modules)}")
-    token = _forced.set(name)
+    token = _special.set((name, explaining()))
     try:
         yield
     finally:
-        _forced.reset(token)
+        _special.reset(token)
+
+
+def ordinary() -> bool:
+    """Whether neither `use_backend` nor `explain` is in force here."""
+    return _special.get() is None
+
+
+def explaining() -> bool:
+    """Whether a call is to be explained instead of made."""
+    return (_special.get() or (None, False))[1]
+
+
+@contextlib.contextmanager
+def explain_only() -> Iterator[None]:
+    """Inside the block, calls return what they would do."""
+    token = _special.set(((_special.get() or (None, False))[0], True))
+    try:
+        yield
+    finally:
+        _special.reset(token)
 
 
 def register_backend(name: str, backend: Any, types: Iterable[str]) -> None:
     """Add a backend for array types given by qualified name, "package.module.Type"; subclasses count.
 
-    `backend` is an object with `run`, `separable`, `explain` and `info` (see the head of `sepconv/dispatch.py`), or the import path of
+    `backend` is an object with `bind`, `explain` and `info` (see the head of `sepconv/dispatch.py`), or the import path of
     such a module, imported at its first use. A name that exists is replaced.
 
     >>> sepconv.register_backend("mine", "mypackage.backend", ["mypackage.array.Array"])

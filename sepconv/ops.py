@@ -1,11 +1,11 @@
 """The functions users call: each builds the Problem and gives it to the backend of x.
 
-ops -> Problem -> dispatch -> backend -> kernel -> out. What is cached here is the checked Problem, by shapes, dtypes and options.
+ops -> Problem -> dispatch -> backend -> kernel -> out. What is checked and chosen once is remembered here, by shapes, strides, dtypes and
+options, as a callable that the backend made.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +16,7 @@ from .cache import Cache
 from .problem import LAYOUTS, Problem, resolve
 
 Array = Any  # whatever a backend takes; the result is of x's kind
-_problems: Cache[Any] = Cache(1024)
-_explaining = threading.local()
+_calls: Cache[Any] = Cache(4096)
 
 
 # --- documentation, written once for the three dimensions --------------------------------------------------------
@@ -72,75 +71,78 @@ def _documented(dims: int) -> Callable[[Callable[..., Array]], Callable[..., Arr
 # --- the way of a call -------------------------------------------------------------------------------------------
 
 
-def _token(value: Any) -> Any:
-    """An option as part of a cache key: equal numbers of different types (1, True, 1.0) must not meet there."""
-    cls = value.__class__
-    if cls is int or cls is str or value is None:
-        return value
-    if cls is tuple or cls is list:
-        return (cls, *[_token(v) for v in value])
-    return (cls, repr(value))
+NAMES = {  # the arrays of each kind, in the order in which backends get them
+    "standard": ("x", "weight", "bias", "residual"),
+    "depthwise": ("x", "weight", "bias", "residual"),
+    "pointwise": ("x", "weight", "bias", "residual"),
+    "separable": ("x", "depthwise", "depthwise_bias", "pointwise", "bias", "residual"),
+}
 
 
-def _describe(array: Any) -> Any:
-    return None if array is None else (array.shape, array.dtype)
+def _token(options: tuple[Any, ...]) -> Any:
+    """The options as part of a cache key: equal numbers of different types (1, True, 1.0) must not meet there."""
+    for value in options:
+        cls = value.__class__
+        if cls is not int and cls is not str and value is not None:
+            return repr([(v.__class__, v) for v in options])
+    return options
 
 
-def _admitted(backend: Any, arrays: tuple[tuple[str, Any], ...]) -> list[Any]:
+def _key(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """All that a call depends on but the addresses; None if an argument has to be looked at first."""
+    parts = [kind, dims, _token(options)]
+    for array in (*arrays, out):
+        if array is None:
+            parts.append(None)
+        elif array.__class__ is np.ndarray:
+            parts += (array.shape, array.strides, array.dtype)
+        else:
+            return None
+    return tuple(parts)
+
+
+def _run(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> Any:
+    """Every public function ends here. What is checked and chosen once for a key is a callable of the backend's, and remembered."""
+    if not dispatch.ordinary():
+        return _first_run(kind, dims, arrays, out, options)[0]
+    key = _key(kind, dims, arrays, out, options)
+    call = _calls.get(key) if key is not None else None
+    if call is not None:
+        return call(*arrays, out)
+    result, call = _first_run(kind, dims, arrays, out, options)
+    if key is not None:
+        _calls[key] = call
+    return result
+
+
+def _first_run(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Checks everything, then runs: the result, and the callable for more calls like it. If `explain` asks: an Explanation."""
+    backend = dispatch.find(arrays[0])
     admit = getattr(backend, "admit", dispatch.admit)
-    return [None if array is None else array if type(array) is np.ndarray else admit(name, array) for name, array in arrays]
+    named = zip((*NAMES[kind], "out"), (*arrays, out))
+    *given, target = [None if array is None else admit(name, array) for name, array in named]
+    described = [None if array is None else (array.shape, array.dtype) for array in given]
+    problems = (_resolve_separable if kind == "separable" else _resolve)(kind, dims, described, options)
+    if target is not None:
+        overlap.check(problems[-1], target, tuple(zip(NAMES[kind][:-1], given)), given[-1])
+    if dispatch.explaining():
+        return Explanation(backend, problems, backend.explain(problems, given, target), arrays[0]), None
+    call = backend.bind(problems, given, target)
+    result = call(*given, target)
+    return (result if out is None else out), call
 
 
-def _problem(kind: str, dims: int, x: Any, weight: Any, bias: Any, residual: Any, options: tuple[Any, ...]) -> Problem:
-    """The checked Problem of a call, remembered by everything it depends on."""
-    b, r = _describe(bias), _describe(residual)
-    key = (kind, dims, x.shape, x.dtype, weight.shape, weight.dtype, b, r, _token(options))
-    problem = _problems.get(key)
-    if problem is None:
-        stride, padding, dilation, groups, mode, layout, activation = options
-        problem = resolve(
-            kind, dims, (x.shape, x.dtype), (weight.shape, weight.dtype), b, r, stride=stride, padding=padding, dilation=dilation,
-            groups=groups, padding_mode=mode, layout=layout, activation=activation,
+def _resolve(kind: str, dims: int, described: list[Any], options: tuple[Any, ...]) -> list[Problem]:
+    stride, padding, dilation, groups, mode, layout, activation = options
+    return [
+        resolve(
+            kind, dims, *described, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=mode, layout=layout,
+            activation=activation,
         )  # fmt: skip
-        _problems[key] = problem
-    return problem
+    ]
 
 
-def _run(kind: str, dims: int, x: Any, weight: Any, bias: Any, residual: Any, out: Any, options: tuple[Any, ...]) -> Any:
-    backend = dispatch.find(x)
-    given, target = x, out
-    x, weight, bias, residual, out = _admitted(
-        backend, (("x", x), ("weight", weight), ("bias", bias), ("residual", residual), ("out", out))
-    )
-    problem = _problem(kind, dims, x, weight, bias, residual, options)
-    if out is not None:
-        overlap.check(problem, out, (("x", x), ("weight", weight), ("bias", bias)), residual)
-    if getattr(_explaining, "on", False):
-        return Explanation(backend, [problem], backend.explain(problem, x, weight, bias, residual, out), given)
-    result = backend.run(problem, x, weight, bias, residual, out)
-    return result if target is None else target
-
-
-def _separable(dims: int, arrays: tuple[tuple[str, Any], ...], out: Any, options: tuple[Any, ...]) -> Any:
-    backend = dispatch.find(arrays[0][1])
-    target = out
-    x, depthwise, depthwise_bias, pointwise, bias, residual, out = _admitted(backend, (*arrays, ("out", out)))
-    described = [_describe(a) for a in (x, depthwise, depthwise_bias, pointwise, bias, residual)]
-    key = ("separable", dims, *described, _token(options))
-    pair = _problems.get(key)
-    if pair is None:
-        pair = _problems[key] = _resolve_separable(dims, described, options)
-    first, second = pair
-    if out is not None:
-        overlap.check(second, out, (*zip([n for n, _ in arrays], (x, depthwise, depthwise_bias, pointwise, bias)),), residual)
-    if getattr(_explaining, "on", False):
-        lines = backend.explain(first, x, depthwise, depthwise_bias, None, None)
-        return Explanation(backend, [first, second], lines, arrays[0][1])
-    result = backend.separable(first, second, (x, depthwise, depthwise_bias, pointwise, bias, residual), out)
-    return result if target is None else target
-
-
-def _resolve_separable(dims: int, described: list[Any], options: tuple[Any, ...]) -> tuple[Problem, Problem]:
+def _resolve_separable(kind: str, dims: int, described: list[Any], options: tuple[Any, ...]) -> list[Problem]:
     """The two halves; both are computed in the common dtype of x and the two weights."""
     x, depthwise, depthwise_bias, pointwise, bias, residual = described
     stride, padding, dilation, mode, layout, middle, activation = options
@@ -153,7 +155,7 @@ def _resolve_separable(dims: int, described: list[Any], options: tuple[Any, ...]
         "pointwise", dims, (first.out_shape, first.result), (pointwise[0], first.result), bias, residual, layout=layout,
         activation=activation, names=("pointwise", "bias", "activation"),
     )  # fmt: skip
-    return first, second
+    return [first, second]
 
 
 class Explanation:
@@ -187,11 +189,8 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     """
     if not callable(fn) or not str(getattr(fn, "__module__", "")).startswith("sepconv"):
         raise TypeError(f"fn is {fn!r}; allowed are the functions of sepconv, such as sepconv.conv2d")
-    _explaining.on = True
-    try:
+    with dispatch.explain_only():
         told = fn(*args, **kwargs)
-    finally:
-        _explaining.on = False
     if not isinstance(told, Explanation):
         raise TypeError(f"fn is {fn.__name__}, which computes no convolution; allowed are functions such as sepconv.conv2d")
     return told
@@ -218,7 +217,7 @@ def conv1d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 
     >>> sepconv.conv1d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3, {taps})), padding="same").shape[1]
     16
     """
-    return _run("standard", 1, x, weight, bias, None, out, (stride, padding, dilation, groups, padding_mode, layout, activation))
+    return _run("standard", 1, (x, weight, bias, None), out, (stride, padding, dilation, groups, padding_mode, layout, activation))
 
 @_documented(2)
 def conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
@@ -239,7 +238,7 @@ def conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 
     >>> sepconv.conv2d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3, {taps})), padding="same").shape[1]
     16
     """
-    return _run("standard", 2, x, weight, bias, None, out, (stride, padding, dilation, groups, padding_mode, layout, activation))
+    return _run("standard", 2, (x, weight, bias, None), out, (stride, padding, dilation, groups, padding_mode, layout, activation))
 
 @_documented(3)
 def conv3d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
@@ -260,7 +259,7 @@ def conv3d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 
     >>> sepconv.conv3d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3, {taps})), padding="same").shape[1]
     16
     """
-    return _run("standard", 3, x, weight, bias, None, out, (stride, padding, dilation, groups, padding_mode, layout, activation))
+    return _run("standard", 3, (x, weight, bias, None), out, (stride, padding, dilation, groups, padding_mode, layout, activation))
 
 @_documented(1)
 def depthwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
@@ -283,7 +282,7 @@ def depthwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, stri
     >>> sepconv.depthwise_conv1d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), padding="same").shape[1]
     3
     """
-    return _run("depthwise", 1, x, weight, bias, None, out, (stride, padding, dilation, 1, padding_mode, layout, activation))
+    return _run("depthwise", 1, (x, weight, bias, None), out, (stride, padding, dilation, 1, padding_mode, layout, activation))
 
 @_documented(2)
 def depthwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
@@ -306,7 +305,7 @@ def depthwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, stri
     >>> sepconv.depthwise_conv2d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), padding="same").shape[1]
     3
     """
-    return _run("depthwise", 2, x, weight, bias, None, out, (stride, padding, dilation, 1, padding_mode, layout, activation))
+    return _run("depthwise", 2, (x, weight, bias, None), out, (stride, padding, dilation, 1, padding_mode, layout, activation))
 
 @_documented(3)
 def depthwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
@@ -329,7 +328,7 @@ def depthwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, stri
     >>> sepconv.depthwise_conv3d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), padding="same").shape[1]
     3
     """
-    return _run("depthwise", 3, x, weight, bias, None, out, (stride, padding, dilation, 1, padding_mode, layout, activation))
+    return _run("depthwise", 3, (x, weight, bias, None), out, (stride, padding, dilation, 1, padding_mode, layout, activation))
 
 @_documented(1)
 def pointwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, layout: str | None = None, activation: Any = None,
@@ -349,7 +348,7 @@ def pointwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, layo
     >>> sepconv.pointwise_conv1d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3))).shape[1]
     16
     """
-    return _run("pointwise", 1, x, weight, bias, residual, out, (1, 0, 1, 1, "constant", layout, activation))
+    return _run("pointwise", 1, (x, weight, bias, residual), out, (1, 0, 1, 1, "constant", layout, activation))
 
 @_documented(2)
 def pointwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, layout: str | None = None, activation: Any = None,
@@ -369,7 +368,7 @@ def pointwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, layo
     >>> sepconv.pointwise_conv2d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3))).shape[1]
     16
     """
-    return _run("pointwise", 2, x, weight, bias, residual, out, (1, 0, 1, 1, "constant", layout, activation))
+    return _run("pointwise", 2, (x, weight, bias, residual), out, (1, 0, 1, 1, "constant", layout, activation))
 
 @_documented(3)
 def pointwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, layout: str | None = None, activation: Any = None,
@@ -389,7 +388,7 @@ def pointwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, layo
     >>> sepconv.pointwise_conv3d(numpy.ones((1, 3, {sizes})), numpy.ones((16, 3))).shape[1]
     16
     """
-    return _run("pointwise", 3, x, weight, bias, residual, out, (1, 0, 1, 1, "constant", layout, activation))
+    return _run("pointwise", 3, (x, weight, bias, residual), out, (1, 0, 1, 1, "constant", layout, activation))
 
 @_documented(1)
 def separable_conv1d(x: Array, depthwise: Array, pointwise: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
@@ -418,8 +417,8 @@ def separable_conv1d(x: Array, depthwise: Array, pointwise: Array, bias: Array |
     >>> sepconv.separable_conv1d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), numpy.ones((16, 3)), padding="same").shape[1]
     16
     """
-    arrays = (("x", x), ("depthwise", depthwise), ("depthwise_bias", depthwise_bias), ("pointwise", pointwise), ("bias", bias), ("residual", residual))  # fmt: skip
-    return _separable(1, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))
+    arrays = (x, depthwise, depthwise_bias, pointwise, bias, residual)
+    return _run("separable", 1, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))
 
 @_documented(2)
 def separable_conv2d(x: Array, depthwise: Array, pointwise: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
@@ -448,8 +447,8 @@ def separable_conv2d(x: Array, depthwise: Array, pointwise: Array, bias: Array |
     >>> sepconv.separable_conv2d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), numpy.ones((16, 3)), padding="same").shape[1]
     16
     """
-    arrays = (("x", x), ("depthwise", depthwise), ("depthwise_bias", depthwise_bias), ("pointwise", pointwise), ("bias", bias), ("residual", residual))  # fmt: skip
-    return _separable(2, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))
+    arrays = (x, depthwise, depthwise_bias, pointwise, bias, residual)
+    return _run("separable", 2, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))
 
 @_documented(3)
 def separable_conv3d(x: Array, depthwise: Array, pointwise: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
@@ -478,5 +477,5 @@ def separable_conv3d(x: Array, depthwise: Array, pointwise: Array, bias: Array |
     >>> sepconv.separable_conv3d(numpy.ones((1, 3, {sizes})), numpy.ones((3, {taps})), numpy.ones((16, 3)), padding="same").shape[1]
     16
     """
-    arrays = (("x", x), ("depthwise", depthwise), ("depthwise_bias", depthwise_bias), ("pointwise", pointwise), ("bias", bias), ("residual", residual))  # fmt: skip
-    return _separable(3, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))
+    arrays = (x, depthwise, depthwise_bias, pointwise, bias, residual)
+    return _run("separable", 3, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))

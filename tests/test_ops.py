@@ -147,6 +147,44 @@ def test_two_axes_are_channels_and_width(backend):
     assert check(sepconv.conv1d, np.ones((8, 16)), np.ones((3, 8, 3))).shape == (3, 14)
 
 
+# (operation, channels, outputs, spatial size, kernel, options): big enough for several threads, bands and blocks, none a multiple of a tile.
+LAYERS = [
+    ("depthwise_conv", 19, 0, (57, 61), (3, 3), {"padding": 1}),
+    ("depthwise_conv", 35, 0, (56, 56), (3, 3), {"padding": 1, "stride": 2}),
+    ("depthwise_conv", 130, 0, (14, 14), (5, 5), {"padding": "same"}),
+    ("depthwise_conv", 260, 0, (7, 7), (7, 7), {"padding": 3}),
+    ("depthwise_conv", 24, 0, (40, 45), (31, 31), {"padding": 15}),
+    ("depthwise_conv", 11, 0, (50, 70), (3, 5), {"padding": 4, "dilation": (2, 3), "padding_mode": "reflect"}),
+    ("depthwise_conv", 1, 0, (300, 333), (3, 3), {"padding": 1}),
+    ("depthwise_conv", 6, 0, (20_001,), (9,), {"padding": "causal"}),
+    ("depthwise_conv", 9, 0, (9, 31, 33), (3, 3, 3), {"padding": 1}),
+    ("pointwise_conv", 37, 75, (57, 33), (1, 1), {}),
+    ("pointwise_conv", 1030, 70, (7, 7), (1, 1), {}),
+    ("pointwise_conv", 300, 530, (1, 1), (1, 1), {}),
+    ("pointwise_conv", 3, 5, (200, 301), (1, 1), {}),
+    ("separable_conv", 33, 65, (56, 55), (3, 3), {"padding": 1}),
+    ("separable_conv", 100, 200, (14, 14), (5, 5), {"padding": 2, "stride": 2}),
+    ("conv", 3, 34, (65, 67), (3, 3), {"padding": 1, "stride": 2}),
+    ("conv", 20, 21, (30, 33), (3, 3), {"padding": 1}),
+]
+
+
+@pytest.mark.parametrize("last", (False, True))
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer[0]}-{layer[1]}-{'x'.join(map(str, layer[3]))}-{layer[4][0]}")
+def test_layers(backend, layer, last):
+    """Sizes as networks have them; one thread gives the bits of all (N8), the same layer in float64 meets its own bound."""
+    op, channels, outputs, size, kernel, options = layer
+    dims = len(size)
+    for dtype in (np.float32, np.float64):
+        arrays = arrays_of(op, rng(channels, outputs), (1, channels, *size), kernel, outputs, dtype)
+        arrays["x"] = np.ascontiguousarray(channels_last(arrays["x"])) if last else arrays["x"]
+        call = Call(op, dims, arrays, options | {"layout": LAYOUTS[dims][last], "activation": "hard_swish"})
+        result = call.run()
+        oracle.compare(result, call.exact())
+        with sepconv.num_threads(1):
+            assert_bits(call.run(), result)
+
+
 # --- empty axes -----------------------------------------------------------------------------------------------------
 
 

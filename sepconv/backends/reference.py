@@ -20,6 +20,7 @@ Decisions that the peers take differently, taken once, here:
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -111,7 +112,7 @@ def exact(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: np.ndarray 
 
 
 def run(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None, out: np.ndarray | None) -> np.ndarray:
-    """The backend's entry: the result rounded to its dtype, in `out` if that is given."""
+    """The result rounded to its dtype, in `out` if that is given."""
     wide = exact(problem, x, weight, bias, residual)
     with np.errstate(all="ignore"):
         result = np.ascontiguousarray(wide.astype(problem.result))
@@ -121,16 +122,21 @@ def run(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | 
     return out
 
 
-def separable(first: Problem, second: Problem, arrays: tuple[np.ndarray | None, ...], out: np.ndarray | None) -> np.ndarray:
-    """Depthwise, rounded to the result's dtype, then pointwise. `arrays`: x, depthwise, depthwise_bias, pointwise, bias, residual."""
-    x, depthwise, depthwise_bias, pointwise, bias, residual = arrays
-    middle = run(first, x, depthwise, depthwise_bias, None, None)  # type: ignore[arg-type]
-    return run(second, middle, pointwise, bias, residual, out)  # type: ignore[arg-type]
+def bind(problems: list[Problem], arrays: list[np.ndarray | None], out: np.ndarray | None) -> Callable[..., np.ndarray]:
+    """The backend's entry. A separable convolution is a depthwise one, rounded to the result's dtype, and a pointwise one."""
+    if len(problems) == 1:
+        return functools.partial(run, problems[0])
+    first, second = problems
+
+    def separable(x, depthwise, depthwise_bias, pointwise, bias, residual, out):  # type: ignore[no-untyped-def]
+        return run(second, run(first, x, depthwise, depthwise_bias, None, None), pointwise, bias, residual, out)
+
+    return separable
 
 
-def explain(problem: Problem, *arrays: np.ndarray | None) -> list[str]:
+def explain(problems: list[Problem], arrays: list[np.ndarray | None], out: np.ndarray | None) -> list[str]:
     return ["plain NumPy in wide arithmetic, one tap at a time: the oracle, for checks and not for speed"]
 
 
 def info() -> dict[str, object]:
-    return {"arrays": "numpy.ndarray"}
+    return {}

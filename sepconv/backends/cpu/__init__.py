@@ -9,41 +9,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ... import overlap
 from ...problem import Problem
 from . import plans
+from .plans import Call
 from .runtime import facts as info
 
-__all__ = ["explain", "info", "run", "separable"]
+__all__ = ["bind", "explain", "info"]
 
 
-def run(problem: Problem, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> np.ndarray:
-    """One convolution, into `out` if that is given."""
-    plan, arrays, target = plans.prepare(problem, x, weight, bias, residual, out)
-    plan.run(*arrays, target)  # type: ignore[arg-type]
-    if out is not None and target is not out:
-        out[...] = target
-        return out
-    return target
+def bind(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> Callable[..., np.ndarray]:
+    """A callable for these arrays and all like them. A separable convolution is two calls, with the middle tensor between them."""
+    if len(problems) == 1:
+        return Call(problems[0])
+    first, second = (Call(p) for p in problems)
+
+    def separable(x, depthwise, depthwise_bias, pointwise, bias, residual, out):  # type: ignore[no-untyped-def]
+        if out is not None:
+            overlap.check(problems[-1], out, (("x", x), ("depthwise", depthwise), ("depthwise_bias", depthwise_bias)), residual)
+        return second(first(x, depthwise, depthwise_bias, None, None), pointwise, bias, residual, out)
+
+    return separable
 
 
-def separable(first: Problem, second: Problem, arrays: tuple[Any, ...], out: Any) -> np.ndarray:
-    """Depthwise, then pointwise. `arrays`: x, depthwise, depthwise_bias, pointwise, bias, residual."""
+def explain(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> list[str]:
+    """What a call would do with these arrays, in lines for people."""
+    if len(problems) == 1:
+        return Call(problems[0]).explain(*arrays, out)
     x, depthwise, depthwise_bias, pointwise, bias, residual = arrays
-    middle = run(first, x, depthwise, depthwise_bias, None, None)
-    return run(second, middle, pointwise, bias, residual, out)
-
-
-def explain(problem: Problem, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> list[str]:
-    """What `run` would do with these arrays, in lines for people."""
-    lines = []
-    for name, array, dtype in (("x", x, problem.dtype), ("weight", weight, problem.dtype)):
-        if array.dtype != dtype:
-            lines.append(f"{name} is {array.dtype} and is converted: the common dtype is {dtype}")
-    plan, _, _ = plans.prepare(problem, x, weight, bias, residual, out)
-    return lines + plan.describe()
-
-
+    first, second = problems
+    middle = plans.allocate(first, x)
+    lines = Call(first).explain(x, depthwise, depthwise_bias, None, None)
+    return [*lines, "then, over the middle tensor,", *Call(second).explain(middle, pointwise, bias, residual, out)]

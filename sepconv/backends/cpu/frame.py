@@ -46,12 +46,12 @@ def three(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
     return (fill,) * (3 - len(values)) + tuple(values)
 
 
-def _array(problem: Problem, array: np.ndarray) -> tuple[int, ...]:
+def steps(problem: Problem, array: np.ndarray) -> tuple[int, ...]:
     """Byte strides over (n, c, d, h, w) of an array in the user's layout; those of axes of size 1 are never taken, and 0 here."""
-    steps = [0 if n == 1 else s for s, n in zip(array.strides, array.shape)]
-    batch = steps.pop(0) if problem.batched else 0
-    channel = steps.pop(-1 if problem.channels_last else 0)
-    return (batch, channel, *three(tuple(steps), 0))
+    found = [0 if n == 1 else s for s, n in zip(array.strides, array.shape)]
+    batch = found.pop(0) if problem.batched else 0
+    channel = found.pop(-1 if problem.channels_last else 0)
+    return (batch, channel, *three(tuple(found), 0))
 
 
 def _weight(problem: Problem, weight: np.ndarray) -> tuple[int, ...]:
@@ -66,8 +66,8 @@ def measure(problem: Problem, x: np.ndarray, weight: np.ndarray, residual: np.nd
     p = problem
     in_size = (p.batch, p.in_channels, *three(p.in_size, 1))
     out_size = (p.batch, p.out_channels, *three(p.out_size, 1))
-    rest = (0,) * 5 if residual is None else _array(p, residual)
-    return Geometry(in_size, out_size, _array(p, x), _weight(p, weight), rest, _array(p, out))
+    rest = (0,) * 5 if residual is None else steps(p, residual)
+    return Geometry(in_size, out_size, steps(p, x), _weight(p, weight), rest, steps(p, out))
 
 
 def flat(g: Geometry) -> Geometry:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ... import dtypes
+from ... import dtypes, overlap
 from ...cache import Cache
 from ...problem import Problem
 from . import direct, frame, runtime, tiles
@@ -26,8 +28,18 @@ def zeros(bytes: int) -> np.ndarray:
     return _zeros
 
 
-def address(array: np.ndarray) -> int:
+def _asked(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
+
+
+def _peeked(array: np.ndarray) -> int:
+    """The data pointer that follows the head of an ndarray object: NumPy's C interface fixes that, and asking takes ten times as long."""
+    return _pointer(id(array) + object.__basicsize__).value
+
+
+_pointer = ctypes.c_size_t.from_address
+_probe = np.zeros(3)[1:]
+address = _peeked if sys.implementation.name == "cpython" and _peeked(_probe) == _asked(_probe) else _asked
 
 
 class Plan:
@@ -53,6 +65,7 @@ class Plan:
         record[CHUNKS] = max(1, self.workers)
         self.launches = min(choice.jobs, max(1, cost // (MACS_A_LAUNCH * self.workers)) if self.workers else 1)
         self.empty = 0 in geometry.out_size
+        self.alignment = max(p.dtype.alignment, p.result.alignment)
         self._kernel: Callable[..., None] | None = None
 
     def kernel(self, parallel: bool) -> Callable[..., None]:
@@ -68,21 +81,23 @@ class Plan:
 
         return run
 
-    def run(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None, out: np.ndarray) -> None:
+    def run(self, x: int, weight: int, bias: int, residual: int, out: int) -> None:
+        """Computes on arrays at these addresses; 0: there is none."""
         if self.empty:
             return
         kernel = self._kernel
         if kernel is None:
             kernel = self._kernel = self.kernel(self.workers > 1)
         record = self.record.copy()
-        record[X], record[WEIGHT], record[OUT] = address(x), address(weight), address(out)
-        if bias is not None:
-            record[BIAS] = address(bias)
-        if residual is not None:
-            record[RESIDUAL] = address(residual)
-        jobs = self.choice.jobs
+        record[X], record[WEIGHT], record[OUT] = x, weight, out
+        if bias:
+            record[BIAS] = bias
+        if residual:
+            record[RESIDUAL] = residual
         for i in range(self.launches):
-            record[BEGIN], record[END] = jobs * i // self.launches, jobs * (i + 1) // self.launches
+            if self.launches > 1:
+                jobs = self.choice.jobs
+                record[BEGIN], record[END] = jobs * i // self.launches, jobs * (i + 1) // self.launches
             if self.workers > 1:
                 runtime.launch(kernel, record, self.workers, self._serial)
             else:
@@ -105,51 +120,114 @@ def _direct(p: Problem, g: frame.Geometry) -> tiles.Choice:
     return tiles.Choice(direct.rows, cells, 1, 1, True, 1, jobs, reason)
 
 
-def allocate(p: Problem, x: np.ndarray) -> np.ndarray:
-    """A new result, with the channels where x's memory has them: channels last if those are closer together than the pixels."""
-    steps = frame._array(p, x)
+def _order(p: Problem, x: np.ndarray) -> bool:
+    """Whether x's memory is channels last: the channels are closer together than the pixels."""
+    steps = frame.steps(p, x)
     pixel = next((s for s in reversed(steps[2:]) if s), 0)
-    last = p.channels_last if not pixel or not steps[1] else abs(steps[1]) < abs(pixel)
-    if last == p.channels_last:
+    return p.channels_last if not pixel or not steps[1] else abs(steps[1]) < abs(pixel)
+
+
+def allocate(p: Problem, x: np.ndarray) -> np.ndarray:
+    """A new result, with the channels where x's memory has them."""
+    if _order(p, x) == p.channels_last:
         return np.empty(p.out_shape, p.result)
-    lead = p.out_shape[:1] if p.batched else ()
-    inner = (p.out_channels, *p.out_size) if p.channels_last else (*p.out_size, p.out_channels)
-    made = np.empty((*lead, *inner), p.result)
-    at = 1 if p.batched else 0
-    return np.moveaxis(made, at, -1) if p.channels_last else np.moveaxis(made, -1, at)
+    lead, at = (p.out_shape[:1], 1) if p.batched else ((), 0)
+    if p.channels_last:
+        return np.moveaxis(np.empty((*lead, p.out_channels, *p.out_size), p.result), at, -1)
+    return np.moveaxis(np.empty((*lead, *p.out_size, p.out_channels), p.result), -1, at)
 
 
-def _plain(array: np.ndarray | None, dtype: np.dtype) -> np.ndarray | None:
-    """The array itself if the kernels can read it: of that dtype, in native byte order, its elements aligned; else a copy that they can."""
-    if array is None:
-        return None
-    if array.dtype != dtype:
-        return array.astype(dtype)
-    if not array.flags.aligned or any(s % dtype.alignment for s in array.strides):
-        return array.copy()
-    return array
+def _fits(array: np.ndarray | None, dtype: np.dtype) -> bool:
+    """Whether the kernels can read or write an array by its strides: of that dtype in native byte order, on whole elements."""
+    return array is None or (array.dtype == dtype and not any(s % dtype.alignment for s in array.strides))
 
 
-def prepare(p: Problem, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> tuple[Plan, tuple[np.ndarray | None, ...], np.ndarray]:
-    """The plan of a call, its arrays as the kernels can read them, and where the result goes."""
-    if x.dtype != p.dtype or not x.flags.aligned:
-        x = _plain(x, p.dtype)
-    if weight.dtype != p.dtype or not weight.flags.aligned:
-        weight = _plain(weight, p.dtype)
-    if bias is not None and (bias.dtype != p.result or bias.strides[0] != p.result.itemsize or not bias.flags.aligned):
-        bias = np.array(bias, p.result, order="C")
-    if residual is not None:
-        residual = _plain(residual, p.result)
-    if out is None:
-        out = allocate(p, x)
-    elif out.dtype != p.result or not out.flags.aligned:
-        out = np.empty(out.shape, p.result)
-    twice = residual is None or not np.may_share_memory(residual, out)
-    workers = runtime.workers()
-    key = (p, x.strides, weight.strides, weight.ndim, None if residual is None else residual.strides, out.strides, twice, workers)
-    plan = _plans.get(key)
-    if plan is None:
-        plan = _plans[key] = Plan(p, frame.measure(p, x, weight, residual, out), twice, workers)
-    return plan, (x, weight, bias, residual), out
+def _span(array: np.ndarray) -> tuple[int, int]:
+    """The bytes that an array covers, from its address."""
+    reach = [s * (n - 1) for s, n in zip(array.strides, array.shape)]
+    return sum(r for r in reach if r < 0), sum(r for r in reach if r > 0) + array.itemsize
 
 
+class Call:
+    """What `ops` remembers for arrays of one set of shapes, strides and dtypes. All that is left to do in a call is to look at addresses."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.plans: dict[int, Plan] = {}  # by the number of threads; empty while arrays have to be converted
+        self.shape, self.dtype = problem.out_shape, problem.result
+        self.plain = False  # a new result is simply numpy.empty
+        self.spans: tuple[tuple[int, int], ...] = ()
+
+    def __call__(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> np.ndarray:
+        plan = self.plans.get(runtime.workers())
+        if plan is None:
+            return self._general(x, weight, bias, residual, out)
+        if out is not None:
+            target = out
+        elif self.plain:
+            target = np.empty(self.shape, self.dtype)
+        else:
+            target = allocate(self.problem, x)
+        places = (
+            address(x), address(weight), 0 if bias is None else address(bias), 0 if residual is None else address(residual), address(target)
+        )  # fmt: skip
+        bits = places[0] | places[1] | places[2] | places[3] | places[4]
+        if bits & (plan.alignment - 1) or (out is not None and not self._apart(places, out)):
+            return self._general(x, weight, bias, residual, out)
+        plan.run(*places)
+        return target
+
+    def _apart(self, places: tuple[int, ...], out: np.ndarray) -> bool:
+        """Whether out can be written and shares no bytes with an input, as a quick look tells."""
+        begin, end = (places[4] + b for b in self.spans[4])
+        for place, (low, high) in zip(places[:4], self.spans):
+            if place and place + low < end and begin < place + high:
+                return False
+        return out.flags.writeable
+
+    def _general(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> np.ndarray:
+        """The call with everything looked at: conversions, overlaps."""
+        if out is not None:
+            overlap.check(self.problem, out, (("x", x), ("weight", weight), ("bias", bias)), residual)
+        plan, arrays, target = self.prepare(x, weight, bias, residual, out)
+        plan.run(*(0 if a is None else address(a) for a in (*arrays, target)))
+        if out is None or target is out:
+            return target
+        out[...] = target
+        return out
+
+    def prepare(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> tuple[Plan, tuple[np.ndarray | None, ...], np.ndarray]:
+        """The plan, the arrays as the kernels can read them, and where they write."""
+        p, workers = self.problem, runtime.workers()
+        given = (x, weight, bias, residual)
+        arrays = tuple(_readable(a, d) for a, d in zip(given, (p.dtype, p.dtype, p.result, p.result)))
+        if bias is not None:
+            arrays = (*arrays[:2], np.ascontiguousarray(arrays[2]), arrays[3])
+        target = allocate(p, arrays[0]) if out is None else out
+        if not _fits(target, p.result) or not target.flags.aligned:
+            target = np.empty(target.shape, p.result)
+        twice = residual is None or out is None  # else a tile computed twice would add the residual twice, if that is `out`
+        key = (p, twice, workers, *(None if a is None else (a.strides, a.ndim) for a in (arrays[0], arrays[1], arrays[3], target)))
+        plan = _plans.get(key)
+        if plan is None:
+            plan = _plans[key] = Plan(p, frame.measure(p, arrays[0], arrays[1], arrays[3], target), twice, workers)
+        if target is out or out is None:
+            if all(a is b or (a is not None and a.dtype == b.dtype and a.strides == b.strides) for a, b in zip(arrays, given)):
+                self.spans = tuple((0, 0) if a is None else _span(a) for a in (*arrays, target))
+                self.plain = _order(p, x) == p.channels_last
+                self.plans[workers] = plan
+        return plan, arrays, target
+
+    def explain(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> list[str]:
+        lines = []
+        for name, array in (("x", x), ("weight", weight)):
+            if array.dtype != self.problem.dtype:
+                lines.append(f"{name} is {array.dtype} and is converted: the common dtype is {self.problem.dtype}")
+        return lines + self.prepare(x, weight, bias, residual, out)[0].describe()
+
+
+def _readable(array: np.ndarray | None, dtype: np.dtype) -> np.ndarray | None:
+    """The array itself if the kernels can read it as it lies, else a copy that they can; no matter of the layout."""
+    if array is None or (_fits(array, dtype) and array.flags.aligned):
+        return array
+    return array.astype(dtype, order="K")

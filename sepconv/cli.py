@@ -1,0 +1,220 @@
+"""The command line: `sepconv demo`, `sepconv info`, `sepconv cost`. What a command does not need is not imported."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import math
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import __version__, backends, conv_cost
+from .cost import KINDS
+
+OPTIONAL = ("scipy", "torch", "matplotlib", "rich", "ml_dtypes")
+
+LABELS = {
+    "isa": "instruction set",
+    "lanes": "vector width",
+    "registers": "vector registers",
+    "cpu": "CPU as LLVM names it",
+    "threads": "threads",
+    "threading_layer": "threading layer",
+    "cache_folder": "kernel cache",
+    "cache_bytes": "cache size",
+    "cache_hits": "kernels loaded from it",
+    "cache_misses": "kernels compiled",
+    "compile_seconds": "seconds compiling",
+    "arrays": "takes",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, or 2 where the arguments or the installation do not allow it."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        return chosen.run(chosen)
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sepconv", description="Convolution for arrays: depthwise, pointwise, separable and standard.")
+    parser.add_argument("--version", action="version", version=f"sepconv {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    demo = commands.add_parser("demo", help="filter a photograph every way there is, compare, and draw it", description=_demo.__doc__)
+    demo.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; the default is a photograph that comes with matplotlib")
+    demo.add_argument("--output", default="sepconv-demo.png", metavar="PNG", help="where the picture goes (default: %(default)s)")
+    demo.set_defaults(run=_demo, parser=demo)
+
+    info = commands.add_parser("info", help="what runs here: machine, threads, kernel cache, backends", description=_info.__doc__)
+    info.set_defaults(run=_info, parser=info)
+
+    cost = commands.add_parser("cost", help="count weights, multiply-adds and bytes of a convolution", description=_cost.__doc__)
+    _cost_arguments(cost)
+    cost.set_defaults(run=_cost, parser=cost)
+    return parser
+
+
+def _fail(chosen: argparse.Namespace, message: object) -> int:
+    print(f"{chosen.parser.prog}: {message}", file=sys.stderr)
+    return 2
+
+
+# --- demo ---------------------------------------------------------------------------------------------------------
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    """Filter a photograph: one filter per channel, Sobel in two passes, a depthwise-separable layer beside its standard one; time it; draw it."""
+    from . import demo
+
+    try:
+        demo.run(chosen.image, chosen.output)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("matplotlib", "rich", "PIL"):
+            raise
+        return _fail(chosen, f'the demo needs {error.name}, which is not installed: install sepconv[demo], as in pip install "sepconv[demo]"')
+    except (OSError, ValueError) as error:
+        return _fail(chosen, error)
+    return 0
+
+
+# --- info ---------------------------------------------------------------------------------------------------------
+
+
+def _info(chosen: argparse.Namespace) -> int:
+    """Print the versions, the machine as sepconv sees it, the kernel cache, and every backend found, or why it was not."""
+    rows = [("sepconv", __version__), ("Python", f"{platform.python_version()}, {platform.platform()}")]
+    rows += [(name, _version(name)) for name in ("numba", "numpy", *OPTIONAL)]
+    rows.append(("CPU", _cpu_model()))
+    _print_rows("Versions and machine", rows)
+    for name, facts in backends().items():
+        facts = dict(facts)
+        if facts.pop("available"):
+            _print_rows(f"Backend {name}: available", [(LABELS.get(key, key.replace("_", " ")), _fact(key, facts[key])) for key in facts])
+        else:
+            why = facts.pop("reason", "no reason given")
+            _print_rows(f"Backend {name}: not available, {why}", [(LABELS.get(key, key), str(facts[key])) for key in facts])
+    return 0
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed (optional)" if package in OPTIONAL else "not installed"
+
+
+def _cpu_model() -> str:
+    """The name the maker gave it, as far as the system tells."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name.strip() == "model name":
+                    return value.strip()
+    except OSError:  # only Linux has the file
+        pass
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _fact(key: str, value: Any) -> str:
+    if key == "lanes":
+        return f"{32 * value} bits, {value} float32"
+    if key.endswith("_bytes") and isinstance(value, int):
+        return _bytes(value)
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "none" if value is None or value == "" else str(value)
+
+
+def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
+    width = max((len(name) for name, _ in rows), default=0)
+    print(title)
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}")
+    print()
+
+
+# --- cost ---------------------------------------------------------------------------------------------------------
+
+
+def _cost_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("kind", metavar="KIND", help=", ".join(KINDS))
+    add("-i", "--in-channels", type=int, required=True, metavar="N")
+    add("-o", "--out-channels", type=int, metavar="N", help="default: in-channels * multiplier for depthwise and spatial, else required")
+    add("-k", "--kernel-size", type=int, nargs="+", required=True, metavar="K", help="one int, or one an axis: -k 3 3")
+    add("-s", "--input-size", type=int, nargs="+", metavar="N", help="one int, or one an axis: --input-size 224 224; without it only weights")
+    add("--stride", type=int, nargs="+", default=[1], metavar="N", help="one int, or one an axis")
+    add("--padding", nargs="+", default=["0"], metavar="P", help="valid, same, same_lower; an int; one an axis; pairs before,after: 0,1 0,1")
+    add("--dilation", type=int, nargs="+", default=[1], metavar="N", help="one int, or one an axis")
+    add("--multiplier", type=int, default=1, metavar="N", help="depthwise filters an input channel")
+    add("--groups", type=int, default=1, metavar="N", help="for grouped")
+    add("--bias", action="store_true", help="count a bias too")
+    add("--dtype", default="float32", metavar="NAME", help="default: %(default)s")
+    add("--dims", type=int, choices=(1, 2, 3), help="1-D, 2-D or 3-D, where single ints leave that open (default: 2)")
+
+
+def _cost(chosen: argparse.Namespace) -> int:
+    """Count weights, multiply-adds (MACs), floating-point operations and least memory traffic of one convolution of one image."""
+    out_channels = chosen.out_channels
+    if out_channels is None:
+        if chosen.kind not in ("depthwise", "spatial"):
+            return _fail(chosen, f"--out-channels is missing; only depthwise and spatial can do without it, and KIND is {chosen.kind}")
+        out_channels = chosen.in_channels * chosen.multiplier
+    try:
+        cost = conv_cost(
+            chosen.kind,
+            in_channels=chosen.in_channels,
+            out_channels=out_channels,
+            kernel_size=_axes(chosen.kernel_size, chosen.dims),
+            input_size=None if chosen.input_size is None else _axes(chosen.input_size, chosen.dims),
+            stride=_axes(chosen.stride),
+            padding=_padding(chosen.padding),
+            dilation=_axes(chosen.dilation),
+            multiplier=chosen.multiplier,
+            groups=chosen.groups,
+            bias=chosen.bias,
+            dtype=chosen.dtype,
+        )
+    except (ValueError, TypeError) as error:
+        return _fail(chosen, error)
+    rows = [("weights", f"{cost.params:,}")]
+    if cost.macs is None:
+        rows.append(("MACs, FLOPs, bytes", "give --input-size"))
+    else:
+        rows += [("MACs", f"{cost.macs:,}"), ("FLOPs", f"{cost.flops:,}"), ("bytes", f"{cost.bytes:,}, {_bytes(cost.bytes)}")]
+        rows.append(("intensity", f"{cost.intensity:.4g} FLOPs a byte"))
+    _print_rows(f"{chosen.kind}, {chosen.in_channels} -> {out_channels} channels, {chosen.dtype}", rows)
+    return 0
+
+
+def _axes(values: list[int], dims: int | None = None) -> int | tuple[int, ...]:
+    """One int stays one, so that it serves every axis; with `dims` it is written out."""
+    if len(values) > 1:
+        return tuple(values)
+    return values[0] if dims is None else tuple(values) * dims
+
+
+def _padding(words: list[str]) -> Any:
+    """`same`, `1`, `1 2` or `0,1 0,1` as the functions take it; what is no number is left for them to refuse."""
+    try:
+        found = [tuple(int(n) for n in word.split(",")) if "," in word else int(word) for word in words]
+    except ValueError:
+        return words[0] if len(words) == 1 else tuple(words)
+    if len(found) == 1:
+        return found[0] if isinstance(found[0], int) else (found[0],)
+    return tuple(found)
+
+
+def _bytes(n: int | None) -> str:
+    if not n:
+        return "0 B"
+    power = min(4, int(math.log(n, 1024)))
+    return f"{n} B" if power == 0 else f"{n / 1024**power:.1f} {'KMGT'[power - 1]}iB"
