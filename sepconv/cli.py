@@ -71,9 +71,9 @@ def _fail(chosen: argparse.Namespace, message: object) -> int:
 
 def _demo(chosen: argparse.Namespace) -> int:
     """Filter a photograph: one filter per channel, Sobel in two passes, a depthwise-separable layer beside its standard one; time it; draw it."""
-    from . import demo
-
     try:
+        from . import demo
+
         demo.run(chosen.image, chosen.output)
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("matplotlib", "rich", "PIL"):

@@ -1,9 +1,10 @@
-"""What a convolution costs, counted before anything is computed: weights, multiply-adds, bytes. No array is made."""
+"""conv_cost: weights, multiply-adds and memory traffic of a convolution, counted from its sizes alone."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,34 +12,107 @@ from . import dtypes
 from .problem import _out_size, integer, pads_of, per_axis
 
 KINDS = ("standard", "depthwise", "pointwise", "separable", "spatial", "grouped")
-Sizes = tuple[int, ...]
 
 
-class Cost(NamedTuple):
-    """The cost of one convolution on one image (batch 1). Without an `input_size` only `params` is known, the rest is None."""
+@dataclass(frozen=True)
+class Cost:
+    """What a convolution costs, batch 1; what `conv_cost` returns. Without an input size everything but `params` is None."""
 
-    params: int  # weights, and biases if there are any
+    params: int  # weights, and biases if any
     macs: int | None  # multiply-adds
-    flops: int | None  # two a multiply-add
-    bytes: int | None  # least traffic with memory
-    intensity: float | None  # flops / bytes
+    flops: int | None  # floating-point operations, two a multiply-add
+    bytes: int | None  # input and weights read once, output written once
+    intensity: float | None  # flops a byte
 
 
-class _Pass(NamedTuple):
-    """One sweep over the image: every output channel reads `group_in` input channels, `taps` weights of each."""
+# --- arguments ----------------------------------------------------------------------------------------------------
 
-    group_in: int
-    out_channels: int
-    taps: int
-    out_size: Sizes | None
 
-    @property
-    def weights(self) -> int:
-        return self.out_channels * self.group_in * self.taps
+def _kind(kind: Any) -> str:
+    allowed = f"allowed are {', '.join(KINDS)}"
+    if not isinstance(kind, str):
+        raise TypeError(f"kind is {kind!r}; {allowed}")
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; {allowed}")
+    return kind
 
-    @property
-    def macs(self) -> int:
-        return self.weights * math.prod(self.out_size or ())
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}; allowed are True and False")
+    return bool(value)
+
+
+def _item_sizes(dtype: Any) -> tuple[int, int]:
+    """Bytes of an element of the input and the weights, and of the result."""
+    if isinstance(dtype, str) and dtype == "bfloat16":
+        return 2, 2  # NumPy knows the name only after ml_dtypes is imported
+    try:
+        given = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        given = None
+    if given is None:
+        raise TypeError(f"dtype is {dtype!r}; allowed are {dtypes.ALLOWED}")
+    given = dtypes.check("dtype", given)
+    return given.itemsize, dtypes.result(given).itemsize
+
+
+def _dims(kernel_size: Any, input_size: Any) -> int:
+    """Number of axes, from the kernel or the input, whichever is a tuple; 2 if neither is."""
+    for name, value in (("kernel_size", kernel_size), ("input_size", input_size)):
+        if isinstance(value, (tuple, list)):
+            if len(value) not in (1, 2, 3):
+                raise ValueError(f"{name} is {value!r}; allowed is a positive int, or one to three of them, one an axis")
+            return len(value)
+    return 2
+
+
+def _check_channels(kind: str, c_in: int, c_out: int, kernel: tuple[int, ...], multiplier: int, groups: int) -> None:
+    """ValueError if the kind does not go with the channels, or is given a number it has no use for."""
+    if groups != 1 and kind != "grouped":
+        raise ValueError(f'groups is {groups}; allowed is 1 for kind {kind!r}, any divisor of both channels for "grouped"')
+    if c_in % groups:
+        raise ValueError(f"groups is {groups} and does not divide in_channels = {c_in}")
+    if c_out % groups:
+        raise ValueError(f"groups is {groups} and does not divide out_channels = {c_out}")
+    if multiplier != 1 and kind not in ("depthwise", "separable", "spatial"):
+        raise ValueError(f'multiplier is {multiplier}; allowed is 1 for kind {kind!r}, more for "depthwise", "separable" and "spatial"')
+    if kind in ("depthwise", "spatial") and c_out != c_in * multiplier:
+        raise ValueError(f"out_channels is {c_out}; allowed is in_channels * multiplier = {c_in * multiplier} for kind {kind!r}")
+    if kind == "pointwise" and any(k != 1 for k in kernel):
+        raise ValueError(f'kernel_size is {kernel}; allowed is 1 for kind "pointwise"')
+
+
+# --- counts -------------------------------------------------------------------------------------------------------
+
+
+def _out_sizes(size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], padding: Any) -> tuple[int, ...]:
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
+    pads = pads_of(padding, len(size), size, stride, reach)
+    automatic = isinstance(padding, str) and padding != "valid"
+    try:
+        return tuple(_out_size(*each, axis, automatic) for axis, each in enumerate(zip(size, kernel, stride, dilation, pads)))
+    except ValueError as error:
+        raise ValueError(f"kernel_size is {kernel} and input_size is {size}: {error}") from None
+
+
+def _weights(kind: str, c_in: int, c_out: int, kernel: tuple[int, ...], multiplier: int, groups: int) -> list[int]:
+    """Number of weights of each pass, in the order in which the passes run."""
+    taps = math.prod(kernel)
+    if kind == "depthwise":
+        return [c_out * taps]
+    if kind == "separable":
+        return [c_in * multiplier * taps, c_in * multiplier * c_out]
+    if kind == "spatial":
+        return [c_out * k for k in kernel]
+    return [c_in // groups * c_out * taps]
+
+
+def _positions(kind: str, size: tuple[int, ...], out: tuple[int, ...]) -> list[int]:
+    """Number of positions at which each pass applies its weights: the size of the tensor it produces, without the channels."""
+    if kind == "spatial":
+        return [math.prod(out[: axis + 1] + size[axis + 1 :]) for axis in range(len(out))]
+    return [math.prod(out)] * 2
 
 
 def conv_cost(
@@ -46,150 +120,81 @@ def conv_cost(
     *,
     in_channels: int,
     out_channels: int,
-    kernel_size: int | Sizes,
-    input_size: int | Sizes | None = None,
-    stride: int | Sizes = 1,
+    kernel_size: int | tuple[int, ...],
+    input_size: int | tuple[int, ...] | None = None,
+    stride: int | tuple[int, ...] = 1,
     padding: Any = 0,
-    dilation: int | Sizes = 1,
+    dilation: int | tuple[int, ...] = 1,
     multiplier: int = 1,
     groups: int = 1,
     bias: bool = False,
     dtype: Any = "float32",
 ) -> Cost:
-    """Weights, multiply-adds and bytes of a convolution of one image.
+    """Weights, multiply-adds and memory traffic of one convolution of one image, in 1-D to 3-D.
 
     Parameters
     ----------
-    kind : "standard", every output channel reads every input channel. "grouped", those of its group. "depthwise", one of them.
-        "pointwise", all of them at one pixel. "separable", depthwise and then pointwise (Sifre 2014; Howard et al. 2017, MobileNet).
-        "spatial", depthwise with a separable kernel, in one 1-D pass an axis, axis 0 first: kh + kw weights a channel, not kh * kw.
-        Each pass takes its own axis' stride, padding and dilation, so the middle image has size (out_h, in_w).
-    in_channels, out_channels : int. For "depthwise" and "spatial" out_channels is in_channels * multiplier.
-    kernel_size : int, or one an axis, 1 to 3 axes. A single int means 2-D, unless `input_size` has one int an axis. 1 for "pointwise".
-    input_size : int, or one an axis, in pixels; None if only the weights are asked for.
-    stride, padding, dilation : as in `conv2d`, "same" included. For "separable" they are the depthwise half's.
-    multiplier : int, depthwise filters an input channel; for "depthwise", "separable" and "spatial".
-    groups : int, for "grouped"; it divides both numbers of channels.
-    bias : bool, adds one weight per output channel; for "separable" per output channel of each half.
-    dtype : name or NumPy dtype of image and weights; result and bias have the dtype that `conv2d` would return (int32 for int8).
+    kind : with C_in channels in, C_out channels out, and k[0] to k[-1] the kernel sizes,
+        "standard"   C_in * C_out * prod(k) weights
+        "grouped"    those, divided by `groups`, which divides both channels
+        "depthwise"  C_out * prod(k) weights; C_out = C_in * multiplier
+        "pointwise"  C_in * C_out weights; kernel_size is 1
+        "separable"  depthwise with `multiplier` filters a channel, then pointwise: C_in * multiplier * (prod(k) + C_out) weights
+        "spatial"    depthwise, with filters that are outer products of vectors, one an axis, and run as 1-D passes: C_out * sum(k)
+                     weights; C_out = C_in * multiplier. Sobel's 3x3 is 6 weights instead of 9.
+    in_channels, out_channels : positive ints.
+    kernel_size, stride, dilation : a positive int, or one an axis.
+    input_size : non-negative int, or one an axis, without batch and channels. None: only `params` are counted.
+        The number of axes is that of kernel_size or else of input_size, if one is a tuple or list; two ints mean 2-D.
+    padding : as in the convolutions; an int, one an axis, (before, after) pairs, "valid", "same", "same_lower", in 1-D "causal".
+    multiplier : filters an input channel, for "depthwise", "separable" and "spatial".
+    groups : for "grouped".
+    bias : whether every output channel has a bias; of "separable", every channel of both halves: C_in * multiplier + C_out of them.
+    dtype : of input and weights, as a name or a NumPy dtype; the output has the dtype that the convolutions return (int32 for int8).
 
     Returns
     -------
-    Cost, a named tuple. `macs` counts every weight at every output pixel, those that meet padding included; `flops` is twice that (adding the
-    bias is not counted). `bytes` is what has to move if every cache were large enough: the input, the weights and the output, once each. The
-    middle image of "separable" and "spatial" is left out: a fused kernel never writes it, two calls write and read it. `intensity` is flops
-    per byte, the abscissa of the roofline model (Williams, Waterman and Patterson 2009).
+    Cost with
+        params     weights and biases
+        macs       multiply-adds, over the positions of the output, those on padding included. The pass of "spatial" along axis a runs
+                   over the output sizes of axes 0 to a and the input sizes of the others: kh * out_h * in_w + kw * out_h * out_w a channel.
+        flops      2 * macs; adding the bias is not counted
+        bytes      input and weights read once, output written once: the least traffic. The tensor between two passes is not counted, as if
+                   it never left the cache.
+        intensity  flops / bytes
 
     Raises
     ------
-    ValueError, TypeError : naming the argument, its value and what is allowed.
+    TypeError, ValueError : naming the argument, its value and what is allowed; also where an argument has no meaning for the kind
+        (groups for "standard", multiplier for "pointwise"), and where the kernel is larger than the padded input.
 
-    >>> conv_cost("standard", in_channels=10, out_channels=20, kernel_size=7).params
+    Source: A. Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017, section 3.1;
+    S. Williams, A. Waterman, D. Patterson, "Roofline: An Insightful Visual Performance Model", 2009, for the intensity.
+
+    Example
+    -------
+    >>> sepconv.conv_cost("standard", in_channels=10, out_channels=20, kernel_size=7).params
     9800
     """
-    if not isinstance(kind, str):
-        raise TypeError(f"kind is {kind!r}; allowed are {', '.join(KINDS)}")
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; allowed are {', '.join(KINDS)}")
-    if not isinstance(bias, (bool, np.bool_)):
-        raise TypeError(f"bias is {bias!r}; allowed are True and False")
-    item, result_item = _item_sizes(dtype)
-    in_channels, out_channels, multiplier, groups = _channels(kind, in_channels, out_channels, multiplier, groups)
-    kernel, size = _sizes(kind, kernel_size, input_size)
-    out_size = _geometry(kernel, size, stride, padding, dilation)
-
-    passes = _passes(kind, in_channels, out_channels, multiplier, groups, kernel, size, out_size)
-    weights = sum(p.weights for p in passes)
-    biased = passes if kind == "separable" else passes[-1:]  # the 1-D passes of "spatial" make one convolution, with one bias
-    biases = sum(p.out_channels for p in biased) if bias else 0
-    if size is None or out_size is None:
-        return Cost(weights + biases, None, None, None, None)
-    macs = sum(p.macs for p in passes)
-    read = (in_channels * math.prod(size) + weights) * item
-    moved = read + (out_channels * math.prod(out_size) + biases) * result_item
-    return Cost(weights + biases, macs, 2 * macs, moved, 2 * macs / moved)
-
-
-def _passes(
-    kind: str, in_channels: int, out_channels: int, multiplier: int, groups: int, kernel: Sizes, size: Sizes | None, out_size: Sizes | None
-) -> list[_Pass]:
-    """The sweeps that a convolution of this kind is made of, first to last."""
-    taps = math.prod(kernel)
-    middle = in_channels * multiplier
-    if kind == "depthwise":
-        return [_Pass(1, out_channels, taps, out_size)]
-    if kind == "separable":
-        return [_Pass(1, middle, taps, out_size), _Pass(middle, out_channels, 1, out_size)]
-    if kind == "spatial":  # after the pass along an axis, that axis and those before it have their final size
-        after = [None if size is None or out_size is None else out_size[: axis + 1] + size[axis + 1 :] for axis in range(len(kernel))]
-        return [_Pass(1, out_channels, k, shape) for k, shape in zip(kernel, after)]
-    return [_Pass(in_channels // groups, out_channels, taps, out_size)]
-
-
-# --- arguments of the user's --------------------------------------------------------------------------------------
-
-
-def _item_sizes(dtype: Any) -> tuple[int, int]:
-    """Bytes of one element of the image and of the result."""
-    if isinstance(dtype, str) and dtype == "bfloat16":  # NumPy knows the name only once ml_dtypes is imported
-        return 2, 2
-    try:
-        if dtype is None:  # NumPy would read it as float64
-            raise TypeError
-        found = np.dtype(dtype)
-    except (TypeError, ValueError):
-        raise TypeError(f"dtype is {dtype!r}; allowed are {dtypes.ALLOWED}") from None
-    found = dtypes.check("dtype", found)
-    return found.itemsize, dtypes.result(found).itemsize
-
-
-def _channels(kind: str, in_channels: Any, out_channels: Any, multiplier: Any, groups: Any) -> tuple[int, int, int, int]:
-    """The four counts, checked one by one and against each other."""
-    in_channels = integer("in_channels", in_channels, 1, "a positive int")
-    out_channels = integer("out_channels", out_channels, 1, "a positive int")
+    kind = _kind(kind)
+    c_in = integer("in_channels", in_channels, 1, "a positive int")
+    c_out = integer("out_channels", out_channels, 1, "a positive int")
     multiplier = integer("multiplier", multiplier, 1, "a positive int")
     groups = integer("groups", groups, 1, "a positive int")
-    if multiplier != 1 and kind not in ("depthwise", "separable", "spatial"):
-        raise ValueError(f'multiplier is {multiplier}; allowed is 1 for kind "{kind}": only the depthwise kinds multiply channels')
-    if groups != 1 and kind != "grouped":
-        raise ValueError(f'groups is {groups}; allowed is 1 for kind "{kind}": take kind "grouped"')
-    if kind in ("depthwise", "spatial") and out_channels != in_channels * multiplier:
-        needed = in_channels * multiplier
-        raise ValueError(f'out_channels is {out_channels}; allowed is in_channels * multiplier = {needed} for kind "{kind}"')
-    if in_channels % groups:
-        raise ValueError(f"groups is {groups} and does not divide in_channels = {in_channels}")
-    if out_channels % groups:
-        raise ValueError(f"groups is {groups} and does not divide out_channels = {out_channels}")
-    return in_channels, out_channels, multiplier, groups
+    bias = _flag("bias", bias)
+    item, out_item = _item_sizes(dtype)
+    dims = _dims(kernel_size, input_size)
+    kernel, stride, dilation = per_axis("kernel_size", kernel_size, dims), per_axis("stride", stride, dims), per_axis("dilation", dilation, dims)
+    _check_channels(kind, c_in, c_out, kernel, multiplier, groups)
 
-
-def _sizes(kind: str, kernel_size: Any, input_size: Any) -> tuple[Sizes, Sizes | None]:
-    """Kernel and image size, one int an axis; whichever is a tuple says how many axes there are."""
-    dims = 2
-    for name, value in (("input_size", input_size), ("kernel_size", kernel_size)):
-        if isinstance(value, (tuple, list)):
-            if not 1 <= len(value) <= 3:
-                raise ValueError(f"{name} is {value!r}; allowed is a positive int, or 1 to 3 of them, one an axis")
-            dims = len(value)
-    kernel = per_axis("kernel_size", kernel_size, dims)
-    if kind == "pointwise" and math.prod(kernel) != 1:
-        raise ValueError(f'kernel_size is {kernel_size!r}; allowed is 1 for kind "pointwise"')
-    return kernel, None if input_size is None else per_axis("input_size", input_size, dims)
-
-
-def _geometry(kernel: Sizes, size: Sizes | None, stride: Any, padding: Any, dilation: Any) -> Sizes | None:
-    """The output's size; without an image the options are checked all the same, and the answer is None."""
-    dims = len(kernel)
-    stride = per_axis("stride", stride, dims)
-    dilation = per_axis("dilation", dilation, dims)
-    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
-    pads = pads_of(padding, dims, reach if size is None else size, stride, reach)
-    if size is None:
-        return None
-    for axis, (n, r, p) in enumerate(zip(size, reach, pads)):
-        if n + sum(p) < r:
-            raise ValueError(
-                f"kernel_size is {kernel} with dilation {dilation}, a reach of {r} on axis {axis}, "
-                f"but input_size is {size}, {n + sum(p)} there with padding; allowed is a reach up to that"
-            )
-    return tuple(_out_size(*each, axis, False) for axis, each in enumerate(zip(size, kernel, stride, dilation, pads)))
+    weights = _weights(kind, c_in, c_out, kernel, multiplier, groups)
+    biases = bias * (c_out + c_in * multiplier * (kind == "separable"))
+    params = sum(weights) + biases
+    if input_size is None:
+        pads_of(padding, dims, (0,) * dims, stride, kernel)  # for its errors
+        return Cost(params, None, None, None, None)
+    size = per_axis("input_size", input_size, dims, 0)
+    out = _out_sizes(size, kernel, stride, dilation, padding)
+    macs = sum(count * positions for count, positions in zip(weights, _positions(kind, size, out)))
+    traffic = item * (c_in * math.prod(size) + sum(weights)) + out_item * (c_out * math.prod(out) + biases)
+    return Cost(params, macs, 2 * macs, traffic, 2 * macs / traffic)

@@ -1,321 +1,284 @@
-"""The demo: a photograph filtered every way there is, compared with the libraries that are installed, told in words, a table and a picture.
-
-Every stage is a `Case`: the same convolution as a call of sepconv and of each other library, and what NumPy says in float64.
-"""
+"""`sepconv demo`: the operations on a photograph, what each costs, how long it takes beside other libraries, and one picture of it all."""
 
 from __future__ import annotations
 
-import math
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
+import matplotlib.cbook
 import numpy as np
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.table import Table
 
-import sepconv
+from . import conv2d, conv_cost, depthwise_conv2d, factorize, get_num_threads, separable_conv2d, separate
+from . import demo_baselines as baselines
+from .cost import Cost
 
-Call = Callable[[], Any]
-SIDE = 1280  # a larger photograph is made smaller first, so that the demo stays a matter of seconds
-TAPS = 9
-EDGES, LINES, COLOUR = 16, 8, 4  # filters of the layer: edges and lines of brightness, edges of red-green and of blue-yellow
-TERMS = (1, 2, 3, 4, 5)
-SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)
+LARGEST_SIDE = 1024  # a larger photograph is made smaller first, so that the demo takes seconds on any
+LAYER_CHANNELS = 16
+TERMS = (1, 2, 5)
+EXACT_TERMS = 5  # derivatives of first order are 2 filters mixed, those of second order 3 (Freeman & Adelson, 1991)
+
+
+class BadFile(ValueError):
+    """The image cannot be read, or the picture cannot be written."""
 
 
 @dataclass
-class Case:
-    """One convolution, computed by several libraries."""
+class Row:
+    """One line of the table: an operation, what it costs, how far it is from what it stands for, and milliseconds by library."""
 
     name: str
-    cost: sepconv.Cost
-    calls: dict[str, Call]  # by library; "sepconv" is one of them
-    truth: np.ndarray  # float64
-    result: np.ndarray = field(init=False)
-    errors: dict[str, float] = field(init=False)
-    ms: dict[str, float] = field(init=False)
+    cost: list[Cost]
+    error: float
+    milliseconds: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        """Compute: this is each call's warm-up too, and what compiles sepconv's kernel."""
-        results = {library: np.asarray(call()) for library, call in self.calls.items()}
-        self.result = results["sepconv"].reshape(self.truth.shape)
-        self.errors = {library: difference(y.reshape(self.truth.shape), self.truth) for library, y in results.items()}
-        self.ms = {library: 1e3 * seconds for library, seconds in in_turns(self.calls).items()}
+    @property
+    def params(self) -> int:
+        return sum(c.params for c in self.cost)
+
+    @property
+    def macs(self) -> int:
+        return sum(c.macs for c in self.cost)
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference, as a share of the largest magnitude."""
-    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
+# --- the photograph ----------------------------------------------------------------------------------------------
 
 
-def in_turns(calls: dict[str, Call], turns: int = 7, seconds: float = 1.0) -> dict[str, float]:
-    """The least time of each call. They take turns, so that a busy moment of the machine meets all of them alike."""
-    best = dict.fromkeys(calls, math.inf)
-    start = time.perf_counter()
-    for turn in range(turns):
-        for name, call in calls.items():
-            began = now = time.perf_counter()
-            while now - began < 0.01 or now == began:  # short calls several times, for the threads of the one before to go to sleep
-                before = now
-                call()
-                now = time.perf_counter()
-                best[name] = min(best[name], now - before)
-        if turn >= 2 and time.perf_counter() - start > seconds:
-            break
-    return best
+def load(path: str | None) -> np.ndarray:
+    """A photograph as RGB, (height, width, 3), float32 in 0..1. Grey becomes three equal channels, transparency lies on white."""
+    name = path or str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    try:
+        with Image.open(name) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith(("I", "F")):  # 16-bit and float greys, which PIL would clip at 255
+                wide = np.asarray(image, dtype=np.float64)
+                image = Image.fromarray((wide * (255 / max(wide.max(), 1))).clip(0, 255).astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = image.convert("RGB")
+            image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    except FileNotFoundError:
+        raise BadFile(f"there is no file {name}") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: PIL's word for a broken PNG
+        raise BadFile(f"{name} cannot be read as an image ({error})") from None
+    return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
-# --- the photograph -----------------------------------------------------------------------------------------------
+def check_output(path: str) -> Path:
+    """The picture's place, refused before any work if nothing can be written there."""
+    output = Path(path).absolute()
+    if output.is_dir():
+        raise BadFile(f"the output {path} is a folder; give the name of a file")
+    if not output.parent.is_dir():
+        raise BadFile(f"the output's folder {output.parent} does not exist")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise BadFile(f"the output {path} cannot be written")
+    return output
 
 
-def read(path: str | None) -> tuple[np.ndarray, str]:
-    """A picture file as float32 (3, H, W) from 0 to 1, and what to call it. Grey becomes RGB; what is transparent, white."""
-    from matplotlib import cbook
-    from matplotlib.image import pil_to_array
-    from PIL import Image, ImageOps
-
-    file = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False) if path is None else path
-    with Image.open(file) as opened:
-        pixels = pil_to_array(ImageOps.exif_transpose(opened))
-    scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
-    pixels = np.clip(pixels.astype(np.float32) / np.float32(scale), 0, 1)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    if pixels.shape[2] == 4:
-        pixels = pixels[:, :, :3] * pixels[:, :, 3:] + (1 - pixels[:, :, 3:])
-    step = -(-max(pixels.shape) // SIDE)
-    if step > 1 and min(pixels.shape[:2]) >= step:
-        h, w = (n // step * step for n in pixels.shape[:2])
-        pixels = pixels[:h, :w].reshape(h // step, step, w // step, step, 3).mean((1, 3))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), os.path.basename(str(file))
+# --- the filters -------------------------------------------------------------------------------------------------
 
 
-# --- filters ------------------------------------------------------------------------------------------------------
-
-
-def gaussian(sigma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A Gaussian of TAPS x TAPS that sums to one, and the coordinates y and x."""
-    y, x = np.mgrid[:TAPS, :TAPS] - (TAPS - 1) / 2.0
-    bell = np.exp(-(x * x + y * y) / (2 * sigma * sigma))
-    return bell / bell.sum(), y, x
+def _gaussian(size: int, sigma: float) -> np.ndarray:
+    at = np.arange(size) - size // 2
+    bell = np.exp(-(at**2) / (2 * sigma**2))
+    return np.outer(bell, bell) / np.outer(bell, bell).sum()
 
 
 def channel_filters() -> np.ndarray:
-    """(3, TAPS, TAPS): red is blurred, green sharpened, blue lit from the upper left."""
-    blur = gaussian(2.2)[0]
-    soft, y, x = gaussian(1.0)
-    point = (y == 0) & (x == 0)
-    relief = -(x + y) * soft
-    return np.stack([blur, 3 * point - 2 * soft, point * 0.45 + 0.9 * relief / np.abs(relief).sum() * 2]).astype(np.float32)
+    """Three 7x7 filters, (3, 1, 7, 7): red is blurred, green is sharpened, blue keeps its vertical edges."""
+    blur, wide = _gaussian(7, 3.0), _gaussian(7, 1.6)
+    sharpen = -2 * wide
+    sharpen[3, 3] += 3
+    edges = -(np.arange(7) - 3) * _gaussian(7, 1.2)
+    return np.stack([blur, sharpen, edges])[:, None].astype(np.float32)
 
 
-def oriented_filters() -> np.ndarray:
-    """(32, 3, TAPS, TAPS): edges and lines of every direction, of brightness and of two colour contrasts.
-
-    Derivatives of a Gaussian: an edge filter of any direction is a mix of 2, a line filter of 3 (Freeman and Adelson 1991,
-    "The design and use of steerable filters"). All filters that look at one colour are therefore mixes of 5.
-    """
-    bell, y, x = gaussian(1.4)
-    xx, yy, xy = ((c - (c * bell).sum()) * bell for c in (x * x, y * y, x * y))
-    directions = lambda n: np.arange(n) * math.pi / n
-    edges = [(math.cos(a) * x + math.sin(a) * y) * bell for a in directions(max(EDGES, COLOUR))]
-    lines = [math.cos(a) ** 2 * xx + math.sin(a) ** 2 * yy + 2 * math.cos(a) * math.sin(a) * xy for a in directions(LINES)]
-    some = edges[:: EDGES // COLOUR]
-    contrasts = {"brightness": (1 / 3, 1 / 3, 1 / 3), "red-green": (1.0, -1.0, 0.0), "blue-yellow": (-0.5, -0.5, 1.0)}
-    pairs = [*((f, "brightness") for f in edges + lines), *((f, "red-green") for f in some), *((f, "blue-yellow") for f in some)]
-    bank = [np.multiply.outer(contrasts[colours], f / np.abs(f).sum()) for f, colours in pairs]
-    return np.stack(bank).astype(np.float32)
+def oriented_bank() -> np.ndarray:
+    """A standard filter bank, (16, 3, 7, 7): derivatives of a Gaussian, 8 of first and 8 of second order, each in its own colour mix."""
+    y, x = np.mgrid[-3:4, -3:4].astype(np.float64)
+    bell = _gaussian(7, 1.2)
+    colours = np.random.default_rng(5).normal(0.5, 0.5, (LAYER_CHANNELS, 3))
+    half, bank = LAYER_CHANNELS // 2, []
+    for i in range(LAYER_CHANNELS):
+        angle = np.pi * (i % half) / half
+        along = x * np.cos(angle) + y * np.sin(angle)
+        shape = bell * along if i < half else bell * (along**2 - 1.44)
+        shape = shape - shape.mean() * (i >= half)
+        bank.append(colours[i][:, None, None] * shape / np.abs(shape).sum())
+    return np.asarray(bank, dtype=np.float32)
 
 
-# --- the other libraries ------------------------------------------------------------------------------------------
+def zeroed_standard(filters: np.ndarray) -> np.ndarray:
+    """The standard convolution that a depthwise one equals: filter c is zero in every channel but c."""
+    channels = len(filters)
+    weight = np.zeros((channels, channels, *filters.shape[2:]), filters.dtype)
+    weight[np.arange(channels), np.arange(channels)] = filters[:, 0]
+    return weight
 
 
-def padded(x: np.ndarray, kernel: tuple[int, ...]) -> np.ndarray:
-    return np.pad(x, [(0, 0), *((k // 2, k // 2) for k in kernel)])
-
-
-def numpy_depthwise(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """A sum over the taps: each a shifted picture times one weight a channel. x (C, H, W), weight (C * m, kh, kw)."""
-    (_, h, w), (kh, kw) = x.shape, weight.shape[1:]
-    many = weight.shape[0] // x.shape[0]
-    source = padded(x, (kh, kw))
-    out = np.zeros((weight.shape[0], h, w), x.dtype).reshape(x.shape[0], many, h, w)
-    taps = weight.reshape(x.shape[0], many, kh, kw, 1, 1)
-    for i in range(kh):
-        for j in range(kw):
-            out += taps[:, :, i, j] * source[:, None, i : i + h, j : j + w]
-    return out.reshape(-1, h, w)
-
-
-def numpy_standard(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Windows times weights as one matrix product, a band of rows at a time to bound the memory. weight (C_out, C_in, kh, kw)."""
-    (_, h, w), (kh, kw) = x.shape, weight.shape[2:]
-    windows = np.lib.stride_tricks.sliding_window_view(padded(x, (kh, kw)), (kh, kw), axis=(1, 2))
-    out = np.empty((weight.shape[0], h, w), x.dtype)
-    for row in range(0, h, 32):
-        band = slice(row, row + 32)
-        out[:, band] = np.tensordot(weight, windows[:, band], ((1, 2, 3), (0, 3, 4)))
-    return out
-
-
-def numpy_pointwise(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return (weight @ x.reshape(x.shape[0], -1)).reshape(-1, *x.shape[1:])
-
-
-def scipy_depthwise(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    from scipy import ndimage
-
-    return np.stack([ndimage.correlate(plane, taps, mode="constant") for plane, taps in zip(x, weight)])
-
-
-def _importable(name: str) -> Any:
-    """The library, or None: not installed, or not in working order, is the same to a comparison."""
-    try:
-        return __import__(name)
-    except (ImportError, OSError):
-        return None
-
-
-def torch_call(torch: Any, x: np.ndarray, *layers: tuple[np.ndarray, int]) -> Call:
-    """A chain of `conv2d`s, each (weight, groups), with arrays shared, not copied."""
-    tensors = [(torch.from_numpy(weight), groups, tuple(k // 2 for k in weight.shape[2:])) for weight, groups in layers]
-    picture = torch.from_numpy(x)[None]
-
-    def call() -> Any:
-        with torch.inference_mode():
-            y = picture
-            for weight, groups, padding in tensors:
-                y = torch.nn.functional.conv2d(y, weight, padding=padding, groups=groups)
-            return y
-
-    return call
-
-
-# --- the cases ----------------------------------------------------------------------------------------------------
-
-
-class Lab:
-    """The photograph, and every convolution of it that the demo shows."""
-
-    def __init__(self, image: np.ndarray) -> None:
-        self.image, self.size = image, image.shape[1:]
-        self.grey = np.ascontiguousarray(image.mean(0, dtype=np.float32)[None])
-        self.scipy, self.torch = _importable("scipy"), _importable("torch")
-        self.threads = sepconv.get_num_threads()
-        if self.torch is not None:
-            self.torch.set_num_threads(self.threads)
-
-    def cost(self, kind: str, out_channels: int, kernel: tuple[int, ...], channels: int = 3, multiplier: int = 1) -> sepconv.Cost:
-        return sepconv.conv_cost(
-            kind, in_channels=channels, out_channels=out_channels, kernel_size=kernel, input_size=self.size, padding="same", multiplier=multiplier
-        )  # fmt: skip
-
-    def calls(self, scipy: Call | None = None, torch: tuple[Any, ...] = (), **calls: Call) -> dict[str, Call]:
-        """The libraries that are there; `torch` holds the arguments of `torch_call`."""
-        if scipy is not None and self.scipy is not None:
-            calls["SciPy"] = scipy
-        if torch and self.torch is not None:
-            calls["PyTorch"] = torch_call(self.torch, *torch)
-        return calls
-
-    def depthwise(self, weight: np.ndarray) -> Case:
-        x = self.image
-        calls = self.calls(
-            sepconv=lambda: sepconv.depthwise_conv2d(x, weight, padding="same"),
-            NumPy=lambda: numpy_depthwise(x, weight),
-            scipy=lambda: scipy_depthwise(x, weight),
-            torch=(x, (weight[:, None], len(x))),
-        )
-        return Case("depthwise", self.cost("depthwise", len(x), weight.shape[1:]), calls, numpy_depthwise(*wide(x, weight)))
-
-    def standard(self, name: str, weight: np.ndarray, truth: np.ndarray | None = None) -> Case:
-        x = self.image
-        calls = self.calls(
-            sepconv=lambda: sepconv.conv2d(x, weight, padding="same"),
-            NumPy=lambda: numpy_standard(x, weight),
-            torch=(x, (weight, 1)),
-        )
-        truth = numpy_standard(*wide(x, weight)) if truth is None else truth
-        return Case(name, self.cost("standard", len(weight), weight.shape[2:]), calls, truth)
-
-    def separable(self, name: str, kernel: sepconv.FactorizedKernel, truth: np.ndarray, peers: bool) -> Case:
-        """A depthwise-separable layer; its truth is the result of the standard layer it stands for."""
-        x, depthwise, pointwise = self.image, kernel.depthwise, kernel.pointwise
-        cost = self.cost("separable", len(pointwise), depthwise.shape[2:], multiplier=kernel.terms)
-        calls = {"sepconv": lambda: sepconv.separable_conv2d(x, depthwise, pointwise, padding="same")}
-        if peers:
-            layers = (depthwise, len(x)), (pointwise[:, :, None, None], 1)
-            halves = lambda: numpy_pointwise(numpy_depthwise(x, depthwise[:, 0]), pointwise)
-            calls = self.calls(**calls, NumPy=halves, torch=(x, *layers))
-        return Case(name, cost, calls, truth)
-
-    def sobel(self, name: str, passes: tuple[np.ndarray, ...], dense: np.ndarray) -> Case:
-        """One 2-D pass or two 1-D passes over the grey picture; `dense` is the 2-D kernel either way."""
-        x = self.grey
-        weights = [p[None] for p in passes]  # (1, kh, kw): one channel
-        kind = "depthwise" if len(passes) == 1 else "spatial"
-        calls = self.calls(
-            sepconv=lambda: chain(lambda y, w: sepconv.depthwise_conv2d(y, w, padding="same"), x, weights),
-            NumPy=lambda: chain(numpy_depthwise, x, weights),
-            scipy=lambda: chain(scipy_depthwise, x, weights),
-            torch=(x, *((w[None], 1) for w in weights)),
-        )
-        return Case(name, self.cost(kind, 1, dense.shape, channels=1), calls, numpy_depthwise(*wide(x, dense[None])))
-
-
-def wide(*arrays: np.ndarray) -> list[np.ndarray]:
-    return [a.astype(np.float64) for a in arrays]
-
-
-def chain(step: Callable[[np.ndarray, np.ndarray], np.ndarray], x: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
-    for weight in weights:
-        x = step(x, weight)
-    return x
+# --- the work ----------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Results:
-    """What the table and the picture are made of."""
+    """Everything the table and the picture show."""
 
-    title: str
     image: np.ndarray
     filters: np.ndarray
-    threads: int
-    depthwise: Case
-    zeroed: Case
-    split: sepconv.SeparableKernel
-    sobel: list[Case]  # x in one pass, x in two, y in two
-    bank: np.ndarray
-    standard: Case
-    kernels: list[sepconv.FactorizedKernel]  # one for each of TERMS
-    separable: list[Case]
-
-    @property
-    def compared(self) -> list[Case]:
-        return [self.depthwise, self.zeroed, *self.sobel[:2], self.standard, self.separable[-1]]
+    zeroed: np.ndarray
+    identity_error: float
+    filtered: np.ndarray
+    sobel_x: np.ndarray
+    sobel_y: np.ndarray
+    layers: dict[str, np.ndarray]
+    rows: list[Row]
+    versions: dict[str, str]
 
 
-def compute(image: np.ndarray, title: str) -> Results:
-    """All cases, and the times of all libraries."""
-    lab = Lab(image)
+def _error(result: np.ndarray, exact: np.ndarray) -> float:
+    """The size of the difference beside the size of what it should be."""
+    size = float(np.linalg.norm(exact.astype(np.float64)))
+    return float(np.linalg.norm(result.astype(np.float64) - exact)) / size if size else 0.0
+
+
+def _depthwise_part(x: np.ndarray, filters: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, list[baselines.Job], list[Row]]:
+    zeroed = zeroed_standard(filters)
+    run = lambda: depthwise_conv2d(x, filters, padding="same")  # noqa: E731
+    standard = lambda: conv2d(x, zeroed, padding="same")  # noqa: E731
+    exact = baselines.numpy_depthwise(x.astype(np.float64), filters)
+    filtered, same = run(), standard()
+    shape = dict(in_channels=3, out_channels=3, kernel_size=(7, 7), input_size=x.shape[1:], padding="same")
+    rows = [
+        Row("depthwise 7x7, a filter per channel", [conv_cost("depthwise", **shape)], _error(filtered, exact)),
+        Row("the same as standard, zeros elsewhere", [conv_cost("standard", **shape)], _error(same, exact)),
+    ]
+    jobs = [baselines.depthwise_job(run, x, filters), baselines.standard_job(standard, x, zeroed)]
+    return filtered, zeroed, float(np.abs(filtered - same).max()), jobs, rows
+
+
+def _sobel_part(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[baselines.Job], list[Row]]:
+    """Gx in one pass of 9 weights, and in two of 3 that `separate` finds."""
+    grey = np.ascontiguousarray(np.tensordot(np.float32([0.299, 0.587, 0.114]), x, 1)[None].astype(np.float32))
+    kernel = np.float32([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    split = separate(kernel)
+    column, line = (np.asarray(part, dtype=np.float32) for part in (split.column, split.row))
+    column, line = column.reshape(1, 1, 3, 1), line.reshape(1, 1, 1, 3)
+    whole = kernel[None, None]
+    once = lambda: depthwise_conv2d(grey, whole, padding="same")  # noqa: E731
+    twice = lambda: depthwise_conv2d(depthwise_conv2d(grey, column, padding="same"), line, padding="same")  # noqa: E731
+    exact = baselines.numpy_depthwise(grey.astype(np.float64), whole)
+    shape = dict(in_channels=1, out_channels=1, kernel_size=(3, 3), input_size=grey.shape[1:], padding="same")
+    rows = [
+        Row("Sobel Gx, one 3x3 pass", [conv_cost("depthwise", **shape)], _error(once(), exact)),
+        Row("Sobel Gx, split: 3x1 then 1x3", [conv_cost("spatial", **shape)], _error(twice(), exact)),
+    ]
+    jobs = [baselines.depthwise_job(once, grey, whole), baselines.two_pass_job(twice, grey, column, line)]
+    down = depthwise_conv2d(grey, np.ascontiguousarray(whole.transpose(0, 1, 3, 2)), padding="same")
+    return twice()[0], down[0], jobs, rows
+
+
+def _layer_part(x: np.ndarray) -> tuple[dict[str, np.ndarray], list[baselines.Job], list[Row]]:
+    """A standard layer, and the depthwise-separable ones that `factorize` finds nearest to it."""
+    bank = oriented_bank()
+    exact = baselines.numpy_standard(x.astype(np.float64), bank)
+    shape = dict(in_channels=3, out_channels=LAYER_CHANNELS, kernel_size=(7, 7), input_size=x.shape[1:], padding="same")
+    standard = lambda: conv2d(x, bank, padding="same")  # noqa: E731
+    maps = {"standard": standard()}
+    rows = [Row(f"standard layer 3->{LAYER_CHANNELS}, 7x7", [conv_cost("standard", **shape)], _error(maps["standard"], exact))]
+    jobs = [baselines.standard_job(standard, x, bank)]
+    for terms in TERMS:
+        found = factorize(bank, terms=terms)
+        depthwise, pointwise = (np.asarray(part, dtype=np.float32) for part in (found.depthwise, found.pointwise))
+        run = lambda d=depthwise, p=pointwise: separable_conv2d(x, d, p, padding="same")  # noqa: E731
+        label = f"{terms} term{'s' * (terms > 1)}"
+        maps[label] = run()
+        rows.append(Row(f"depthwise-separable, {label}", [conv_cost("separable", multiplier=terms, **shape)], _error(maps[label], exact)))
+        jobs.append(baselines.separable_job(run, x, depthwise, pointwise))
+    return maps, jobs, rows
+
+
+def work(image: np.ndarray) -> Results:
+    """All parts on one photograph, then all timings."""
+    x = np.ascontiguousarray(image.transpose(2, 0, 1))
     filters = channel_filters()
-    depthwise = lab.depthwise(filters)
-    zeroed_weight = np.zeros((3, *filters.shape), np.float32)
-    zeroed_weight[range(3), range(3)] = filters
-    zeroed = lab.standard("standard, zeroed channels", zeroed_weight, depthwise.truth)
+    filtered, zeroed, identity, jobs, rows = _depthwise_part(x, filters)
+    sobel_x, sobel_y, more_jobs, more_rows = _sobel_part(x)
+    layers, layer_jobs, layer_rows = _layer_part(x)
+    rows = [*rows, *more_rows, *layer_rows]
+    for row, job in zip(rows, [*jobs, *more_jobs, *layer_jobs]):
+        row.milliseconds = baselines.measure(job)
+    return Results(image, filters, zeroed, identity, filtered, sobel_x, sobel_y, layers, rows, baselines.versions())
 
-    split = sepconv.separate(SOBEL)
-    down, along = split.column[:, None], split.row[None]
-    sobel = [
-        lab.sobel("Sobel, one 2-D pass", (SOBEL,), SOBEL),
-        lab.sobel("Sobel, two 1-D passes", (down, along), SOBEL),
-        lab.sobel("Sobel y", (np.ascontiguousarray(along.T), np.ascontiguousarray(down.T)), np.ascontiguousarray(SOBEL.T)),
-    ]
-    bank = oriented_filters()
-    standard = lab.standard(f"standard, 3 -> {len(bank)} channels", bank)
-    kernels = [sepconv.factorize(bank, terms=terms) for terms in TERMS]
-    separable = [
-        lab.separable(f"separable, {k.terms} term{'s' * (k.terms > 1)}", k, standard.truth, peers=k.terms == TERMS[-1]) for k in kernels
-    ]
-    return Results(title, image, filters, lab.threads, depthwise, zeroed, split, sobel, bank, standard, kernels, separable)
+
+# --- the words ---------------------------------------------------------------------------------------------------
+
+
+def _count(n: int) -> str:
+    return f"{n / 1e6:,.1f} M" if n >= 1e6 else f"{n:,}"
+
+
+def _time(milliseconds: float | None) -> str:
+    return "-" if milliseconds is None else f"{milliseconds:.2f}" if milliseconds < 100 else f"{milliseconds:,.0f}"
+
+
+def table(results: Results) -> Table:
+    """One line an operation; a section after each of the three parts."""
+    grid = Table(title_justify="left")
+    grid.add_column("operation", no_wrap=True)
+    for title in ("params", "MACs", *(f"{name} ms" for name in results.versions), "error"):
+        grid.add_column(title, justify="right", style="bold" if title == "sepconv ms" else "")
+    for index, row in enumerate(results.rows):
+        times = [_time(row.milliseconds.get(name)) for name in results.versions]
+        grid.add_row(row.name, f"{row.params:,}", _count(row.macs), *times, f"{row.error:.1e}", end_section=index in (1, 3))
+    return grid
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)  # a pipe has no width: let no line of the table wrap
+
+
+def tell(console: Console, results: Results) -> None:
+    """What was done, in plain words, and the table."""
+    standard, *separable = [row for row in results.rows if "layer" in row.name or "separable" in row.name]
+    nearest, exact = separable[0], separable[-1]
+    threads = get_num_threads()
+    console.print(
+        f"\n1. Depthwise: each colour channel through a filter of its own. A standard convolution whose filters are zero outside one\n"
+        f"   channel does the same: the largest difference between the two results is {results.identity_error:.1e}.\n"
+        f"2. Sobel: separate() splits its 3x3 kernel into a column and a row, 9 weights into 6; two short passes do the work of one.\n"
+        f"3. A layer of {LAYER_CHANNELS} oriented filters, {standard.params:,} weights: factorize() finds the nearest depthwise-separable layer.\n"
+        f"   One term has {nearest.params:,} weights and is {nearest.error:.0%} off; {EXACT_TERMS} terms have {exact.params:,}"
+        f" and are {exact.error:.0e} off: this bank is made of {EXACT_TERMS} shapes.\n"
+    )
+    console.print(table(results))
+    others = [f"{name} {version} ({baselines.HOW[name]})" for name, version in results.versions.items() if name != "sepconv"]
+    console.print(
+        f"ms: the least of several runs after a warm-up, libraries in turns, float32. sepconv {results.versions['sepconv']}: {threads} "
+        f"thread{'s' * (threads > 1)}.\nBeside it: {'; '.join(others)}.\n"
+        "error: size of the difference, relative, from the whole operation in float64 by plain NumPy.\n"
+    )
+
+
+def run(image: str | None = None, output: str = "sepconv-demo.png") -> None:
+    """Runs the demo on an image file and writes the picture."""
+    from . import demo_picture
+
+    console = _console()
+    target = check_output(output)
+    photograph = load(image)
+    height, width = photograph.shape[:2]
+    name = image or "the portrait of Grace Hopper that comes with matplotlib"
+    console.print(f"The photograph: {name}, {width} x {height} pixels. The first run compiles its kernels, which takes some seconds.", markup=False)
+    results = work(photograph)
+    tell(console, results)
+    try:
+        demo_picture.draw(results, target)
+    except OSError as error:
+        raise BadFile(f"the picture cannot be written: {error}") from None
+    console.print(f"The picture: {target}", markup=False, soft_wrap=True)

@@ -7,7 +7,8 @@ A backend is a module, or any object, with
     info() -> dict of facts
 
 where `problems` is one Problem with the arrays x, weight, bias, residual, or the two of a separable convolution with the arrays x,
-depthwise, depthwise_bias, pointwise, bias, residual; arrays that are not given are None. If its arrays are not NumPy's, it also has `admit(name, array)`, which checks an argument and returns it with a `.shape` and a NumPy `.dtype`. The type is looked up once and remembered.
+depthwise, depthwise_bias, pointwise, bias, residual; arrays that are not given are None. If its arrays are not NumPy's, it also has
+`admit(name, array)`, which checks an argument and returns it with a `.shape` and a NumPy `.dtype`. The type is looked up once.
 """
 
 from __future__ import annotations

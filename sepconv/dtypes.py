@@ -1,9 +1,9 @@
 """Which dtypes there are, what they accumulate in, and what they return: one table for every backend.
 
-    float16, bfloat16      stored in 16 bits, accumulated in float32, rounded once at the end
-    float32 .. complex128  accumulated and returned as they are
-    int8 .. uint16         accumulated and returned as int32
-    int32 .. uint64        accumulated and returned as they are, wrapping as NumPy does
+float16, bfloat16      stored in 16 bits, accumulated in float32, rounded once at the end
+float32 .. complex128  accumulated and returned as they are
+int8 .. uint16         accumulated and returned as int32
+int32 .. uint64        accumulated and returned as they are, wrapping as NumPy does
 """
 
 from __future__ import annotations

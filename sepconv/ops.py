@@ -136,7 +136,15 @@ def _resolve(kind: str, dims: int, described: list[Any], options: tuple[Any, ...
     stride, padding, dilation, groups, mode, layout, activation = options
     return [
         resolve(
-            kind, dims, *described, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=mode, layout=layout,
+            kind,
+            dims,
+            *described,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            padding_mode=mode,
+            layout=layout,
             activation=activation,
         )  # fmt: skip
     ]
@@ -198,6 +206,7 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
 
 # --- the functions -------------------------------------------------------------------------------------------------
 
+
 @_documented(1)
 def conv1d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
            padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
@@ -218,6 +227,7 @@ def conv1d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 
     16
     """
     return _run("standard", 1, (x, weight, bias, None), out, (stride, padding, dilation, groups, padding_mode, layout, activation))
+
 
 @_documented(2)
 def conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
@@ -240,6 +250,7 @@ def conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 
     """
     return _run("standard", 2, (x, weight, bias, None), out, (stride, padding, dilation, groups, padding_mode, layout, activation))
 
+
 @_documented(3)
 def conv3d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
            padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
@@ -261,9 +272,11 @@ def conv3d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 
     """
     return _run("standard", 3, (x, weight, bias, None), out, (stride, padding, dilation, groups, padding_mode, layout, activation))
 
+
 @_documented(1)
-def depthwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-                     padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
+def depthwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
+                     dilation: Any = 1, padding_mode: str = "constant", layout: str | None = None, activation: Any = None,
+                     out: Array | None = None) -> Array:  # fmt: skip
     """Depthwise convolution in 1-D: every channel has its own filters. To filter a stack of images, see also `sepconv.conv1d`.
 
     Parameters
@@ -284,9 +297,11 @@ def depthwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, stri
     """
     return _run("depthwise", 1, (x, weight, bias, None), out, (stride, padding, dilation, 1, padding_mode, layout, activation))
 
+
 @_documented(2)
-def depthwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-                     padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
+def depthwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
+                     dilation: Any = 1, padding_mode: str = "constant", layout: str | None = None, activation: Any = None,
+                     out: Array | None = None) -> Array:  # fmt: skip
     """Depthwise convolution in 2-D: every channel has its own filters. To filter a stack of images, see also `sepconv.conv2d`.
 
     Parameters
@@ -307,9 +322,11 @@ def depthwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, stri
     """
     return _run("depthwise", 2, (x, weight, bias, None), out, (stride, padding, dilation, 1, padding_mode, layout, activation))
 
+
 @_documented(3)
-def depthwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-                     padding_mode: str = "constant", layout: str | None = None, activation: Any = None, out: Array | None = None) -> Array:  # fmt: skip
+def depthwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
+                     dilation: Any = 1, padding_mode: str = "constant", layout: str | None = None, activation: Any = None,
+                     out: Array | None = None) -> Array:  # fmt: skip
     """Depthwise convolution in 3-D: every channel has its own filters. To filter a stack of images, see also `sepconv.conv3d`.
 
     Parameters
@@ -329,6 +346,7 @@ def depthwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, stri
     3
     """
     return _run("depthwise", 3, (x, weight, bias, None), out, (stride, padding, dilation, 1, padding_mode, layout, activation))
+
 
 @_documented(1)
 def pointwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, layout: str | None = None, activation: Any = None,
@@ -350,6 +368,7 @@ def pointwise_conv1d(x: Array, weight: Array, bias: Array | None = None, *, layo
     """
     return _run("pointwise", 1, (x, weight, bias, residual), out, (1, 0, 1, 1, "constant", layout, activation))
 
+
 @_documented(2)
 def pointwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, layout: str | None = None, activation: Any = None,
                      residual: Array | None = None, out: Array | None = None) -> Array:  # fmt: skip
@@ -370,6 +389,7 @@ def pointwise_conv2d(x: Array, weight: Array, bias: Array | None = None, *, layo
     """
     return _run("pointwise", 2, (x, weight, bias, residual), out, (1, 0, 1, 1, "constant", layout, activation))
 
+
 @_documented(3)
 def pointwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, layout: str | None = None, activation: Any = None,
                      residual: Array | None = None, out: Array | None = None) -> Array:  # fmt: skip
@@ -389,6 +409,7 @@ def pointwise_conv3d(x: Array, weight: Array, bias: Array | None = None, *, layo
     16
     """
     return _run("pointwise", 3, (x, weight, bias, residual), out, (1, 0, 1, 1, "constant", layout, activation))
+
 
 @_documented(1)
 def separable_conv1d(x: Array, depthwise: Array, pointwise: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
@@ -420,6 +441,7 @@ def separable_conv1d(x: Array, depthwise: Array, pointwise: Array, bias: Array |
     arrays = (x, depthwise, depthwise_bias, pointwise, bias, residual)
     return _run("separable", 1, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))
 
+
 @_documented(2)
 def separable_conv2d(x: Array, depthwise: Array, pointwise: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,
                      dilation: Any = 1, padding_mode: str = "constant", layout: str | None = None, depthwise_bias: Array | None = None,
@@ -449,6 +471,7 @@ def separable_conv2d(x: Array, depthwise: Array, pointwise: Array, bias: Array |
     """
     arrays = (x, depthwise, depthwise_bias, pointwise, bias, residual)
     return _run("separable", 2, arrays, out, (stride, padding, dilation, padding_mode, layout, depthwise_activation, activation))
+
 
 @_documented(3)
 def separable_conv3d(x: Array, depthwise: Array, pointwise: Array, bias: Array | None = None, *, stride: Any = 1, padding: Any = 0,

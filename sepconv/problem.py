@@ -231,9 +231,7 @@ def _out_size(size: int, kernel: int, stride: int, dilation: int, pads: tuple[in
         return 0
     if padded < reach:
         dilated = f" with dilation {dilation}" if dilation > 1 else ""
-        raise ValueError(
-            f"weight has kernel size {kernel}{dilated} on axis {axis}, a reach of {reach}, but x is {size} there, {padded} with padding"
-        )
+        raise ValueError(f"weight has kernel size {kernel}{dilated} on axis {axis}, a reach of {reach}, but x is {size} there, {padded} with padding")
     return (padded - reach) // stride + 1
 
 

@@ -299,16 +299,17 @@ def arrangements(draw: Any) -> tuple[str, ...]:
 
 @st.composite
 def calls(
-    draw: Any, ops: tuple[str, ...] = OPS, dims: tuple[int, ...] = (1, 2, 3), pairs: Any = None, memory: bool = True, specials: bool = True
-) -> Call:
+    draw: Any, ops: tuple[str, ...] = OPS, dims: tuple[int, ...] = (1, 2, 3), pairs: Any = None, memory: bool = True,
+    specials: bool = True, scale: int = 1,
+) -> Call:  # fmt: skip
     """A whole random call. `pairs` are the (x, weight) dtypes to draw from; `memory` False means plain arrays and no `out`;
-    `specials` False leaves NaN and Inf out."""
+    `specials` False leaves NaN and Inf out; `scale` is for more channels and longer axes (in 3-D, not every one)."""
     op, n = draw(st.sampled_from(ops)), draw(st.sampled_from(dims))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kinds = draw(st.sampled_from(pairs or [(d.name, d.name) for d in DTYPES] * 2 + MIXES + [("float32", "float32")] * 6))
     x_dtype, w_dtype = (NAMED[k] for k in kinds)
     result = dtypes.result(dtypes.common({"x": x_dtype, "weight": w_dtype}))
-    options, geometry, shapes, out_shape = _draw_shapes(draw, op, n)
+    options, geometry, shapes, out_shape = _draw_shapes(draw, op, n, scale)
     specials = specials and result.kind not in "iu" and draw(st.integers(0, 7)) == 0
 
     def array(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -349,13 +350,14 @@ def _activation(result: np.dtype) -> Any:
     return _sometimes(st.sampled_from(["relu", "relu6", *bounds]), None) if kind.integer else st.none()
 
 
-def _draw_shapes(draw: Any, op: str, n: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[int, ...]], tuple[int, ...]]:
+def _draw_shapes(draw: Any, op: str, n: int, scale: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[int, ...]], tuple[int, ...]]:
     """(layout, geometry options, shapes of x and weights by name, shape of the result) of a random call in n dimensions."""
-    few = {1: 12, 2: 9, 3: 5}[n]
+    few = {1: 12, 2: 9, 3: 5}[n] * scale
     channels, multiplier, outputs = draw(st.integers(1, few)), draw(st.integers(1, 3)), draw(st.integers(1, few))
     layout = draw(st.sampled_from((None, *LAYOUTS[n])))
     batch = draw(st.sampled_from(((), (1,), (2,), (3,))))
-    size = [draw(st.integers(1, {1: 40, 2: 20, 3: 9}[n])) for _ in range(n)]
+    longest = {1: 40, 2: 20, 3: 9}[n]
+    size = [draw(st.integers(1, longest * (scale if n < 3 or axis == n - 1 else 1))) for axis in range(n)]
     geometry: dict[str, Any] = {}
     kernel = [1] * n
     if op != "pointwise_conv":

@@ -49,6 +49,13 @@ def test_random_float_calls(backend, call):
     call.check()
 
 
+@settings(max_examples=20)
+@given(call=oracle.calls(pairs=FLOAT, scale=5))
+def test_random_large_calls(backend, call):
+    """Enough channels and pixels for whole tiles, several jobs and several threads."""
+    call.check()
+
+
 @given(call=oracle.calls(memory=False))
 def test_random_calls_on_plain_memory(backend, call):
     """Memory as it comes from NumPy, which the fast paths take; then a second time, from the plan that the first call left."""
@@ -58,10 +65,16 @@ def test_random_calls_on_plain_memory(backend, call):
 
 
 @pytest.mark.sweep
-@settings(max_examples=20_000)
-@given(call=oracle.calls())
-def test_random_calls_sweep(backend, call):
-    call.check()
+@pytest.mark.parametrize("scale, examples", ((1, 20_000), (5, 2_000)))
+def test_random_calls_sweep(backend, scale, examples):
+    """The same for longer."""
+
+    @settings(max_examples=examples)
+    @given(call=oracle.calls(scale=scale))
+    def run(call):
+        call.check()
+
+    run()
 
 
 # --- sizes --------------------------------------------------------------------------------------------------------
@@ -172,10 +185,10 @@ LAYERS = [
 @pytest.mark.parametrize("last", (False, True))
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer[0]}-{layer[1]}-{'x'.join(map(str, layer[3]))}-{layer[4][0]}")
 def test_layers(backend, layer, last):
-    """Sizes as networks have them; one thread gives the bits of all (N8), the same layer in float64 meets its own bound."""
+    """Sizes as networks have them; one thread gives the bits of all (N8)."""
     op, channels, outputs, size, kernel, options = layer
     dims = len(size)
-    for dtype in (np.float32, np.float64):
+    for dtype in (np.float32,) if last else (np.float32, np.float64):  # each dtype compiles anew
         arrays = arrays_of(op, rng(channels, outputs), (1, channels, *size), kernel, outputs, dtype)
         arrays["x"] = np.ascontiguousarray(channels_last(arrays["x"])) if last else arrays["x"]
         call = Call(op, dims, arrays, options | {"layout": LAYOUTS[dims][last], "activation": "hard_swish"})

@@ -30,6 +30,7 @@ from .. import activations, dtypes
 from ..problem import Problem
 from .borders import CODES, source
 
+Maybe = np.ndarray | None
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
@@ -90,7 +91,7 @@ def sums(problem: Problem, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return total.reshape(p.batch, p.out_channels, *p.out_size)
 
 
-def exact(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, residual: np.ndarray | None = None) -> np.ndarray:
+def exact(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: Maybe = None, residual: Maybe = None) -> np.ndarray:
     """The result in the user's layout, in wide arithmetic, before the rounding to the result's dtype."""
     p = problem
     wide = dtypes.KINDS[p.dtype.name].wide
@@ -111,7 +112,7 @@ def exact(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: np.ndarray 
         return activate(total, p.activation, p.result)
 
 
-def run(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None, out: np.ndarray | None) -> np.ndarray:
+def run(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: Maybe, residual: Maybe, out: Maybe) -> np.ndarray:
     """The result rounded to its dtype, in `out` if that is given."""
     wide = exact(problem, x, weight, bias, residual)
     with np.errstate(all="ignore"):
@@ -122,7 +123,7 @@ def run(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | 
     return out
 
 
-def bind(problems: list[Problem], arrays: list[np.ndarray | None], out: np.ndarray | None) -> Callable[..., np.ndarray]:
+def bind(problems: list[Problem], arrays: list[Maybe], out: Maybe) -> Callable[..., np.ndarray]:
     """The backend's entry. A separable convolution is a depthwise one, rounded to the result's dtype, and a pointwise one."""
     if len(problems) == 1:
         return functools.partial(run, problems[0])
@@ -134,7 +135,7 @@ def bind(problems: list[Problem], arrays: list[np.ndarray | None], out: np.ndarr
     return separable
 
 
-def explain(problems: list[Problem], arrays: list[np.ndarray | None], out: np.ndarray | None) -> list[str]:
+def explain(problems: list[Problem], arrays: list[Maybe], out: Maybe) -> list[str]:
     return ["plain NumPy in wide arithmetic, one tap at a time: the oracle, for checks and not for speed"]
 
 

@@ -1,10 +1,10 @@
 """The CPU backend: NumPy arrays, Numba kernels, all cores.
 
-    plans.py      a call's plan: which kernel, its record of sizes and strides, how its jobs are shared out
-    tiles.py      which kernel and register tile for which problem and machine
-    depthwise.py  pointwise.py     the tuned kernels: a register tile each, and the loops that drive it
-    direct.py     plain loops for everything else
-    simd.py       vectors in LLVM; frame.py  the record that every kernel takes; runtime.py  machine, cache, threads, fork
+plans.py      a call's plan: which kernel, its record of sizes and strides, how its jobs are shared out
+tiles.py      which kernel and register tile for which problem and machine
+depthwise.py  pointwise.py     the tuned kernels: a register tile each, and the loops that drive it
+direct.py     plain loops for everything else
+simd.py       vectors in LLVM; frame.py  the record that every kernel takes; runtime.py  machine, cache, threads, fork
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ Borders of zeros need neither a padded copy nor scratch: a tile that touches the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,63 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .frame import (
-    ACT, BAND, BANDS, BIAS, C_IN, C_OUT, CHUNKS, DD, DH, DW, GROUP_OUT, HI, ID, IH, IW, KD, KH, KW, LO, N, OD, OH, OUT, OVERLAP, OW, PD, PH,
-    PW, RC, RD, RESIDUAL, RH, RN, RW, SD, SH, STEP, SW, WD, WEIGHT, WH, WO, WW, X, XC, XD, XH, XN, XW, YC, YD, YH, YN, YW, ZEROS,
+    ACT,
+    BAND,
+    BANDS,
+    BIAS,
+    BLOCK,
+    C_IN,
+    C_OUT,
+    CHUNKS,
+    DD,
+    DH,
+    DW,
+    GROUP,
+    GROUP_OUT,
+    HI,
+    ID,
+    IH,
+    IW,
+    KD,
+    KH,
+    KW,
+    LO,
+    OD,
+    OH,
+    OUT,
+    OVERLAP,
+    OW,
+    PD,
+    PH,
+    PW,
+    RC,
+    RD,
+    RESIDUAL,
+    RH,
+    RN,
+    RW,
+    SD,
+    SH,
+    STEP,
+    SW,
+    WD,
+    WEIGHT,
+    WH,
+    WO,
+    WW,
+    XC,
+    XD,
+    XH,
+    XN,
+    XW,
+    YC,
+    YD,
+    YH,
+    YN,
+    YW,
+    ZEROS,
+    N,
+    X,
 )  # fmt: skip
 from .loops import first_job, placed, snapshot
 from .simd import Vectors, as_float, integer, keep_subnormals, load, restore, store
@@ -51,18 +105,22 @@ class _Tile:
         self.order, self.k, self.stride, self.lane_stride, self.rows, self.vectors = literals
         self.__dict__.update(arguments)
         self.reach = (self.rows - 1) * self.stride + self.k  # input lines that the tile reads
-        if edge and self.order == FIRST:
-            self.window = m.window(self.t0, self.t_size)
+        self.masked = edge and self.order == FIRST
 
     def run(self) -> None:
         m, b = self.m, self.b
         acc = m.accumulators(self.rows * self.vectors)
+        if self.masked:
+            first, self.span = m.window(self.t0, self.t_size)
+            self.position, self.advance = cgutils.alloca_once(b, first.type), m.spread(m.narrow(self.t_step))
         with cgutils.for_range(b, self.z_taps) as depth:
             z = b.add(self.z0, b.mul(depth.index, self.z_step))
             z_inside = b.icmp_unsigned("<", z, self.z_size)
             x = m.at(self.x, b.mul(depth.index, self.z_by))
             w = m.at(self.w, b.mul(depth.index, self.w_z))
             lines = self._lines(x, z_inside)
+            if self.masked:
+                b.store(first, self.position)
             with cgutils.for_range(b, self.taps) as tap:  # a real loop: unrolled, LLVM merges the weights' loads and spills
                 self._tap(tap.index, lines, z_inside, w, acc)
         self._finish(acc)
@@ -86,7 +144,7 @@ class _Tile:
         m, b = self.m, self.b
         position = b.add(self.t0, b.mul(tap, self.t_step))
         offset, w = b.mul(tap, self.t_by), m.at(w, b.mul(tap, self.w_tap))
-        masks = self._masks(b.mul(tap, self.t_step))
+        masks = self._masks()
         tap_inside = b.icmp_unsigned("<", position, self.t_size) if self.edge and self.order == LAST else None
         weights: dict[int, list[Any]] = {}
         for i, (line, exists) in enumerate(lines):
@@ -104,15 +162,18 @@ class _Tile:
                 for u in range(self.vectors):
                     m.fma(values[u], weights[t][u], acc[r * self.vectors + u])
 
-    def _masks(self, offset: Any) -> list[Any] | None:
-        """For each vector load of a line, `offset` beyond the first tap: the lanes that exist."""
+    def _masks(self) -> list[Any] | None:
+        """For each vector load of a line at this tap: the lanes that exist."""
         m = self.m
-        if self.order == FIRST and self.edge:
-            return [m.inside(m.at(offset, u * m.lanes), self.window) for u in range(self.vectors * self.lane_stride)]
-        return self._channels() if self.edge == NARROW else None
+        if not self.masked:
+            return self._channels() if self.edge == NARROW else None
+        at = self.b.load(self.position)
+        self.b.store(self.b.add(at, self.advance), self.position)
+        return [m.inside(at, u, self.span) for u in range(self.vectors * self.lane_stride)]
 
     def _channels(self) -> list[Any]:
-        return [self.m.inside(integer(u * self.m.lanes), self.m.window(integer(0), self.lanes)) for u in range(self.vectors)]
+        at, span = self.m.window(integer(0), self.lanes)
+        return [self.m.inside(at, u, span) for u in range(self.vectors)]
 
     def _load(self, address: Any, masks: list[Any] | None) -> list[Any]:
         m, pieces = self.m, self.vectors * self.lane_stride
@@ -149,14 +210,28 @@ class _Tile:
 
     def _store(self, acc: list[Any]) -> None:
         m, b = self.m, self.b
+        if not self.edge:
+            self._rows(acc, None)
+            return
+        rows = integer(self.rows)
         whole = b.icmp_signed(">=", self.lanes, integer(self.vectors * m.lanes))
+        safe = b.select(whole, rows, self.safe)
+        with b.if_else(b.and_(b.icmp_signed(">=", self.lines, rows), b.icmp_signed(">=", safe, rows))) as (all_of_it, part_of_it):
+            with all_of_it:
+                self._rows(acc, None)
+            with part_of_it:
+                self._rows(acc, safe)
+
+    def _rows(self, acc: list[Any], safe: Any) -> None:
+        """Stores the tile's lines: all of them whole, or those that exist, masked from `safe` on."""
+        b = self.b
         for r in range(self.rows):
-            line = m.at(self.y, b.mul(integer(r), self.y_by))
-            if not self.edge:
+            line = self.m.at(self.y, b.mul(integer(r), self.y_by))
+            if safe is None:
                 self._row(acc, r, line, [None] * self.vectors)
                 continue
             with b.if_then(b.icmp_signed("<", integer(r), self.lines)):
-                with b.if_else(b.or_(whole, b.icmp_signed("<", integer(r), self.safe))) as (full, part):
+                with b.if_else(b.icmp_signed("<", integer(r), safe)) as (full, part):
                     with full:
                         self._row(acc, r, line, [None] * self.vectors)
                     with part:
@@ -198,19 +273,19 @@ def tile(typing: Any, dtype, lanes, order, k, stride, lane_stride, rows, vectors
 
 
 @njit
-def pack(packed, p, c, channels, width, size):  # type: ignore[no-untyped-def]
-    """The weights of a block of channels with the channels innermost, as the tile's vectors read them; moved as bits, whatever they mean."""
-    at, to = p[WEIGHT] + c * p[WO], packed.ctypes.data
-    for d in range(p[KD]):
-        for i in range(p[KH]):
-            for j in range(p[KW]):
-                tap = at + d * p[WD] + i * p[WH] + j * p[WW]
-                for lane in range(channels):
-                    if size == 4:
-                        store(to + lane * 4, load(tap + lane * p[WO], "int32"), "int32")
-                    else:
-                        store(to + lane * 8, load(tap + lane * p[WO], "int64"), "int64")
-                to += width * size
+def pack(to, q, c, channels, pitch, size):  # type: ignore[no-untyped-def]
+    """The weights of `channels` channels from c on, at address `to` as (taps, pitch bytes of channels); moved as bits, whatever they mean."""
+    for d in range(q[KD]):
+        for i in range(q[KH]):
+            for j in range(q[KW]):
+                tap = q[WEIGHT] + c * q[WO] + d * q[WD] + i * q[WH] + j * q[WW]
+                if size == 4:
+                    for lane in range(channels):
+                        store(to + lane * 4, load(tap + lane * q[WO], "int32"), "int32")
+                else:
+                    for lane in range(channels):
+                        store(to + lane * 8, load(tap + lane * q[WO], "int64"), "int64")
+                to += pitch
 
 
 def channels_first(dtype, size, lanes, k, stride, lane_stride, rows, vectors, parallel):  # type: ignore[no-untyped-def]
@@ -240,9 +315,7 @@ def channels_first(dtype, size, lanes, k, stride, lane_stride, rows, vectors, pa
                         at = placed(at0, rows, count, q[OVERLAP])
                         row = row0 + at * step
                         top = row * q[SH] - q[PH]
-                        rows_inside = (
-                            z_inside and at + rows <= count and top >= 0 and top + ((rows - 1) * stride + k - 1) * step < q[IH]
-                        )
+                        rows_inside = z_inside and at + rows <= count and top >= 0 and top + ((rows - 1) * stride + k - 1) * step < q[IH]
                         for col0 in range(0, q[OW], width):
                             col = placed(col0, width, q[OW], q[OVERLAP])
                             left = col * q[SW] - q[PW]
@@ -274,47 +347,60 @@ def channels_first(dtype, size, lanes, k, stride, lane_stride, rows, vectors, pa
 
 
 def channels_last(dtype, size, lanes, k, stride, rows, vectors, narrow, parallel):  # type: ignore[no-untyped-def]
-    """A kernel for k kernel columns; jobs are (image, depth, band of rows). `narrow`: fewer channels than the tile has lanes."""
+    """A kernel for k kernel columns; jobs are (group of channels, image, depth, band of rows).
+
+    A band is worked through in BLOCK rows at a time, all channels of the group over each: that much of x stays in the first cache.
+    `narrow`: fewer channels than the tile has lanes.
+    """
     width = lanes * vectors
 
     def depthwise_channels_last(p):  # type: ignore[no-untyped-def]
+        pitch = (p[GROUP] + width) * size
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
             before, q = keep_subnormals(), snapshot(p)
-            packed = np.zeros(q[KD] * q[KH] * k * width * size, np.uint8)
+            packed, held = np.zeros(q[KD] * q[KH] * k * pitch, np.uint8), -1
+            taps = packed.ctypes.data
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                image, band = divmod(job, q[BANDS])
-                n, z = divmod(image, q[OD])
+                rest, band = divmod(job, q[BANDS])
+                rest, z = divmod(rest, q[OD])
+                group, n = divmod(rest, q[N])
+                begin = group * q[GROUP]
+                end = min(q[C_IN], begin + q[GROUP])
+                if group != held:
+                    pack(taps, q, begin, end - begin, pitch, size)
+                    held = group
                 step, z0 = q[STEP], z * q[SD] - q[PD]
                 z_inside = z0 >= 0 and z0 + (q[KD] - 1) * q[DD] < q[ID]
-                for c0 in range(0, q[C_IN], width):
-                    c = placed(c0, width, q[C_IN], q[OVERLAP])
-                    channels = min(width, q[C_IN] - c)
-                    pack(packed, q, c, channels, width, size)
-                    x, y = q[X] + n * q[XN] + c * size + z0 * q[XD], q[OUT] + n * q[YN] + c * size + z * q[YD]
-                    r = q[RESIDUAL] + n * q[RN] + c * size + z * q[RD]
-                    for row in range(band * q[BAND], min(q[OH], (band + 1) * q[BAND])):
-                        top = row * q[SH] - q[PH]
-                        row_inside = z_inside and channels == width and top >= 0 and top + (q[KH] - 1) * q[DH] < q[IH]
-                        # With dilation a tile is every STEP-th pixel: its inputs are then neighbours STEP apart, as without.
-                        for first in range(min(step, q[OW])):
-                            count = (q[OW] - first + step - 1) // step
-                            for at0 in range(0, count, rows):
-                                at = placed(at0, rows, count, q[OVERLAP])
-                                col = first + at * step
-                                left = col * q[SW] - q[PW]
-                                inside = (
-                                    row_inside and at + rows <= count and left >= 0
-                                    and left + ((rows - 1) * stride + k - 1) * step < q[IW]
-                                )  # fmt: skip
-                                added = r + row * q[RH] + col * q[RW] if q[RESIDUAL] != 0 else 0
-                                tile(dtype, lanes, LAST, k, stride, 1, rows, vectors, narrow, inside,
-                                     x + top * q[XH] + left * q[XW], left, step, q[IW], step * q[XW],
-                                     top, q[DH], q[IH], q[DH] * q[XH], q[KH], z0, q[DD], q[ID], q[DD] * q[XD], q[KD],
-                                     packed.ctypes.data, width * size, k * width * size, q[KH] * k * width * size, q[ZEROS],
-                                     q[BIAS] + c * size, added, step * q[RW],
-                                     y + row * q[YH] + col * q[YW], step * q[YW], count - at, channels, 0,
-                                     q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+                low, high = band * q[BAND], min(q[OH], (band + 1) * q[BAND])
+                for block in range(low, high, q[BLOCK]):
+                    for c0 in range(begin, end, width):
+                        c = begin + placed(c0 - begin, width, end - begin, q[OVERLAP])
+                        channels = min(width, end - c)
+                        x, y = q[X] + n * q[XN] + c * size + z0 * q[XD], q[OUT] + n * q[YN] + c * size + z * q[YD]
+                        r = q[RESIDUAL] + n * q[RN] + c * size + z * q[RD]
+                        for row in range(block, min(high, block + q[BLOCK])):
+                            top = row * q[SH] - q[PH]
+                            row_inside = z_inside and channels == width and top >= 0 and top + (q[KH] - 1) * q[DH] < q[IH]
+                            # With dilation a tile is every STEP-th pixel: its inputs are then neighbours STEP apart, as without.
+                            for first in range(min(step, q[OW])):
+                                count = (q[OW] - first + step - 1) // step
+                                for at0 in range(0, count, rows):
+                                    at = placed(at0, rows, count, q[OVERLAP])
+                                    col = first + at * step
+                                    left = col * q[SW] - q[PW]
+                                    inside = (
+                                        row_inside and at + rows <= count and left >= 0
+                                        and left + ((rows - 1) * stride + k - 1) * step < q[IW]
+                                    )  # fmt: skip
+                                    added = r + row * q[RH] + col * q[RW] if q[RESIDUAL] != 0 else 0
+                                    tile(dtype, lanes, LAST, k, stride, 1, rows, vectors, narrow, inside,
+                                         x + top * q[XH] + left * q[XW], left, step, q[IW], step * q[XW],
+                                         top, q[DH], q[IH], q[DH] * q[XH], q[KH], z0, q[DD], q[ID], q[DD] * q[XD], q[KD],
+                                         taps + (c - begin) * size, pitch, k * pitch, q[KH] * k * pitch, q[ZEROS],
+                                         q[BIAS] + c * size, added, step * q[RW],
+                                         y + row * q[YH] + col * q[YW], step * q[YW], count - at, channels, 0,
+                                         q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
             restore(before)
 
     return depthwise_channels_last

@@ -25,10 +25,10 @@ ID, IH, IW, KD, KH, KW, OD, OH, OW = range(17, 26)
 SD, SH, SW, DD, DH, DW, PD, PH, PW, MODE = range(26, 36)
 # byte strides: x (n, c, d, h, w), weight (o, i, d, h, w), residual and out (n, c, d, h, w)
 XN, XC, XD, XH, XW, WO, WI, WD, WH, WW, RN, RC, RD, RH, RW, YN, YC, YD, YH, YW = range(36, 56)
-# what a tuned kernel's plan adds: bands of rows a plane is cut in, rows a band, whether
-# a tile may be computed twice, a step between rows; bytes from one bias to the next (0: there is none, and one zero is read)
-BANDS, BAND, OVERLAP, STEP, BIAS_BY = range(56, 61)
-LENGTH = 61
+# how the work is cut: bands of BAND rows a plane, in blocks of BLOCK rows, channels in groups of GROUP; a step between the rows of a band;
+# whether a tile may be computed twice; bytes from one bias to the next (0: there is none, and one zero is read)
+BANDS, BAND, BLOCK, GROUP, STEP, OVERLAP, BIAS_BY = range(56, 63)
+LENGTH = 63
 
 
 class Geometry(NamedTuple):
@@ -82,9 +82,7 @@ def flat(g: Geometry) -> Geometry:
             merged.insert(0, (size, *steps))
     (n, xn, rn, yn), *inner = [(1, 0, 0, 0)] * (4 - len(merged)) + merged
     size, x, r, y = zip(*inner)
-    return Geometry(
-        (n, g.in_size[1], *size), (n, g.out_size[1], *size), (xn, g.x[1], *x), g.weight, (rn, g.residual[1], *r), (yn, g.out[1], *y)
-    )
+    return Geometry((n, g.in_size[1], *size), (n, g.out_size[1], *size), (xn, g.x[1], *x), g.weight, (rn, g.residual[1], *r), (yn, g.out[1], *y))
 
 
 def bits(number: float) -> int:

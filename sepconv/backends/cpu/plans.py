@@ -54,7 +54,9 @@ class Plan:
             g, choice = geometry, _direct(p, geometry)
         self.choice, self.record = choice, frame.fill(p, g)
         record = self.record
-        record[frame.BANDS : frame.STEP + 1] = choice.bands, choice.band, choice.overlap, choice.step
+        for field, value in choice.cut.items():
+            record[field] = value
+        record[frame.OVERLAP] = twice
         record[frame.BIAS_BY] = p.result.itemsize if p.bias else 0
         record[END] = choice.jobs
         # A row of zeros stands in for lines beyond the border and for a bias that is not there.
@@ -117,7 +119,7 @@ def _direct(p: Problem, g: frame.Geometry) -> tiles.Choice:
     cells = (p.dtype.name, kind.result, getattr(np, kind.accumulate), sort)
     jobs = g.out_size[0] * g.out_size[1] * g.out_size[2] * g.out_size[3]
     reason = "plain loops over output rows, for any dtype, geometry and strides"
-    return tiles.Choice(direct.rows, cells, 1, 1, True, 1, jobs, reason)
+    return tiles.Choice(direct.rows, cells, {}, jobs, reason)
 
 
 def _order(p: Problem, x: np.ndarray) -> bool:

@@ -16,8 +16,42 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .frame import (
-    ACT, BAND, BANDS, BIAS, C_IN, C_OUT, CHUNKS, HI, ID, IH, IW, LO, N, OUT, OVERLAP, RC, RD, RESIDUAL, RH, RN, RW, STEP, WEIGHT, WI, WO, X,
-    XC, XD, XH, XN, XW, YC, YD, YH, YN, YW,
+    ACT,
+    BAND,
+    BANDS,
+    BIAS,
+    BLOCK,
+    C_IN,
+    C_OUT,
+    CHUNKS,
+    HI,
+    ID,
+    IH,
+    IW,
+    LO,
+    OUT,
+    OVERLAP,
+    RC,
+    RD,
+    RESIDUAL,
+    RH,
+    RN,
+    RW,
+    WEIGHT,
+    WI,
+    WO,
+    XC,
+    XD,
+    XH,
+    XN,
+    XW,
+    YC,
+    YD,
+    YH,
+    YN,
+    YW,
+    N,
+    X,
 )  # fmt: skip
 from .loops import first_job, placed, snapshot
 from .simd import Vectors, as_float, integer, keep_subnormals, load, restore, store
@@ -40,7 +74,8 @@ class _Tile:
     def run(self) -> None:
         m, b = self.m, self.b_
         acc = m.accumulators(self.rows * self.vectors)
-        self.masks = [m.inside(integer(u * m.lanes), m.window(integer(0), self.n_lanes)) if self.part else None for u in range(self.vectors)]
+        at, span = m.window(integer(0), self.n_lanes)
+        self.masks = [m.inside(at, u, span) if self.part else None for u in range(self.vectors)]
         lines = [self._row(self.a, r, self.a_row) for r in range(self.rows)]
         with cgutils.for_range(b, self.depth) as step:
             base = m.at(self.b, b.mul(step.index, self.b_step))
@@ -119,12 +154,12 @@ def pack(packed, p, v, lanes, width, size):  # type: ignore[no-untyped-def]
 def channels_first(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[no-untyped-def]
     """Vectors lie along the pixels. Here all pixels of an image lie along W, or groups of them along D and H (see `plans.flat`).
 
-    Jobs are (image, group, block of STEP pixels, band of BAND output channels).
+    Jobs are (image, group, block of BLOCK pixels, band of BAND output channels).
     """
     width = lanes * vectors
 
     def pointwise_channels_first(p):  # type: ignore[no-untyped-def]
-        blocks = (p[IW] + p[STEP] - 1) // p[STEP]
+        blocks = (p[IW] + p[BLOCK] - 1) // p[BLOCK]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
             before, q = keep_subnormals(), snapshot(p)
@@ -135,10 +170,10 @@ def channels_first(dtype, size, lanes, rows, vectors, parallel):  # type: ignore
                 n, d = divmod(rest, q[ID])
                 x, y = q[X] + n * q[XN] + d * q[XD] + h * q[XH], q[OUT] + n * q[YN] + d * q[YD] + h * q[YH]
                 r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH]
-                channels, pixels = min(q[BAND], q[C_OUT] - band * q[BAND]), min(q[STEP], q[IW] - block * q[STEP])
+                channels, pixels = min(q[BAND], q[C_OUT] - band * q[BAND]), min(q[BLOCK], q[IW] - block * q[BLOCK])
                 for v0 in range(0, pixels, width):
                     inner = placed(v0, width, pixels, q[OVERLAP])
-                    v = block * q[STEP] + inner
+                    v = block * q[BLOCK] + inner
                     for c0 in range(0, channels, rows):
                         done = placed(c0, rows, channels, q[OVERLAP])
                         c = band * q[BAND] + done

@@ -120,20 +120,23 @@ class Vectors:
         """Every second lane of two neighbouring vectors: what a stride of 2 reads."""
         return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), list(range(0, 2 * self.lanes, 2))))
 
+    def narrow(self, value: ir.Value) -> ir.Value:
+        return self.b.trunc(value, I32)
+
     def window(self, first: ir.Value, size: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """What `inside` needs to know of positions first, first + 1, ... on an axis [0, size), in 32 bits: (start, span), far ends cut off."""
+        """What `inside` needs to know of positions first, first + 1, ... on an axis [0, size): where the lanes are and what the axis spans,
+        both from `first` on if that is beyond 0, and in 32 bits, with a far end cut off."""
         b, far = self.b, integer(2**30)
         ahead = b.select(b.icmp_signed(">", first, integer(0)), first, integer(0))
         start, span = b.sub(first, ahead), b.sub(size, ahead)
         span = b.select(b.icmp_signed("<", span, integer(0)), integer(0), span)
-        return start, self.spread(b.trunc(b.select(b.icmp_signed(">", span, far), far, span), I32))
-
-    def inside(self, offset: ir.Value, window: tuple[ir.Value, ir.Value]) -> ir.Value:
-        """Mask of the lanes whose position, `offset` + lane beyond the window's first, exists."""
-        start, span = window
+        span = b.select(b.icmp_signed(">", span, far), far, span)
         lane = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
-        at = self.b.add(lane, self.spread(self.b.trunc(self.b.add(start, offset), I32)))
-        return self.b.icmp_unsigned("<", at, span)
+        return b.add(lane, self.spread(self.narrow(start))), self.spread(self.narrow(span))
+
+    def inside(self, at: ir.Value, vector: int, span: ir.Value) -> ir.Value:
+        """Mask of the lanes of the vector-th vector whose position exists."""
+        return self.b.icmp_unsigned("<", self.b.add(at, ir.Constant(at.type, [vector * self.lanes] * self.lanes)), span)
 
     def zeros(self, bytes: int) -> ir.Value:
         """The address of that many constant zeros."""

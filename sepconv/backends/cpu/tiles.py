@@ -5,17 +5,19 @@ Only speed is decided here. `choose` returns None where no tile fits, and `direc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...problem import Problem
 from . import depthwise, pointwise
-from .frame import Geometry, three
+from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
 from .runtime import Machine
 
 # Work (MACs, direct: slower by RATE) under which one thread is faster than waking the others: a parallel launch costs some 4 us.
 SERIAL = 150_000
 RATE = 16
+L2 = 2**19  # bytes that stay in a core's second cache
 
 
 class Choice(NamedTuple):
@@ -23,10 +25,7 @@ class Choice(NamedTuple):
 
     factory: Callable[..., Any]
     cells: tuple[Any, ...]
-    bands: int
-    band: int
-    overlap: bool
-    step: int
+    cut: dict[int, int]  # fields of the record: BANDS, BAND ...
     jobs: int
     reason: str
 
@@ -48,8 +47,13 @@ def _span(size: int, bands: int, least: int) -> tuple[int, int]:
     return -(-size // band), band
 
 
+def _parts(jobs: int, workers: int) -> int:
+    """In how many parts each of `jobs` equal pieces of work is cut, so that all threads get nearly the same."""
+    return 1 if jobs % workers == 0 or jobs >= 16 * workers else workers
+
+
 def _depthwise_first(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int) -> Choice | None:
-    (_, kh, kw), (_, sh, sw), (_, dh, _) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
+    (_, kh, _), (_, sh, sw), (_, dh, _) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     _, oh, ow = three(p.out_size, 1)
     if sw > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64:
         return None
@@ -62,10 +66,10 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, overlap: bool, wo
     if step > 1:
         bands, band = min(step, oh), rows
     else:
-        bands, band = _span(oh, -(-4 * workers // max(1, p.batch * p.out_channels)), rows)
+        bands, band = _span(oh, _parts(p.batch * p.out_channels, workers), rows)
     cells = (p.dtype.name, p.dtype.itemsize, lanes, kh, sh, sw, rows, vectors)
     reason = f"vectors of {lanes} along the width, {rows} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
-    return Choice(depthwise.channels_first, cells, bands, band, overlap, step, p.batch * p.out_channels * bands, reason)
+    return Choice(depthwise.channels_first, cells, {BANDS: bands, BAND: band, STEP: step}, p.batch * p.out_channels * bands, reason)
 
 
 def _depthwise_last(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int) -> Choice | None:
@@ -77,10 +81,17 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, overlap: bool, wor
     vectors = 2 if p.in_channels >= 2 * lanes and kw <= 5 else 1
     rows = (7 if vectors == 2 else 8) if many else (3 if vectors == 2 else 6)
     narrow = int(p.in_channels < lanes * vectors or (not overlap and p.in_channels % (lanes * vectors) != 0))
-    bands, band = _span(oh, -(-4 * workers // max(1, p.batch * od)), 1)
+    # Small planes are shared out by channels, so that each thread packs its own weights only; large ones by rows, which lie together.
+    small = math.prod(p.in_size) * p.in_channels * p.dtype.itemsize <= L2 and p.in_channels >= 2 * workers * lanes * vectors
+    parts = _parts(p.batch * od, workers)
+    groups, group = _span(p.in_channels, parts, lanes * vectors)
+    if not small or p.in_channels - (groups - 1) * group < lanes * vectors:
+        small, groups, group = False, 1, p.in_channels
+    bands, band = _span(oh, 1 if small else parts, 1)
+    cut = {BANDS: bands, BAND: band, BLOCK: oh if small else 4, GROUP: group, STEP: dw if kw > 1 else 1}
     cells = (p.dtype.name, p.dtype.itemsize, lanes, kw, sw, rows, vectors, narrow)
     reason = f"vectors of {lanes} channels, {rows} pixels x {vectors} vectors a tile: each input pixel feeds {kw} kernel columns from registers"
-    return Choice(depthwise.channels_last, cells, bands, band, overlap, dw if kw > 1 else 1, p.batch * od * bands, reason)
+    return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands, reason)
 
 
 def _pointwise(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int, last: bool, out: tuple[int, ...]) -> Choice:
@@ -96,12 +107,12 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, overlap: bool, workers:
         panels = -(-lane_size // width)
         bands, band = _span(row_size, -(-4 * workers // (panels * groups)), rows)
         reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
-        return Choice(pointwise.channels_last, cells, bands, band, overlap, width, panels * groups * bands, reason)
-    least = max(1, 2**18 // max(1, width * p.in_channels * p.dtype.itemsize)) * width  # a block of x that stays in L2
-    blocks, step = _span(lane_size, max(-(-lane_size // least), -(-4 * workers // groups)), width)
+        return Choice(pointwise.channels_last, cells, {BANDS: bands, BAND: band}, panels * groups * bands, reason)
+    least = max(1, L2 // 2 // max(1, width * p.in_channels * p.dtype.itemsize)) * width  # a block of x that stays in L2
+    blocks, block = _span(lane_size, max(-(-lane_size // least), -(-4 * workers // groups)), width)
     bands, band = _span(row_size, -(-2 * workers // (blocks * groups)), rows)
     reason = f"vectors of {lanes} pixels, {rows} output channels x {vectors} vectors a tile, x read in place"
-    return Choice(pointwise.channels_first, cells, bands, band, overlap, step, groups * blocks * bands, reason)
+    return Choice(pointwise.channels_first, cells, {BANDS: bands, BAND: band, BLOCK: block}, groups * blocks * bands, reason)
 
 
 def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: int) -> Choice | None:
