@@ -251,16 +251,16 @@ def tell(console: Console, results: Results) -> None:
     console.print(
         f"\n1. Depthwise: each colour channel through a filter of its own. A standard convolution whose filters are zero outside one\n"
         f"   channel does the same: the largest difference between the two results is {results.identity_error:.1e}.\n"
-        f"2. Sobel: separate() splits its 3x3 kernel into a column and a row, 9 weights into 6; two short passes do the work of one.\n"
+        f"2. Sobel: separate() splits its 3x3 kernel into a column and a row, 9 weights into 6; two short passes do its work.\n"
         f"3. A layer of {LAYER_CHANNELS} oriented filters, {standard.params:,} weights: factorize() finds the nearest depthwise-separable layer.\n"
         f"   One term has {nearest.params:,} weights and is {nearest.error:.0%} off; {EXACT_TERMS} terms have {exact.params:,}"
         f" and are {exact.error:.0e} off: this bank is made of {EXACT_TERMS} shapes.\n"
     )
     console.print(table(results))
-    others = [f"{name} {version} ({baselines.HOW[name]})" for name, version in results.versions.items() if name != "sepconv"]
+    others = "\n  ".join(f"{name} {version}: {baselines.HOW[name]}" for name, version in results.versions.items() if name != "sepconv")
     console.print(
         f"ms: the least of several runs after a warm-up, libraries in turns, float32. sepconv {results.versions['sepconv']}: {threads} "
-        f"thread{'s' * (threads > 1)}.\nBeside it: {'; '.join(others)}.\n"
+        f"thread{'s' * (threads > 1)}. Beside it:\n  {others}\n"
         "error: size of the difference, relative, from the whole operation in float64 by plain NumPy.\n"
     )
 
@@ -274,7 +274,7 @@ def run(image: str | None = None, output: str = "sepconv-demo.png") -> None:
     photograph = load(image)
     height, width = photograph.shape[:2]
     name = image or "the portrait of Grace Hopper that comes with matplotlib"
-    console.print(f"The photograph: {name}, {width} x {height} pixels. The first run compiles its kernels, which takes some seconds.", markup=False)
+    console.print(f"The photograph: {name}, {width} x {height} pixels.\nA first run compiles its kernels, which takes some seconds.", markup=False)
     results = work(photograph)
     tell(console, results)
     try:

@@ -18,7 +18,7 @@ HOW = {
     "SciPy": "ndimage.correlate, 1 thread",
     "PyTorch": "conv2d, as many threads as sepconv",
 }
-ROUNDS, SECONDS = 15, 0.6  # at most so many rounds of a comparison, and about so long
+ROUNDS, SECONDS = 40, 0.6  # at most so many rounds of a comparison, and about so long
 REST = 0.005  # seconds between turns: the idle threads of one library's pool spin for a while, on the cores of the next
 
 

@@ -325,6 +325,8 @@ def separate(kernel: np.ndarray, rank: int | None = None, rtol: float | None = N
     rtol = _tolerance(rtol, kernel)
     if not kernel.any():
         return SeparableKernel(tuple(np.zeros((rank or 0, size), kernel.dtype) for size in kernel.shape), 0.0)
+    if kernel.ndim == 1:
+        return SeparableKernel((kernel[None].copy(),), 0.0)
     factors = _whole_factors(kernel) if rank in (None, 1) else None
     if factors is None:
         factors = _svd_factors(kernel, rank, rtol)

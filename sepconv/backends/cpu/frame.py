@@ -30,6 +30,8 @@ XN, XC, XD, XH, XW, WO, WI, WD, WH, WW, RN, RC, RD, RH, RW, YN, YC, YD, YH, YW =
 BANDS, BAND, BLOCK, GROUP, STEP, OVERLAP, BIAS_BY = range(56, 63)
 LENGTH = 63
 
+__all__ = [name for name in dir() if name.isupper()]  # the kernels import the fields, and nothing else, by *
+
 
 class Geometry(NamedTuple):
     """One call's arrays over (n, c, d, h, w): sizes of x and of the result, byte strides; the weight's over (o, i, d, h, w)."""

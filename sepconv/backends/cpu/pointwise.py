@@ -15,44 +15,7 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .frame import (
-    ACT,
-    BAND,
-    BANDS,
-    BIAS,
-    BLOCK,
-    C_IN,
-    C_OUT,
-    CHUNKS,
-    HI,
-    ID,
-    IH,
-    IW,
-    LO,
-    OUT,
-    OVERLAP,
-    RC,
-    RD,
-    RESIDUAL,
-    RH,
-    RN,
-    RW,
-    WEIGHT,
-    WI,
-    WO,
-    XC,
-    XD,
-    XH,
-    XN,
-    XW,
-    YC,
-    YD,
-    YH,
-    YN,
-    YW,
-    N,
-    X,
-)  # fmt: skip
+from .frame import *
 from .loops import first_job, placed, snapshot
 from .simd import Vectors, as_float, integer, keep_subnormals, load, restore, store
 

@@ -22,6 +22,7 @@ import numba
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
 from numba.np.ufunc import parallel as pool
 
 from ... import threads
@@ -163,10 +164,12 @@ class _Cache(FunctionCache):
     _impl_class = _Impl
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        # Numba would first load all its registries, and SciPy with them: needed to compile. What is compiled needs its allocator alone.
         try:
-            found = super().load_overload(sig, target_context)
+            rtsys.initialize(target_context)
+            found = self._load_overload(sig, target_context)
         except Exception:  # a truncated or foreign file: compile
-            return None
+            found = None
         _counts["hits" if found is not None else "misses"] += 1
         return found
 
