@@ -7,16 +7,13 @@ python tests/test_memory.py fault after     a read past the fence, on purpose
 from __future__ import annotations
 
 import ctypes
-import gc
 import itertools
 import mmap
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -28,7 +25,6 @@ from numpy.lib.stride_tricks import as_strided
 from oracle import LAYOUTS, OPS, Call, Placed, arrange, check, function, place, values
 
 import sepconv
-from sepconv.cache import Cache
 
 PAGE = mmap.PAGESIZE
 FLOAT = [("float32", "float32")] * 3 + [("float64", "float64")]
@@ -544,40 +540,6 @@ def test_padding_too_large(kernels):
     """M18: a result that 64 bits can address, and no machine has."""
     with pytest.raises(MemoryError):
         sepconv.conv1d(np.ones((1, 1, 4), np.float32), np.ones((1, 1, 3), np.float32), padding=2**52)
-
-
-# --- many calls ---------------------------------------------------------------------------------------------------
-
-
-def test_eight_threads(backend):
-    """M20: different shapes, the same functions, a thousand calls from eight threads: every result is right."""
-    cases = []
-    for i, op in itertools.product(range(4), OPS):
-        arrays = arrays_of(op, i, channels=3 + 2 * i, size=(4 + i, 9 + 7 * i))
-        cases.append((function(op, 2), arrays, same_padding(op), bits(check(function(op, 2), **arrays, **same_padding(op)))))
-    start, name = threading.Barrier(8), backend
-
-    def work(first: int) -> int:
-        start.wait()
-        with sepconv.use_backend(name):  # a setting of each thread
-            wrong = 0
-            for i in range(125):
-                fn, arrays, options, want = cases[(first * 5 + i) % len(cases)]
-                wrong += bits(fn(**arrays, **options)) != want
-            return wrong
-
-    with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(work, range(8))) == 0
-
-
-def test_caches_are_bounded(backend):
-    """M21: ten thousand shapes; no cache holds more than its size."""
-    weight = np.ones((1, 3), np.float32)
-    memory = np.zeros(10_003, np.float32)
-    for n in range(10_000):
-        sepconv.explain(sepconv.depthwise_conv1d, memory[None, : n + 3], weight)
-    caches = [found for found in gc.get_objects() if isinstance(found, Cache)]
-    assert caches and all(len(found) <= found.size for found in caches)
 
 
 if __name__ == "__main__":

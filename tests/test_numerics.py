@@ -149,9 +149,10 @@ def test_activations_are_accurate(backend, name, dtype):
     x = np.concatenate([np.linspace(-12, 12, 4001), np.geomspace(1e-30, 80, 400), -np.geomspace(1e-30, 80, 400)]).astype(dtype)
     want = oracle.expected(sepconv.conv1d, x[None, None], np.ones((1, 1, 1), dtype), activation=name).wide.ravel()
     off = np.abs(single(x, dtype, activation=name) - want) / np.maximum(np.abs(want), np.finfo(dtype).tiny)
-    # Where the result is an exponential of x (or x * x / 2), the rounding of the exponent is a rounding of the result times its size;
+    # Where the result is an exponential of x (or x * x / 2), the rounding of the exponent is a rounding of the result times its size (the
+    # oracle's as well, which is no wider for float64);
     # hard_sigmoid and hard_swish lose the low bits of x + 3 next to -3.
-    room = {"gelu": 4 + x.astype(np.float64) ** 2, "hard_sigmoid": 4 + 6 / np.maximum(np.abs(x + 3.0), 1e-30)}
+    room = {"gelu": 4 + 2 * x.astype(np.float64) ** 2, "hard_sigmoid": 4 + 6 / np.maximum(np.abs(x + 3.0), 1e-30)}
     room["hard_swish"] = room["hard_sigmoid"]
     worst = off / np.finfo(dtype).eps / room.get(name, 4 + np.abs(x.astype(np.float64)))
     assert worst.max() <= 1, f"{name}({x[worst.argmax()]}) is {worst.max()} times the bound off"
@@ -212,7 +213,8 @@ def test_every_half(backend, dtype):
     x = np.arange(2**16, dtype=np.uint16).view(dtype)
     result = single(x, dtype)
     assert result.dtype == dtype
-    np.testing.assert_array_equal(result, x)  # NaN where x is, and zeros by value
+    with np.errstate(invalid="ignore"):  # the signalling ones among the NaNs
+        np.testing.assert_array_equal(result.astype(np.float32), x.astype(np.float32))  # NaN where x is, and zeros by value
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
@@ -310,7 +312,7 @@ def test_mixed_dtypes(backend, op, x, w):
 @pytest.mark.parametrize("sort", ("positive", "cancelling", "normal"))
 @pytest.mark.parametrize("last", (False, True))
 def test_tolerance_of_large_kernels(backend, kernel, sort, last):
-    """N19: all-positive sums, and sums that cancel to nearly nothing, within sqrt(terms) eps of sum|x||w|: a quarter to a thirtieth of the worst case."""
+    """N19: all-positive sums, and sums that cancel to nearly nothing, within sqrt(terms) + 1 eps of sum|x||w|, and not the worst case, terms / 2."""
     r, shape = rng(kernel), (1, 5, kernel + 2, kernel + 20)
     x, weight = r.random(shape) + 0.5, r.random((5, 1, kernel, kernel)) + 0.5
     if sort == "cancelling":

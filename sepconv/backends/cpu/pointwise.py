@@ -1,104 +1,18 @@
-"""Pointwise convolution: a matrix product from one register tile, R rows x V vectors, for both layouts.
+"""Pointwise convolution: the matrix product of `product.py`, for both layouts.
 
-    channels first   rows are output channels (splats of the weight), vectors lie along the pixels (of x, in place)
-    channels last    rows are pixels (splats of x), vectors lie along the output channels (of a panel of the weight's transpose)
-
-The splats come through row pointers with any strides, so that this side is never packed.
+channels first   rows of the tile are output channels, vectors lie along the pixels; x is read in place
+channels last    rows of the tile are pixels, vectors lie along the output channels; a panel of the weight is packed, x read in place
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit, prange, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit, prange
 
 from .frame import *
 from .loops import first_job, placed, snapshot
-from .simd import Vectors, as_float, integer, keep_subnormals, load, restore, store
-
-#   a a_row a_step     address, bytes from row to row and from one step of the depth to the next, of what is splatted
-#   b b_step depth     address and bytes a step of what is loaded as vectors; steps
-#   bias bias_row bias_lane    bytes from row to row (rows are channels) or 4 or 8 from lane to lane (lanes are)
-#   residual r_by y y_by lines lanes act    as in `depthwise.tile`
-ARGUMENTS = "a a_row a_step b b_step depth bias residual r_by y y_by n_rows n_lanes act".split()
-
-
-class _Tile:
-    """Generates one tile. `part`: rows or lanes of it may lie beyond the result; they are computed from row 0 and masked lanes."""
-
-    def __init__(self, m: Vectors, literals: tuple[int, ...], part: bool, arguments: dict[str, Any]) -> None:
-        self.m, self.b_, self.part = m, m.b, part
-        self.rows, self.vectors, self.bias_rows = literals
-        self.__dict__.update(arguments)
-
-    def run(self) -> None:
-        m, b = self.m, self.b_
-        acc = m.accumulators(self.rows * self.vectors)
-        at, span = m.window(integer(0), self.n_lanes)
-        self.masks = [m.inside(at, u, span) if self.part else None for u in range(self.vectors)]
-        lines = [self._row(self.a, r, self.a_row) for r in range(self.rows)]
-        with cgutils.for_range(b, self.depth) as step:
-            base = m.at(self.b, b.mul(step.index, self.b_step))
-            values = [m.load(m.at(base, u * m.lanes * m.size), self.masks[u]) for u in range(self.vectors)]
-            offset = b.mul(step.index, self.a_step)
-            for r, line in enumerate(lines):
-                weight = m.splat(m.at(line, offset))
-                for u in range(self.vectors):
-                    m.fma(values[u], weight, acc[r * self.vectors + u])
-        self._finish(acc)
-
-    def _row(self, base: Any, r: int, pitch: Any) -> Any:
-        if r == 0:
-            return base
-        address = self.m.at(base, self.b_.mul(integer(r), pitch))
-        return self.b_.select(self.b_.icmp_signed("<", integer(r), self.n_rows), address, base) if self.part else address
-
-    def _finish(self, acc: list[Any]) -> None:
-        m, b = self.m, self.b_
-        vector = lambda base, u: m.load(m.at(base, u * m.lanes * m.size), self.masks[u])
-        for at, slot in enumerate(acc):
-            r, u = divmod(at, self.vectors)
-            bias = m.splat(self._row(self.bias, r, integer(m.size))) if self.bias_rows else vector(self.bias, u)
-            b.store(b.fadd(b.load(slot), bias), slot)
-        with b.if_then(b.icmp_signed("!=", self.residual, integer(0)), likely=False):
-            for at, slot in enumerate(acc):
-                r, u = divmod(at, self.vectors)
-                b.store(b.fadd(b.load(slot), vector(self._row(self.residual, r, self.r_by), u)), slot)
-        m.activate(acc, *self.act)
-        for r in range(self.rows):
-            line = m.at(self.y, b.mul(integer(r), self.y_by))
-            if self.part:
-                with b.if_then(b.icmp_signed("<", integer(r), self.n_rows)):
-                    self._store(acc, r, line)
-            else:
-                self._store(acc, r, line)
-
-    def _store(self, acc: list[Any], r: int, line: Any) -> None:
-        for u in range(self.vectors):
-            self.m.store(self.b_.load(acc[r * self.vectors + u]), self.m.at(line, u * self.m.lanes * self.m.size), self.masks[u])
-
-
-@intrinsic(prefer_literal=True)
-def tile(typing: Any, dtype, lanes, rows, vectors, bias_rows, whole,
-         a, a_row, a_step, b, b_step, depth, bias, residual, r_by, y, y_by, n_rows, n_lanes, act, lo, hi):  # fmt: skip
-    """y[r, v] = epilogue(sum over depth d of a[r, d] * b[d, v]). The first five are literals; `whole`: all rows and lanes are results."""
-    literals = (dtype, lanes, rows, vectors, bias_rows)
-    kind, width, *shape = (t.literal_value for t in literals)
-
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        m, values = Vectors(context, b, kind, width), dict(zip(ARGUMENTS, args[len(literals) + 1 :]))
-        values["act"] = args[-3:]
-        with b.if_else(args[len(literals)]) as (all_of_it, part_of_it):
-            for block, part in ((all_of_it, False), (part_of_it, True)):
-                with block:
-                    _Tile(m, tuple(shape), part, values).run()
-        return context.get_dummy_value()
-
-    numbers = [types.int64] * len(ARGUMENTS)
-    return types.void(*literals, types.boolean, *numbers, types.float64, types.float64), codegen
+from .product import tile
+from .simd import as_float, keep_subnormals, load, restore, store
 
 
 @njit

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...problem import Problem
-from . import depthwise, pointwise
+from . import depthwise, pointwise, standard
 from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
 from .runtime import Machine
 
@@ -98,9 +98,7 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, overlap: bool, workers:
     groups, count = out[0] * out[2] * out[3], out[4]
     lane_size, row_size = (p.out_channels, count) if last else (count, p.out_channels)
     vectors = 2 if lane_size > lanes else 1
-    rows = (12 if vectors == 2 else 14) if machine.registers == 32 else (6 if vectors == 2 else 8)
-    if row_size < rows:
-        rows = 4 if row_size > 2 else 2 if row_size == 2 else 1
+    rows = _rows(row_size, vectors, machine)
     width = lanes * vectors
     cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)
     if last:
@@ -115,6 +113,37 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, overlap: bool, workers:
     return Choice(pointwise.channels_first, cells, {BANDS: bands, BAND: band, BLOCK: block}, groups * blocks * bands, reason)
 
 
+def _rows(size: int, vectors: int, machine: Machine) -> int:
+    """Rows of a product's tile: as many as the registers hold, fewer where there are not so many."""
+    most = (12 if vectors == 2 else 14) if machine.registers == 32 else (6 if vectors == 2 else 8)
+    return next((r for r in (1, 2, 4, 7, 8) if size <= r < most), most)
+
+
+def _standard_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice | None:
+    (_, _, sw), (od, oh, ow) = three(p.stride, 1), three(p.out_size, 1)
+    if sw > 2:
+        return None
+    while lanes > 4 and ow <= lanes // 2:
+        lanes //= 2
+    vectors = 2 if ow >= 2 * lanes else 1
+    rows = _rows(p.group_out, vectors, machine)
+    bands, band = _span(oh, _parts(p.batch * p.groups * od, workers), 1)
+    cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors, sw)
+    reason = f"vectors of {lanes} along the width, {rows} output channels x {vectors} vectors a tile, summed over taps and channels in registers"
+    return Choice(standard.channels_first, cells, {BANDS: bands, BAND: band}, p.batch * p.groups * od * bands, reason)
+
+
+def _standard_last(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice:
+    od, oh, ow = three(p.out_size, 1)
+    vectors = 2 if p.group_out > lanes else 1
+    rows, width = _rows(ow, vectors, machine), lanes * vectors
+    jobs = p.groups * -(-p.group_out // width) * p.batch * od
+    bands, band = _span(oh, _parts(jobs, workers), 1)
+    cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)
+    reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile, summed over taps and channels in registers"
+    return Choice(standard.channels_last, cells, {BANDS: bands, BAND: band}, jobs * bands, reason)
+
+
 def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: int) -> Choice | None:
     """The tuned kernel for a problem with these strides, or None; for a pointwise problem the geometry is `frame.flat`'s."""
     if p.dtype.name not in ("float32", "float64") or p.mode != "constant":
@@ -127,8 +156,9 @@ def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: in
         if unit(4) and x_unit(4) and (g.out_size[4] > 1 or not unit(1)):
             return _pointwise(p, machine, lanes, overlap, workers, False, g.out_size)
         return _pointwise(p, machine, lanes, overlap, workers, True, g.out_size) if unit(1) else None
-    if p.kind != "depthwise":
-        return None
-    if unit(4) and x_unit(4) and not (p.channels_last and g.out_size[4] == 1 and unit(1) and x_unit(1)):
-        return _depthwise_first(p, machine, lanes, overlap, workers)
-    return _depthwise_last(p, machine, lanes, overlap, workers) if unit(1) and x_unit(1) else None
+    first = unit(4) and x_unit(4) and not (p.channels_last and g.out_size[4] == 1 and unit(1) and x_unit(1))
+    if p.kind == "depthwise":
+        chosen = _depthwise_first(p, machine, lanes, overlap, workers) if first else None
+        return chosen or (_depthwise_last(p, machine, lanes, overlap, workers) if unit(1) and x_unit(1) else None)
+    chosen = _standard_first(p, machine, lanes, workers) if first else None
+    return chosen or (_standard_last(p, machine, lanes, workers) if unit(1) and x_unit(1) else None)

@@ -1,0 +1,183 @@
+"""A matrix product in registers: the tile of pointwise and of standard convolution, R rows x V vectors of outputs.
+
+    channels first   rows are output channels (splats of the weight), vectors lie along the pixels (of x, in place)
+    channels last    rows are pixels (splats of x, in place), vectors lie along the output channels (of packed weights)
+
+A standard convolution is the sum of one such product a kernel tap, each over the input channels: the tile stays in its registers while
+the taps go by, so that no im2col copy is made. Border: a tap beyond the image masks its lanes or reads zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .simd import Vectors, integer
+
+ONE, FIRST, LAST = 0, 1, 2  # one tap; many taps, channels first; many taps, channels last
+
+# The run-time arguments of the tile; steps and pitches count bytes.
+#   a a_row a_step     address, from row to row and from one step of the depth to the next, of what is splatted
+#   b b_step depth     address and step of what is loaded as vectors; steps of the depth, the input channels
+#   bias residual r_by y y_by  addresses and row pitches of the epilogue (residual may be 0)
+#   n_rows n_lanes     how many of the tile's rows and lanes are outputs
+# and for many taps, along the axes z, y, x (depth, height, width):
+#   taps_.             kernel sizes
+#   a_. b_.            from one tap to the next in a and in b
+#   at_. by_. size_.   position that the first tap reads, from one tap to the next, size of the axis, in elements
+#   row_by             positions in x from row to row (channels last)
+#   zeros              address of zeros
+ARGUMENTS = "a a_row a_step b b_step depth bias residual r_by y y_by n_rows n_lanes act".split()
+TAPS = "taps_z taps_y taps_x a_z a_y a_x b_z b_y b_x at_z at_y at_x by_z by_y by_x size_z size_y size_x row_by zeros".split()
+
+
+class _Tile:
+    """Generates one tile: `run` is its order. `part`: it may meet the border, or rows or lanes of it may lie beyond the result."""
+
+    def __init__(self, m: Vectors, literals: tuple[int, ...], part: bool, arguments: dict[str, Any]) -> None:
+        self.m, self.ir, self.part = m, m.b, part
+        self.rows, self.vectors, self.bias_rows, self.taps, self.lane_stride = literals
+        self.__dict__.update(arguments)
+
+    def run(self) -> None:
+        m = self.m
+        self.acc = m.accumulators(self.rows * self.vectors)
+        at, span = m.window(integer(0), self.n_lanes)
+        self.results = [m.inside(at, u, span) if self.part else None for u in range(self.vectors)]  # lanes that are outputs
+        if self.taps == ONE:
+            self._depth([self._row(self.a, r, self.a_row) for r in range(self.rows)], self.b, self.b_step, self.results)
+        else:
+            self._each_tap()
+        self._finish()
+
+    def _each_tap(self) -> None:
+        m, b = self.m, self.ir
+        if self.part and self.taps == FIRST:
+            window = m.window(self.at_x, self.size_x)
+            position, advance = cgutils.alloca_once(b, window[0].type), m.spread(m.narrow(self.by_x))
+        with cgutils.for_range(b, self.taps_z) as z:
+            z_inside = self._inside(self.at_z, z.index, self.by_z, self.size_z)
+            with cgutils.for_range(b, self.taps_y) as y:
+                inside = b.and_(z_inside, self._inside(self.at_y, y.index, self.by_y, self.size_y))
+                if self.part and self.taps == FIRST:
+                    b.store(window[0], position)
+                with cgutils.for_range(b, self.taps_x) as x:
+                    index = (z.index, y.index, x.index)
+                    a_base = m.at(self.a, *(b.mul(i, by) for i, by in zip(index, (self.a_z, self.a_y, self.a_x))))
+                    b_base = m.at(self.b, *(b.mul(i, by) for i, by in zip(index, (self.b_z, self.b_y, self.b_x))))
+                    if self.taps == LAST:
+                        self._depth(self._pixels(a_base, x.index, inside), b_base, self.b_step, self.results)
+                    else:
+                        rows = [self._row(a_base, r, self.a_row) for r in range(self.rows)]
+                        masks, step = None, self.b_step
+                        if self.part:
+                            at = b.load(position)
+                            b.store(b.add(at, advance), position)
+                            masks = [m.inside(at, u, window[1]) for u in range(self.vectors * self.lane_stride)]
+                            masks = [b.select(inside, mask, ir.Constant(mask.type, [1] * m.lanes)) for mask in masks]
+                            b_base, step = b.select(inside, b_base, self.zeros), b.select(inside, step, integer(0))
+                        self._depth(rows, b_base, step, masks)
+
+    def _inside(self, at: Any, tap: Any, by: Any, size: Any) -> Any:
+        return self.ir.icmp_unsigned("<", self.ir.add(at, self.ir.mul(tap, by)), size)
+
+    def _pixels(self, base: Any, tap: Any, inside: Any) -> list[Any]:
+        """The address of each row's pixel at a tap; of zeros where there is none."""
+        m, b = self.m, self.ir
+        at, found = b.add(self.at_x, b.mul(tap, self.by_x)), []
+        for r in range(self.rows):
+            address = m.at(base, b.mul(integer(r), self.a_row)) if r else base
+            if self.part:
+                exists = b.icmp_unsigned("<", b.add(at, b.mul(integer(r), self.row_by)), self.size_x)
+                exists = b.and_(b.and_(inside, exists), b.icmp_signed("<", integer(r), self.n_rows))
+                address = b.select(exists, address, self.zeros)
+            found.append(address)
+        return found
+
+    def _depth(self, rows: list[Any], base: Any, step: Any, masks: list[Any] | None) -> None:
+        """acc += rows x vectors over the depth."""
+        m, b = self.m, self.ir
+        stride = self.lane_stride
+        with cgutils.for_range(b, self.depth) as at:
+            line, offset = m.at(base, b.mul(at.index, step)), b.mul(at.index, self.a_step)
+            loads = [m.load(m.at(line, u * m.lanes * m.size), masks[u] if masks else None) for u in range(self.vectors * stride)]
+            values = loads if stride == 1 else [m.evens(loads[2 * u], loads[2 * u + 1]) for u in range(self.vectors)]
+            for r, row in enumerate(rows):
+                splat = m.splat(m.at(row, offset))
+                for u in range(self.vectors):
+                    m.fma(values[u], splat, self.acc[r * self.vectors + u])
+
+    def _row(self, base: Any, r: int, pitch: Any) -> Any:
+        """The address of a row; one beyond the result reads what row 0 reads."""
+        if r == 0:
+            return base
+        address = self.m.at(base, self.ir.mul(integer(r), pitch))
+        return self.ir.select(self.ir.icmp_signed("<", integer(r), self.n_rows), address, base) if self.part else address
+
+    def _finish(self) -> None:
+        """+ bias, + residual, activation, and the stores."""
+        m, b = self.m, self.ir
+        vector = lambda base, u: m.load(m.at(base, u * m.lanes * m.size), self.results[u])
+        for at, slot in enumerate(self.acc):
+            r, u = divmod(at, self.vectors)
+            bias = m.splat(self._row(self.bias, r, integer(m.size))) if self.bias_rows else vector(self.bias, u)
+            b.store(b.fadd(b.load(slot), bias), slot)
+        with b.if_then(b.icmp_signed("!=", self.residual, integer(0)), likely=False):
+            for at, slot in enumerate(self.acc):
+                r, u = divmod(at, self.vectors)
+                b.store(b.fadd(b.load(slot), vector(self._row(self.residual, r, self.r_by), u)), slot)
+        m.activate(self.acc, *self.act)
+        for r in range(self.rows):
+            line = m.at(self.y, b.mul(integer(r), self.y_by))
+            if self.part:
+                with b.if_then(b.icmp_signed("<", integer(r), self.n_rows)):
+                    self._store(r, line)
+            else:
+                self._store(r, line)
+
+    def _store(self, r: int, line: Any) -> None:
+        for u in range(self.vectors):
+            self.m.store(self.ir.load(self.acc[r * self.vectors + u]), self.m.at(line, u * self.m.lanes * self.m.size), self.results[u])
+
+
+def _generate(literals: tuple[Any, ...], taps: int, names: list[str], args: Any, context: Any, b: Any) -> None:
+    kind, width, rows, vectors, bias_rows, *stride = (t.literal_value for t in literals)
+    m, values = Vectors(context, b, kind, width), dict(zip(names, args[len(literals) + 1 :]))
+    values["act"] = args[-3:]
+    with b.if_else(args[len(literals)]) as (whole, part):
+        for block, some in ((whole, False), (part, True)):
+            with block:
+                _Tile(m, (rows, vectors, bias_rows, taps, *(stride or (1,))), some, values).run()
+
+
+@intrinsic(prefer_literal=True)
+def tile(typing: Any, dtype, lanes, rows, vectors, bias_rows, whole,
+         a, a_row, a_step, b, b_step, depth, bias, residual, r_by, y, y_by, n_rows, n_lanes, act, lo, hi):  # fmt: skip
+    """y[r, v] = epilogue(sum over depth d of a[r, d] * b[d, v]). The first five are literals; `whole`: all rows and lanes are outputs."""
+    literals = (dtype, lanes, rows, vectors, bias_rows)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _generate(literals, ONE, ARGUMENTS, args, context, builder)
+        return context.get_dummy_value()
+
+    return types.void(*literals, types.boolean, *[types.int64] * len(ARGUMENTS), types.float64, types.float64), codegen
+
+
+@intrinsic(prefer_literal=True)
+def taps_tile(typing: Any, dtype, lanes, rows, vectors, bias_rows, lane_stride, whole,
+              a, a_row, a_step, b, b_step, depth, bias, residual, r_by, y, y_by, n_rows, n_lanes,
+              taps_z, taps_y, taps_x, a_z, a_y, a_x, b_z, b_y, b_x, at_z, at_y, at_x, by_z, by_y, by_x, size_z, size_y, size_x,
+              row_by, zeros, act, lo, hi):  # fmt: skip
+    """The same, summed over the taps of a kernel. The first six are literals; `whole`: all are outputs, and no tap leaves the image."""
+    literals = (dtype, lanes, rows, vectors, bias_rows, lane_stride)
+    names = [*ARGUMENTS[:-1], *TAPS, "act"]
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _generate(literals, FIRST if bias_rows.literal_value else LAST, names, args, context, builder)
+        return context.get_dummy_value()
+
+    return types.void(*literals, types.boolean, *[types.int64] * len(names), types.float64, types.float64), codegen
