@@ -138,6 +138,7 @@ class Results:
     layers: dict[str, np.ndarray]
     rows: list[Row]
     versions: dict[str, str]
+    threads: int  # of sepconv and PyTorch
 
 
 def _error(result: np.ndarray, exact: np.ndarray) -> float:
@@ -212,7 +213,7 @@ def work(image: np.ndarray) -> Results:
     rows = [*rows, *more_rows, *layer_rows]
     for row, job in zip(rows, [*jobs, *more_jobs, *layer_jobs]):
         row.milliseconds = baselines.measure(job)
-    return Results(image, filters, zeroed, identity, filtered, sobel_x, sobel_y, layers, rows, baselines.versions())
+    return Results(image, filters, zeroed, identity, filtered, sobel_x, sobel_y, layers, rows, baselines.versions(), get_num_threads())
 
 
 # --- the words ---------------------------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ def tell(console: Console, results: Results) -> None:
     """What was done, in plain words, and the table."""
     standard, *separable = [row for row in results.rows if "layer" in row.name or "separable" in row.name]
     nearest, exact = separable[0], separable[-1]
-    threads = get_num_threads()
+    threads = results.threads
     console.print(
         f"\n1. Depthwise: each colour channel through a filter of its own. A standard convolution whose filters are zero outside one\n"
         f"   channel does the same: the largest difference between the two results is {results.identity_error:.1e}.\n"

@@ -161,8 +161,11 @@ def _times(axes: Axes, results: Results, names: list[str]) -> None:
     axes.set_xlim(floor, max(max(row.milliseconds.values()) for row in rows) * 3)
     axes.set_yticks(np.arange(len(rows)), names, fontsize=9.5, color=INK)
     axes.invert_yaxis()
-    _bare(axes, "Milliseconds (log scale)")
-    axes.legend(fontsize=8.5, frameon=False, ncols=len(libraries), loc="upper right", bbox_to_anchor=(1.0, 1.16), columnspacing=1.0, handlelength=1.0)
+    threads = f"{results.threads} thread{'s' * (results.threads > 1)}"
+    _bare(axes, f"Milliseconds, log scale, {threads}")
+    axes.legend(
+        fontsize=8.5, frameon=False, ncols=len(libraries), loc="upper right", bbox_to_anchor=(1.03, 1.17), columnspacing=1.0, handlelength=1.0
+    )
 
 
 def _third_row(figure: Figure, grid: GridSpec, results: Results) -> None:

@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numba.core import config
 
 from ... import overlap
 from ...problem import Problem
+from .. import reference
 from . import plans
 from .plans import Call
 from .runtime import facts as info
@@ -25,6 +27,8 @@ __all__ = ["bind", "explain", "info"]
 
 def bind(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> Callable[..., np.ndarray]:
     """A callable for these arrays and all like them. A separable convolution is two calls, with the middle tensor between them."""
+    if config.DISABLE_JIT:  # NUMBA_DISABLE_JIT: generated vectors cannot be interpreted
+        return reference.bind(list(problems), list(arrays), out)
     if len(problems) == 1:
         return Call(problems[0])
     first, second = (Call(p) for p in problems)
@@ -39,6 +43,8 @@ def bind(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> Callab
 
 def explain(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> list[str]:
     """What a call would do with these arrays, in lines for people."""
+    if config.DISABLE_JIT:
+        return ["NUMBA_DISABLE_JIT is set; " + line for line in reference.explain(list(problems), list(arrays), out)]
     if len(problems) == 1:
         return Call(problems[0]).explain(*arrays, out)
     x, depthwise, depthwise_bias, pointwise, bias, residual = arrays

@@ -5,7 +5,7 @@ The tile is R lines x V vectors of outputs. Each input vector is loaded once and
     channels first   lines are rows of the image, vectors lie along its width, weights are splats
     channels last    lines are neighbouring pixels of a row, vectors lie along the channels, weights are vectors
 
-Borders of zeros need neither a padded copy nor scratch: a tile that touches the border masks its loads or reads a line of zeros.
+Borders of zeros need neither a padded copy nor scratch: a tile that touches the border masks its loads or reads zeros.
 """
 
 from __future__ import annotations
@@ -76,9 +76,6 @@ class _Tile:
             if self.edge:
                 at = self.b.add(self.l0, self.b.mul(integer(i), self.l_step))
                 exists = self.b.and_(z_inside, self.b.icmp_unsigned("<", at, self.l_size))
-                if self.order == FIRST:  # rows of zeros can stand in for whole lines here
-                    start = self.m.at(self.zeros, self.b.mul(self.t0, integer(self.m.size)))
-                    address = self.b.select(exists, address, start)
             found.append((address, exists))
         return found
 
@@ -91,8 +88,9 @@ class _Tile:
         weights: dict[int, list[Any]] = {}
         for i, (line, exists) in enumerate(lines):
             address = m.at(line, offset)
-            if tap_inside is not None:
-                address = b.select(b.and_(exists, tap_inside), address, self.zeros)
+            if self.edge:
+                there = exists if tap_inside is None else b.and_(exists, tap_inside)
+                address = b.select(there, address, self.zeros)
             values = None
             for r in range(self.rows):
                 t = i - r * self.stride

@@ -59,8 +59,8 @@ class Plan:
         record[frame.OVERLAP] = twice
         record[frame.BIAS_BY] = p.result.itemsize if p.bias else 0
         record[END] = choice.jobs
-        # A row of zeros stands in for lines beyond the border and for a bias that is not there.
-        self.zeros = zeros((max(g.in_size[4], p.in_channels, p.out_channels) + 1) * max(p.dtype.itemsize, p.result.itemsize) + 1024)
+        # Zeros stand in for pixels beyond the border, vectors or channels of them, and for a bias that is not there.
+        self.zeros = zeros(max(p.in_channels, p.out_channels) * max(p.dtype.itemsize, p.result.itemsize) + 1024)
         record[ZEROS] = record[BIAS] = address(self.zeros)
         cost = p.macs * (1 if self.tuned else tiles.RATE)
         self.workers = min(workers, choice.jobs) if cost > tiles.SERIAL else 1

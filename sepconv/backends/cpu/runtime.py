@@ -252,7 +252,8 @@ class _Threads:
                 self.layer, self.reason = "none", f"{type(error).__name__}: {error}"
 
     def after_fork(self) -> None:
-        self.one_at_a_time = threading.Lock()
+        global _lock
+        _lock, self.one_at_a_time = threading.RLock(), threading.Lock()  # another thread may have held them, and is not here
         if pool._is_initialized and self.layer != "workqueue":
             self.layer, self.reason = "none", "this process is a fork of one that ran threads, which OpenMP does not survive"
 
