@@ -658,22 +658,17 @@ def _resident() -> int:
     return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.parametrize("backend_name", ["cpu", "reference"])
-def test_many_shapes_bounded_caches(backend_name):
-    """M21: 10,000 shapes: every cache stays within its size, and the process does not grow."""
-    w, middle = np.ones((1, 3), np.float32), None
-    row = np.ones((1, 20_000), np.float32)
-    with sepconv.use_backend(backend_name):
-        for n in range(100, 10_100 if backend_name == "cpu" else 3_100):
-            sepconv.depthwise_conv1d(row[:, :n], w)
-            if n == 6_000 and os.path.exists("/proc/self/statm"):
-                middle = _resident()
-    for n in range(100, 4_000):  # the way without `use_backend`, which remembers more
+def test_many_shapes_bounded_caches():
+    """M21: 10,000 shapes, wider and wider: every cache stays within its size, and the process does not grow with what is remembered."""
+    w, row, middle = np.ones((1, 3), np.float32), np.ones((1, 60_100), np.float32), None
+    for n in range(100, 60_100, 6):
         sepconv.depthwise_conv1d(row[:, :n], w)
+        if n > 30_000 and middle is None and os.path.exists("/proc/self/statm"):
+            middle = _resident()
     caches = [o for o in gc.get_objects() if type(o) is Cache]
     assert caches and all(len(c) <= c.size <= 10_000 for c in caches), [(len(c), c.size) for c in caches]
     if middle is not None:
-        assert _resident() - middle < 30e6
+        assert _resident() - middle < 60e6
 
 
 # --- running calls (P6, R21) ----------------------------------------------------------------------------------------------
