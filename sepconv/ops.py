@@ -78,6 +78,8 @@ NAMES = {  # the arrays of each kind, in the order in which backends get them
     "separable": ("x", "depthwise", "depthwise_bias", "pointwise", "bias", "residual"),
 }
 
+REQUIRED = ("x", "weight", "depthwise", "pointwise")
+
 
 def _token(options: tuple[Any, ...]) -> Any:
     """The options as part of a cache key: equal numbers of different types (1, True, 1.0) must not meet there."""
@@ -120,7 +122,7 @@ def _first_run(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options:
     backend = dispatch.find(arrays[0])
     admit = getattr(backend, "admit", dispatch.admit)
     named = zip((*NAMES[kind], "out"), (*arrays, out))
-    *given, target = [None if array is None else admit(name, array) for name, array in named]
+    *given, target = [None if array is None and name not in REQUIRED else admit(name, array) for name, array in named]
     described = [None if array is None else (array.shape, array.dtype) for array in given]
     problems = (_resolve_separable if kind == "separable" else _resolve)(kind, dims, described, options)
     if target is not None:

@@ -222,7 +222,7 @@ def _standard(shape: tuple[int, ...], dims: int, channels: int, groups: int) -> 
     return shape[0], groups, tuple(shape[2:])
 
 
-def _out_size(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int], axis: int, automatic: bool) -> int:
+def _out_size(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int], axis: int, automatic: bool, name: str = "weight") -> int:
     reach = dilation * (kernel - 1) + 1
     padded = size + sum(pads)
     if padded > LARGEST:
@@ -231,7 +231,7 @@ def _out_size(size: int, kernel: int, stride: int, dilation: int, pads: tuple[in
         return 0
     if padded < reach:
         dilated = f" with dilation {dilation}" if dilation > 1 else ""
-        raise ValueError(f"weight has kernel size {kernel}{dilated} on axis {axis}, a reach of {reach}, but x is {size} there, {padded} with padding")
+        raise ValueError(f"{name} has kernel size {kernel}{dilated} on axis {axis}, a reach of {reach}, but x is {size} there, {padded} with padding")
     return (padded - reach) // stride + 1
 
 
@@ -283,7 +283,7 @@ def resolve(
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
     pads = pads_of(padding, dims, size, stride, reach)
     automatic = isinstance(padding, str) and padding != "valid"
-    out = tuple(_out_size(*each, axis, automatic) for axis, each in enumerate(zip(size, kernel, stride, dilation, pads)))
+    out = tuple(_out_size(*each, axis, automatic, names[0]) for axis, each in enumerate(zip(size, kernel, stride, dilation, pads)))
     if mode != "constant":
         for axis, (n, p) in enumerate(zip(size, pads)):
             if n == 0 and sum(p):

@@ -95,10 +95,10 @@ def exact(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: Maybe = Non
     """The result in the user's layout, in wide arithmetic, before the rounding to the result's dtype."""
     p = problem
     wide = dtypes.KINDS[p.dtype.name].wide
-    x = np.asarray(x).astype(p.dtype).astype(wide)
-    x = x if p.batched else x[None]
-    x = np.moveaxis(x, -1, 1) if p.channels_last else x
     with np.errstate(all="ignore"):
+        x = np.asarray(x).astype(p.dtype).astype(wide)
+        x = x if p.batched else x[None]
+        x = np.moveaxis(x, -1, 1) if p.channels_last else x
         total = sums(p, x, np.asarray(weight).astype(p.dtype).astype(wide))
         total = np.moveaxis(total, 1, -1) if p.channels_last else total
         total = total if p.batched else total[0]

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +66,8 @@ def machine() -> Machine:
 def digest() -> str:
     """Of all sources that a kernel is made from: Numba's own key would not see a change in a function that the kernel calls."""
     here, made = Path(__file__).resolve().parent, hashlib.sha256()
+    if not here.is_dir():  # a zipped or frozen install has no files to read
+        return ""
     try:
         for source in sorted([*here.glob("*.py"), *here.parent.glob("*.py"), *here.parent.parent.glob("activations.py")]):
             made.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -168,8 +170,10 @@ class _Cache(FunctionCache):
         try:
             rtsys.initialize(target_context)
             found = self._load_overload(sig, target_context)
-        except Exception:  # a truncated or foreign file: compile
+        except Exception:  # a truncated or foreign file: compile, and write it anew, which an index that cannot be read would prevent
             found = None
+            with suppress(Exception):
+                self.flush()
         _counts["hits" if found is not None else "misses"] += 1
         return found
 
@@ -252,14 +256,15 @@ class _Threads:
                 self.layer, self.reason = "none", f"{type(error).__name__}: {error}"
 
     def after_fork(self) -> None:
-        global _lock
-        _lock, self.one_at_a_time = threading.RLock(), threading.Lock()  # another thread may have held them, and is not here
+        self.one_at_a_time = threading.Lock()  # another thread may have held it, and is not here
         if pool._is_initialized and self.layer != "workqueue":
             self.layer, self.reason = "none", "this process is a fork of one that ran threads, which OpenMP does not survive"
 
 
 _threads = _Threads()
 if hasattr(os, "register_at_fork"):
+    # A child would inherit the lock of a thread that compiles, and Numba's own with it: a fork waits for the end of a compilation.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
     os.register_at_fork(after_in_child=_threads.after_fork)
 
 
