@@ -49,7 +49,7 @@ def _item_sizes(dtype: Any) -> tuple[int, int]:
         return 2, 2  # NumPy knows the name only after ml_dtypes is imported
     try:
         given = None if dtype is None else np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         given = None
     if given is None:
         raise TypeError(f"dtype is {dtype!r}; allowed are {dtypes.ALLOWED}")

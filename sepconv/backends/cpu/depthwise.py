@@ -51,18 +51,15 @@ class _Tile:
 
     def run(self) -> None:
         m, b = self.m, self.b
-        acc = m.accumulators(self.rows * self.vectors)
+        acc = self._start()
         if self.masked:
-            first, self.span = m.window(self.t0, self.t_size)
-            self.position, self.advance = cgutils.alloca_once(b, first.type), m.spread(m.narrow(self.t_step))
+            self.first, self.span = m.window(self.t0, self.t_size)
         with cgutils.for_range(b, self.z_taps) as depth:
             z = b.add(self.z0, b.mul(depth.index, self.z_step))
             z_inside = b.icmp_unsigned("<", z, self.z_size)
             x = m.at(self.x, b.mul(depth.index, self.z_by))
             w = m.at(self.w, b.mul(depth.index, self.w_z))
             lines = self._lines(x, z_inside)
-            if self.masked:
-                b.store(first, self.position)
             with cgutils.for_range(b, self.taps) as tap:  # a real loop: unrolled, LLVM merges the weights' loads and spills
                 self._tap(tap.index, lines, z_inside, w, acc)
         self._finish(acc)
@@ -76,6 +73,8 @@ class _Tile:
             if self.edge:
                 at = self.b.add(self.l0, self.b.mul(integer(i), self.l_step))
                 exists = self.b.and_(z_inside, self.b.icmp_unsigned("<", at, self.l_size))
+                if self.order == FIRST:  # a whole line of zeros, as long as the taps reach
+                    address = self.b.select(exists, address, self.zeros)
             found.append((address, exists))
         return found
 
@@ -83,14 +82,13 @@ class _Tile:
         m, b = self.m, self.b
         position = b.add(self.t0, b.mul(tap, self.t_step))
         offset, w = b.mul(tap, self.t_by), m.at(w, b.mul(tap, self.w_tap))
-        masks = self._masks()
+        masks = self._masks(tap)
         tap_inside = b.icmp_unsigned("<", position, self.t_size) if self.edge and self.order == LAST else None
         weights: dict[int, list[Any]] = {}
         for i, (line, exists) in enumerate(lines):
             address = m.at(line, offset)
-            if self.edge:
-                there = exists if tap_inside is None else b.and_(exists, tap_inside)
-                address = b.select(there, address, self.zeros)
+            if tap_inside is not None:
+                address = b.select(b.and_(exists, tap_inside), address, self.zeros)
             values = None
             for r in range(self.rows):
                 t = i - r * self.stride
@@ -102,13 +100,12 @@ class _Tile:
                 for u in range(self.vectors):
                     m.fma(values[u], weights[t][u], acc[r * self.vectors + u])
 
-    def _masks(self) -> list[Any] | None:
+    def _masks(self, tap: Any) -> list[Any] | None:
         """For each vector load of a line at this tap: the lanes that exist."""
         m = self.m
         if not self.masked:
             return self._channels() if self.edge == NARROW else None
-        at = self.b.load(self.position)
-        self.b.store(self.b.add(at, self.advance), self.position)
+        at = self.b.add(self.first, self.b.mul(tap, self.t_step))
         return [m.inside(at, u, self.span) for u in range(self.vectors * self.lane_stride)]
 
     def _channels(self) -> list[Any]:
@@ -127,16 +124,19 @@ class _Tile:
             return [self.m.splat(address)] * self.vectors
         return [self.m.load(self.m.at(address, u * self.m.lanes * self.m.size)) for u in range(self.vectors)]
 
-    def _finish(self, acc: list[Any]) -> None:
-        """+ bias, + residual, activation, and the stores."""
-        m, b = self.m, self.b
+    def _start(self) -> list[Any]:
+        """The accumulators begin with the bias, which saves adding it."""
+        m = self.m
         if self.order == FIRST:
             bias = [m.splat(self.bias)] * self.vectors
         else:
             masks = self._channels() if self.edge == NARROW else [None] * self.vectors
             bias = [m.load(m.at(self.bias, u * m.lanes * m.size), masks[u]) for u in range(self.vectors)]
-        for at, slot in enumerate(acc):
-            b.store(b.fadd(b.load(slot), bias[at % self.vectors]), slot)
+        return m.accumulators([bias[at % self.vectors] for at in range(self.rows * self.vectors)])
+
+    def _finish(self, acc: list[Any]) -> None:
+        """+ residual, activation, and the stores."""
+        m, b = self.m, self.b
         with b.if_then(b.icmp_signed("!=", self.residual, integer(0)), likely=False):
             masks = self._channels() if self.edge else [None] * self.vectors
             for at, slot in enumerate(acc):

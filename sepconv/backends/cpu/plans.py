@@ -59,8 +59,9 @@ class Plan:
         record[frame.OVERLAP] = twice
         record[frame.BIAS_BY] = p.result.itemsize if p.bias else 0
         record[END] = choice.jobs
-        # Zeros stand in for pixels beyond the border, vectors or channels of them, and for a bias that is not there.
-        self.zeros = zeros(max(p.in_channels, p.out_channels) * max(p.dtype.itemsize, p.result.itemsize) + 1024)
+        # Zeros stand in for what lies beyond the border, channels of a pixel or as much of a row as a tile reads, and for a missing bias.
+        reach = (p.kernel[-1] - 1) * p.dilation[-1]
+        self.zeros = zeros(max(p.in_channels, p.out_channels, reach) * max(p.dtype.itemsize, p.result.itemsize) + 1024)
         record[ZEROS] = record[BIAS] = address(self.zeros)
         cost = p.macs * (1 if self.tuned else tiles.RATE)
         self.workers = min(workers, choice.jobs) if cost > tiles.SERIAL else 1

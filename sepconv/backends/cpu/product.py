@@ -45,9 +45,9 @@ class _Tile:
 
     def run(self) -> None:
         m = self.m
-        self.acc = m.accumulators(self.rows * self.vectors)
         at, span = m.window(integer(0), self.n_lanes)
         self.results = [m.inside(at, u, span) if self.part else None for u in range(self.vectors)]  # lanes that are outputs
+        self.acc = m.accumulators(self._bias())
         if self.taps == ONE:
             self._depth([self._row(self.a, r, self.a_row) for r in range(self.rows)], self.b, self.b_step, self.results)
         else:
@@ -58,13 +58,10 @@ class _Tile:
         m, b = self.m, self.ir
         if self.part and self.taps == FIRST:
             window = m.window(self.at_x, self.size_x)
-            position, advance = cgutils.alloca_once(b, window[0].type), m.spread(m.narrow(self.by_x))
         with cgutils.for_range(b, self.taps_z) as z:
             z_inside = self._inside(self.at_z, z.index, self.by_z, self.size_z)
             with cgutils.for_range(b, self.taps_y) as y:
                 inside = b.and_(z_inside, self._inside(self.at_y, y.index, self.by_y, self.size_y))
-                if self.part and self.taps == FIRST:
-                    b.store(window[0], position)
                 with cgutils.for_range(b, self.taps_x) as x:
                     index = (z.index, y.index, x.index)
                     a_base = m.at(self.a, *(b.mul(i, by) for i, by in zip(index, (self.a_z, self.a_y, self.a_x))))
@@ -75,8 +72,7 @@ class _Tile:
                         rows = [self._row(a_base, r, self.a_row) for r in range(self.rows)]
                         masks, step = None, self.b_step
                         if self.part:
-                            at = b.load(position)
-                            b.store(b.add(at, advance), position)
+                            at = b.add(window[0], b.mul(x.index, self.by_x))
                             masks = [m.inside(at, u, window[1]) for u in range(self.vectors * self.lane_stride)]
                             masks = [b.select(inside, mask, ir.Constant(mask.type, [1] * m.lanes)) for mask in masks]
                             b_base, step = b.select(inside, b_base, self.zeros), b.select(inside, step, integer(0))
@@ -118,18 +114,23 @@ class _Tile:
         address = self.m.at(base, self.ir.mul(integer(r), pitch))
         return self.ir.select(self.ir.icmp_signed("<", integer(r), self.n_rows), address, base) if self.part else address
 
+    def _vector(self, base: Any, u: int) -> Any:
+        return self.m.load(self.m.at(base, u * self.m.lanes * self.m.size), self.results[u])
+
+    def _bias(self) -> list[Any]:
+        """What the accumulators begin with, which saves adding it."""
+        if self.bias_rows:
+            splats = [self.m.splat(self._row(self.bias, r, integer(self.m.size))) for r in range(self.rows)]
+            return [splat for splat in splats for _ in range(self.vectors)]
+        return [self._vector(self.bias, u) for u in range(self.vectors)] * self.rows
+
     def _finish(self) -> None:
-        """+ bias, + residual, activation, and the stores."""
+        """+ residual, activation, and the stores."""
         m, b = self.m, self.ir
-        vector = lambda base, u: m.load(m.at(base, u * m.lanes * m.size), self.results[u])
-        for at, slot in enumerate(self.acc):
-            r, u = divmod(at, self.vectors)
-            bias = m.splat(self._row(self.bias, r, integer(m.size))) if self.bias_rows else vector(self.bias, u)
-            b.store(b.fadd(b.load(slot), bias), slot)
         with b.if_then(b.icmp_signed("!=", self.residual, integer(0)), likely=False):
             for at, slot in enumerate(self.acc):
                 r, u = divmod(at, self.vectors)
-                b.store(b.fadd(b.load(slot), vector(self._row(self.residual, r, self.r_by), u)), slot)
+                b.store(b.fadd(b.load(slot), self._vector(self._row(self.residual, r, self.r_by), u)), slot)
         m.activate(self.acc, *self.act)
         for r in range(self.rows):
             line = m.at(self.y, b.mul(integer(r), self.y_by))

@@ -120,23 +120,20 @@ class Vectors:
         """Every second lane of two neighbouring vectors: what a stride of 2 reads."""
         return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), list(range(0, 2 * self.lanes, 2))))
 
-    def narrow(self, value: ir.Value) -> ir.Value:
-        return self.b.trunc(value, I32)
-
     def window(self, first: ir.Value, size: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """What `inside` needs to know of positions first, first + 1, ... on an axis [0, size): where the lanes are and what the axis spans,
-        both from `first` on if that is beyond 0, and in 32 bits, with a far end cut off."""
+        """What `inside` needs to know of positions first, first + 1, ... on an axis [0, size): where the first lane is and what the axis
+        spans, both counted from `first` if that is beyond 0, so that 32 bits hold them, with a far end cut off."""
         b, far = self.b, integer(2**30)
         ahead = b.select(b.icmp_signed(">", first, integer(0)), first, integer(0))
         start, span = b.sub(first, ahead), b.sub(size, ahead)
         span = b.select(b.icmp_signed("<", span, integer(0)), integer(0), span)
         span = b.select(b.icmp_signed(">", span, far), far, span)
-        lane = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
-        return b.add(lane, self.spread(self.narrow(start))), self.spread(self.narrow(span))
+        return start, b.trunc(span, I32)
 
     def inside(self, at: ir.Value, vector: int, span: ir.Value) -> ir.Value:
-        """Mask of the lanes of the vector-th vector whose position exists."""
-        return self.b.icmp_unsigned("<", self.b.add(at, ir.Constant(at.type, [vector * self.lanes] * self.lanes)), span)
+        """Mask of the lanes of the vector-th vector whose position, `at` for the first lane of the first, exists."""
+        lane = ir.Constant(ir.VectorType(I32, self.lanes), list(range(vector * self.lanes, (vector + 1) * self.lanes)))
+        return self.b.icmp_unsigned("<", self.b.add(lane, self.spread(self.b.trunc(at, I32))), self.spread(span))
 
     def zeros(self, bytes: int) -> ir.Value:
         """The address of that many constant zeros."""
@@ -149,8 +146,9 @@ class Vectors:
 
     # arithmetic
 
-    def accumulators(self, count: int) -> list[ir.Value]:
-        return [cgutils.alloca_once_value(self.b, self.zero) for _ in range(count)]
+    def accumulators(self, values: list[ir.Value]) -> list[ir.Value]:
+        """Stack slots that begin with these values; LLVM turns them into registers."""
+        return [cgutils.alloca_once_value(self.b, value) for value in values]
 
     def fma(self, x: ir.Value, y: ir.Value, acc: ir.Value) -> None:
         """acc += x * y, fused where the machine can; acc is a stack slot, which LLVM turns into a register."""

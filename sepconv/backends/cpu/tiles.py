@@ -88,7 +88,7 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, overlap: bool, wor
     if not small or p.in_channels - (groups - 1) * group < lanes * vectors:
         small, groups, group = False, 1, p.in_channels
     bands, band = _span(oh, 1 if small else parts, 1)
-    cut = {BANDS: bands, BAND: band, BLOCK: oh if small else 4, GROUP: group, STEP: dw if kw > 1 else 1}
+    cut = {BANDS: bands, BAND: band, BLOCK: oh if small or p.kernel[0] > 7 else 4, GROUP: group, STEP: dw if kw > 1 else 1}
     cells = (p.dtype.name, p.dtype.itemsize, lanes, kw, sw, rows, vectors, narrow)
     reason = f"vectors of {lanes} channels, {rows} pixels x {vectors} vectors a tile: each input pixel feeds {kw} kernel columns from registers"
     return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands, reason)
