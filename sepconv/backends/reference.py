@@ -94,6 +94,7 @@ def sums(problem: Problem, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def exact(problem: Problem, x: np.ndarray, weight: np.ndarray, bias: Maybe = None, residual: Maybe = None) -> np.ndarray:
     """The result in the user's layout, in wide arithmetic, before the rounding to the result's dtype."""
     p = problem
+    np.empty(p.out_shape, p.result)  # a result that cannot be had is a MemoryError now, not after the padding
     wide = dtypes.KINDS[p.dtype.name].wide
     with np.errstate(all="ignore"):
         x = np.asarray(x).astype(p.dtype).astype(wide)

@@ -55,7 +55,7 @@ def _parts(jobs: int, workers: int) -> int:
 def _depthwise_first(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int) -> Choice | None:
     (_, kh, _), (_, sh, sw), (_, dh, _) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     _, oh, ow = three(p.out_size, 1)
-    if sw > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64:
+    if max(sh, sw) > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64:
         return None
     while lanes > 4 and ow <= lanes // 2:
         lanes //= 2  # a narrow map fills a shorter vector
@@ -75,7 +75,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, overlap: bool, wo
 def _depthwise_last(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int) -> Choice | None:
     (_, _, kw), (_, _, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     od, oh, _ = three(p.out_size, 1)
-    if p.group_out != 1 or (sw > 1 and dw > 1 and kw > 1) or kw > 64 or sw > 8:
+    if p.group_out != 1 or (sw > 1 and dw > 1 and kw > 1) or kw > 64 or sw > 2:
         return None
     many = machine.registers == 32
     vectors = 2 if p.in_channels >= 2 * lanes and kw <= 5 else 1
