@@ -237,6 +237,9 @@ def test_empty_space(backend, dims):
         with pytest.raises(ValueError, match="padding_mode"):
             fn(x, weight, bias, padding=1, padding_mode=mode)
     assert check(fn, x, weight, bias, padding="same").shape == x.shape
+    cut = np.ones((2, 3, *(50,) * dims), np.float32)[:, :, :0]  # NumPy gives its own empty arrays strides of 0, and a slice those it had
+    assert fn(cut, weight, bias, padding="same", out=np.ones((2, 3, *(50,) * dims), np.float32)[:, :, :0]).shape == cut.shape
+    check(fn, cut, weight, bias, padding=1)
     for short, filters in ((fn, weight), (function("pointwise_conv", dims), np.ones((4, 3), np.float32))):
         with pytest.raises(ValueError, match="kernel size"):
             short(x, filters)

@@ -48,7 +48,8 @@ class Plan:
     def __init__(self, problem: Problem, geometry: frame.Geometry, twice: bool, workers: int) -> None:
         p = problem
         g = frame.flat(geometry) if p.kind == "pointwise" else geometry
-        choice = tiles.choose(p, g, runtime.machine(), twice, workers)
+        self.empty = 0 in geometry.out_size
+        choice = None if self.empty else tiles.choose(p, g, runtime.machine(), twice, workers)
         self.tuned = choice is not None
         if choice is None:
             g, choice = geometry, _direct(p, geometry)
@@ -67,7 +68,6 @@ class Plan:
         self.workers = min(workers, choice.jobs) if cost > tiles.SERIAL else 1
         record[CHUNKS] = max(1, self.workers)
         self.launches = min(choice.jobs, max(1, cost // (MACS_A_LAUNCH * self.workers)) if self.workers else 1)
-        self.empty = 0 in geometry.out_size
         self.alignment = max(p.dtype.alignment, p.result.alignment)
         self._kernel: Callable[..., None] | None = None
 
