@@ -85,7 +85,7 @@ def _token(options: tuple[Any, ...]) -> Any:
     """The options as part of a cache key: equal numbers of different types (1, True, 1.0) must not meet there."""
     for value in options:
         cls = value.__class__
-        if cls is not int and cls is not str and value is not None:
+        if cls is not int and cls is not str and value is not None and not (cls is tuple and {v.__class__ for v in value} == {int}):
             return repr([(v.__class__, v) for v in options])
     return options
 
