@@ -34,16 +34,11 @@ def bind(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> Callab
     first, second = (Call(p) for p in problems)
 
     def separable(x, depthwise, depthwise_bias, pointwise, bias, residual, out):  # type: ignore[no-untyped-def]
-        if out is not None and not _apart(out, (x, depthwise, depthwise_bias)):
+        if out is not None and not second.clear_of(out, zip(first.spans, (x, depthwise, depthwise_bias))):
             overlap.check(problems[-1], out, (("x", x), ("depthwise", depthwise), ("depthwise_bias", depthwise_bias)), residual)
         return second(first(x, depthwise, depthwise_bias, None, None), pointwise, bias, residual, out)
 
     return separable
-
-
-def _apart(out: np.ndarray, inputs: tuple[Any, ...]) -> bool:
-    """Whether a quick look tells that out can be written while the inputs are read; the second half looks at its own arrays."""
-    return out.flags.writeable and not any(a is not None and np.may_share_memory(out, a) for a in inputs)
 
 
 def explain(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -175,18 +175,23 @@ class Call:
             address(x), address(weight), 0 if bias is None else address(bias), 0 if residual is None else address(residual), address(target)
         )  # fmt: skip
         bits = places[0] | places[1] | places[2] | places[3] | places[4]
-        if bits & (plan.alignment - 1) or (out is not None and not self._apart(places, out)):
+        if bits & (plan.alignment - 1) or (out is not None and not self.clear_of(out, zip(self.spans, (x, weight, bias, residual)))):
             return self._general(x, weight, bias, residual, out)
         plan.run(*places)
         return target
 
-    def _apart(self, places: tuple[int, ...], out: np.ndarray) -> bool:
-        """Whether out can be written and shares no bytes with an input, as a quick look tells."""
-        begin, end = (places[4] + b for b in self.spans[4])
-        for place, (low, high) in zip(places[:4], self.spans):
-            if place and place + low < end and begin < place + high:
-                return False
-        return out.flags.writeable
+    def clear_of(self, out: np.ndarray, inputs: Iterable[tuple[tuple[int, int], np.ndarray | None]]) -> bool:
+        """Whether out can be written and shares no bytes with inputs of these spans, as a quick look tells."""
+        if not self.spans or not out.flags.writeable:
+            return False
+        place = address(out)
+        begin, end = place + self.spans[4][0], place + self.spans[4][1]
+        for (low, high), array in inputs:
+            if array is not None:
+                place = address(array)
+                if place + low < end and begin < place + high:
+                    return False
+        return True
 
     def _general(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> np.ndarray:
         """The call with everything looked at: conversions, overlaps."""
