@@ -162,7 +162,7 @@ def _times(axes: Axes, results: Results, names: list[str]) -> None:
     axes.set_yticks(np.arange(len(rows)), names, fontsize=9.5, color=INK)
     axes.invert_yaxis()
     threads = f"{results.threads} thread{'s' * (results.threads > 1)}"
-    _bare(axes, f"Milliseconds, log scale, {threads}")
+    _bare(axes, f"Milliseconds (log), {threads}")
     axes.legend(
         fontsize=8.5, frameon=False, ncols=len(libraries), loc="upper right", bbox_to_anchor=(1.03, 1.17), columnspacing=1.0, handlelength=1.0
     )
