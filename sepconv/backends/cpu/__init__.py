@@ -2,9 +2,11 @@
 
 plans.py      a call's plan: which kernel, its record of sizes and strides, how its jobs are shared out
 tiles.py      which kernel and register tile for which problem and machine
-depthwise.py  pointwise.py     the tuned kernels: a register tile each, and the loops that drive it
+depthwise.py  pointwise.py  standard.py   the tuned kernels: plain loops that drive a register tile
+              (depthwise.py has its own tile; the other two share that of product.py)
 direct.py     plain loops for everything else
-simd.py       vectors in LLVM; frame.py  the record that every kernel takes; runtime.py  machine, cache, threads, fork
+simd.py       vectors in LLVM; frame.py  the record that every kernel takes; loops.py  what all loops share;
+runtime.py    machine, cache, threads, fork
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .frame import *
-from .loops import first_job, placed, snapshot
-from .simd import Vectors, as_float, integer, keep_subnormals, load, restore, store
+from .loops import first_job, move, placed, snapshot
+from .simd import Vectors, as_float, integer, keep_subnormals, restore
 
 FIRST, LAST = 0, 1  # channels first, channels last
 INSIDE, BORDER, NARROW = 0, 1, 2  # what a tile may meet: the array alone; its border; its border, and fewer channels than lanes
@@ -214,17 +214,12 @@ def tile(typing: Any, dtype, lanes, order, k, stride, lane_stride, rows, vectors
 
 @njit
 def pack(to, q, c, channels, pitch, size):  # type: ignore[no-untyped-def]
-    """The weights of `channels` channels from c on, at address `to` as (taps, pitch bytes of channels); moved as bits, whatever they mean."""
+    """The weights of `channels` channels from c on, at address `to` as (taps, pitch bytes of channels)."""
     for d in range(q[KD]):
         for i in range(q[KH]):
             for j in range(q[KW]):
                 tap = q[WEIGHT] + c * q[WO] + d * q[WD] + i * q[WH] + j * q[WW]
-                if size == 4:
-                    for lane in range(channels):
-                        store(to + lane * 4, load(tap + lane * q[WO], "int32"), "int32")
-                else:
-                    for lane in range(channels):
-                        store(to + lane * 8, load(tap + lane * q[WO], "int64"), "int64")
+                move(to, size, tap, q[WO], channels, size)
                 to += pitch
 
 

@@ -7,6 +7,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from ..borders import source
 from .frame import BEGIN, CHUNKS, END, LENGTH
+from .simd import load, store
 
 border = njit(source)
 
@@ -29,3 +30,14 @@ def placed(at, tile, size, overlap):  # type: ignore[no-untyped-def]
 def snapshot(p):  # type: ignore[no-untyped-def]
     """The record as a tuple: after every store LLVM would have to read the array again."""
     return to_fixed_tuple(p, LENGTH)
+
+
+@njit
+def move(to, to_step, at, at_step, count, size):  # type: ignore[no-untyped-def]
+    """Copies `count` elements of 4 or 8 bytes between addresses, with a step in bytes on both sides; as bits, whatever they mean."""
+    if size == 4:
+        for i in range(count):
+            store(to + i * to_step, load(at + i * at_step, "int32"), "int32")
+    else:
+        for i in range(count):
+            store(to + i * to_step, load(at + i * at_step, "int64"), "int64")

@@ -10,26 +10,20 @@ import numpy as np
 from numba import njit, prange
 
 from .frame import *
-from .loops import first_job, placed, snapshot
+from .loops import first_job, move, placed, snapshot
 from .product import tile
-from .simd import as_float, keep_subnormals, load, restore, store
+from .simd import as_float, keep_subnormals, restore
 
 
 @njit
 def pack(packed, p, v, lanes, width, size):  # type: ignore[no-untyped-def]
-    """A panel of the weight's transpose, output channels v to v + lanes innermost; moved as bits, whatever they mean."""
-    to = packed.ctypes.data
+    """A panel of the weight's transpose, output channels v to v + lanes innermost."""
     for lane in range(lanes):
-        row = p[WEIGHT] + (v + lane) * p[WO]
-        for d in range(p[C_IN]):
-            if size == 4:
-                store(to + (d * width + lane) * 4, load(row + d * p[WI], "int32"), "int32")
-            else:
-                store(to + (d * width + lane) * 8, load(row + d * p[WI], "int64"), "int64")
+        move(packed.ctypes.data + lane * size, width * size, p[WEIGHT] + (v + lane) * p[WO], p[WI], p[C_IN], size)
 
 
 def channels_first(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[no-untyped-def]
-    """Vectors lie along the pixels. Here all pixels of an image lie along W, or groups of them along D and H (see `plans.flat`).
+    """Vectors lie along the pixels. Here all pixels of an image lie along W, or groups of them along D and H (see `frame.flat`).
 
     Jobs are (image, group, block of BLOCK pixels, band of BAND output channels).
     """

@@ -135,15 +135,6 @@ class Vectors:
         lane = ir.Constant(ir.VectorType(I32, self.lanes), list(range(vector * self.lanes, (vector + 1) * self.lanes)))
         return self.b.icmp_unsigned("<", self.b.add(lane, self.spread(self.b.trunc(at, I32))), self.spread(span))
 
-    def zeros(self, bytes: int) -> ir.Value:
-        """The address of that many constant zeros."""
-        name = f"sepconv.zeros.{bytes}"
-        kind = ir.ArrayType(ir.IntType(8), bytes)
-        if name not in self.b.module.globals:
-            made = ir.GlobalVariable(self.b.module, kind, name)
-            made.linkage, made.global_constant, made.initializer = "internal", True, ir.Constant(kind, None)
-        return self.b.ptrtoint(self.b.module.globals[name], I64)
-
     # arithmetic
 
     def accumulators(self, values: list[ir.Value]) -> list[ir.Value]:

@@ -6,25 +6,20 @@ import numpy as np
 from numba import njit, prange
 
 from .frame import *
-from .loops import first_job, placed, snapshot
+from .loops import first_job, move, placed, snapshot
 from .product import taps_tile
-from .simd import as_float, keep_subnormals, load, restore, store
+from .simd import as_float, keep_subnormals, restore
 
 
 @njit
 def pack(to, q, c, channels, width, size):  # type: ignore[no-untyped-def]
-    """The weights of output channels c to c + channels as (taps, input channels, width); moved as bits, whatever they mean."""
+    """The weights of output channels c to c + channels as (taps, input channels, width)."""
     for d in range(q[KD]):
         for i in range(q[KH]):
             for j in range(q[KW]):
                 for g in range(q[GROUP_IN]):
                     tap = q[WEIGHT] + c * q[WO] + g * q[WI] + d * q[WD] + i * q[WH] + j * q[WW]
-                    if size == 4:
-                        for lane in range(channels):
-                            store(to + lane * 4, load(tap + lane * q[WO], "int32"), "int32")
-                    else:
-                        for lane in range(channels):
-                            store(to + lane * 8, load(tap + lane * q[WO], "int64"), "int64")
+                    move(to, size, tap, q[WO], channels, size)
                     to += width * size
 
 

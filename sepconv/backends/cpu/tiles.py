@@ -52,7 +52,7 @@ def _parts(jobs: int, workers: int) -> int:
     return 1 if jobs % workers == 0 or jobs >= 16 * workers else workers
 
 
-def _depthwise_first(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int) -> Choice | None:
+def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice | None:
     (_, kh, _), (_, sh, sw), (_, dh, _) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     _, oh, ow = three(p.out_size, 1)
     if max(sh, sw) > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64:
@@ -94,7 +94,7 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, overlap: bool, wor
     return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands, reason)
 
 
-def _pointwise(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int, last: bool, out: tuple[int, ...]) -> Choice:
+def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...]) -> Choice:
     groups, count = out[0] * out[2] * out[3], out[4]
     lane_size, row_size = (p.out_channels, count) if last else (count, p.out_channels)
     vectors = 2 if lane_size > lanes else 1
@@ -154,11 +154,11 @@ def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: in
     x_unit = lambda axis: g.x[axis] == size or g.in_size[axis] == 1
     if p.kind == "pointwise":
         if unit(4) and x_unit(4) and (g.out_size[4] > 1 or not unit(1)):
-            return _pointwise(p, machine, lanes, overlap, workers, False, g.out_size)
-        return _pointwise(p, machine, lanes, overlap, workers, True, g.out_size) if unit(1) else None
+            return _pointwise(p, machine, lanes, workers, False, g.out_size)
+        return _pointwise(p, machine, lanes, workers, True, g.out_size) if unit(1) else None
     first = unit(4) and x_unit(4) and not (p.channels_last and g.out_size[4] == 1 and unit(1) and x_unit(1))
     if p.kind == "depthwise":
-        chosen = _depthwise_first(p, machine, lanes, overlap, workers) if first else None
+        chosen = _depthwise_first(p, machine, lanes, workers) if first else None
         return chosen or (_depthwise_last(p, machine, lanes, overlap, workers) if unit(1) and x_unit(1) else None)
     chosen = _standard_first(p, machine, lanes, workers) if first else None
     return chosen or (_standard_last(p, machine, lanes, workers) if unit(1) and x_unit(1) else None)
