@@ -27,3 +27,17 @@ from .threads import num_threads as num_threads
 from .threads import set_num_threads as set_num_threads
 
 __version__ = "0.1.0"
+
+_LATER = ("bench", "data")  # modules that are imported when they are first asked for
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        import importlib
+
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
