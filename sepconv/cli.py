@@ -1,4 +1,4 @@
-"""The command line: `sepconv demo`, `sepconv info`, `sepconv cost`. What a command does not need is not imported."""
+"""The command line: `sepconv demo`, `sepconv info`, `sepconv cost`, `sepconv bench`. What a command does not need is not imported."""
 
 from __future__ import annotations
 
@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     cost = commands.add_parser("cost", help="count weights, multiply-adds and bytes of a convolution", description=_cost.__doc__)
     _cost_arguments(cost)
     cost.set_defaults(run=_cost, parser=cost)
+
+    bench = commands.add_parser("bench", help="time layers of well-known networks here and in other libraries", description=_bench.__doc__)
+    _bench_arguments(bench)
+    bench.set_defaults(run=_bench, parser=bench)
     return parser
 
 
@@ -218,3 +222,39 @@ def _bytes(n: int | None) -> str:
         return "0 B"
     power = min(4, int(math.log(n, 1024)))
     return f"{n} B" if power == 0 else f"{n / 1024**power:.1f} {'KMGT'[power - 1]}iB"
+
+
+# --- bench --------------------------------------------------------------------------------------------------------
+
+
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--op", nargs="+", metavar="OP", help="depthwise, pointwise, separable, standard (default: all)")
+    add("--net", nargs="+", metavar="NET", help="names as in sepconv.data.networks() (default: all)")
+    add("--layers", nargs="+", metavar="TEXT", help='only layers whose "net name" contains one of these')
+    add("--layout", default="both", metavar="LAYOUT", help="of sepconv: NCHW, NHWC or both (default: %(default)s)")
+    add("--threads", type=int, metavar="N", help="of every library (default: what sepconv takes)")
+    add("--libraries", nargs="+", metavar="NAME", help="such as sepconv torch onnxruntime openvino numpy opencv scipy (default: all installed)")
+    add("--seconds", type=float, default=1.0, metavar="S", help="for one convolution, shared by the libraries (default: %(default)s)")
+    add("--epilogue", default="none", metavar="WHAT", help="after each half: none, bias, or relu, which is bias and relu (default: %(default)s)")
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument("--unique", action="store_false", dest="all_rows", help="a line for every different convolution (default)")
+    rows.add_argument("--all-rows", action="store_true", help="a line for every layer; what is the same convolution is measured once all the same")
+    add("--json", metavar="FILE", help="write all that was measured")
+    add("--markdown", metavar="FILE", help="write the tables")
+    add("--png", metavar="FILE", help="draw the ratios and the roofline")
+    add("--compare", metavar="FILE", help="show an earlier run's --json beside this one")
+
+
+def _bench(chosen: argparse.Namespace) -> int:
+    """Time the layers of well-known networks in sepconv and in every other library that is installed: results checked, libraries in turns."""
+    try:
+        from .bench import command
+
+        return command.main(chosen)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("matplotlib", "rich"):
+            raise
+        return _fail(chosen, f'bench needs {error.name}, which is not installed: install sepconv[bench], as in pip install "sepconv[bench]"')
+    except (OSError, ValueError) as error:
+        return _fail(chosen, error)

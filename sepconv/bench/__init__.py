@@ -1,0 +1,176 @@
+"""`sepconv bench`: the layers of `sepconv.data` in every library that is installed, checked, then timed in turns, beside the machine's roofs.
+
+cases.py      layers as cases, their arrays, the expected results
+libraries.py  the libraries, a table; graphs.py  those that run ONNX graphs
+timing.py     the clock
+machine.py    the processor and its roofs
+results.py    rows, means, JSON; report.py  tables; picture.py  the picture; command.py  `sepconv bench`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from .. import get_num_threads, num_threads
+from . import cases, libraries, timing
+from .cases import Arrays, Case
+from .graphs import Prepared, Unsupported
+from .libraries import LIBRARIES as LIBRARIES
+from .libraries import Library as Library
+from .results import Report as Report
+from .results import Row as Row
+
+__all__ = ["LIBRARIES", "Library", "Report", "Row", "run"]
+
+LAYOUTS = ("NCHW", "NHWC", "both")
+
+
+def run(
+    op: Sequence[str] | None = None,
+    net: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    *,
+    layout: str = "both",
+    threads: int | None = None,
+    libraries: Sequence[str | Library] | None = None,
+    seconds: float = 1.0,
+    epilogue: str = "none",
+    roofs: bool = True,
+    tell: Callable[[str], None] | None = None,
+    progress: bool = False,
+) -> Report:
+    """Measure the layers of `sepconv.data` in sepconv and in the other libraries that are installed.
+
+    Every layer is one image, float32. Layers that are the same convolution are measured once. Results are checked first: a library whose
+    result is wrong is reported in `Row.wrong` and not timed.
+
+    Parameters
+    ----------
+    op : some of "depthwise", "pointwise", "separable" (a depthwise layer and the pointwise one that follows it), "standard"; None: all.
+    net : some of `sepconv.data.networks()`; None: all.
+    layers : texts, of which "net name" of a layer must contain one; None: all.
+    layout : "NCHW", "NHWC" or "both": of sepconv. Peers are measured in every format they have, as the best of all is what counts.
+    threads : of every library; None: `sepconv.get_num_threads()`.
+    libraries : names as in `LIBRARIES`, packages or parts of names, or Library objects; None: all that are installed.
+    seconds : for one convolution, shared by the libraries.
+    epilogue : "none", "bias" or "relu" (bias and relu), after each half.
+    roofs : whether to measure the machine's roofs too, some seconds.
+    tell : called with a line of text about what is going on.
+    progress : whether to show a bar, which needs sepconv[bench].
+
+    Returns
+    -------
+    Report with `.rows`, `.means()`, `.to_json()`.
+
+    Raises
+    ------
+    ValueError, TypeError : before any work, naming the argument, its value and what is allowed.
+
+    Example
+    -------
+    >>> report = sepconv.bench.run(["depthwise"], ["mobilenet_v1"], seconds=0.2)
+    >>> report.rows[0].ratio()
+    """
+    from .libraries import choose
+
+    threads = get_num_threads() if threads is None else threads
+    _check(layout, seconds, epilogue)
+    with num_threads(threads):  # refuses what is no number of threads
+        groups = cases.grouped(cases.select(op, net, layers))
+        chosen, absent = _present(choose(libraries, layout))
+        tell = tell or (lambda text: None)
+        average, busy = timing.load()
+        tell(f"load average {'unknown' if average is None else f'{average:.2f}'}, {threads} thread{'s' * (threads > 1)}")
+        report = Report(_machine(chosen, threads, average), _options(locals()), {lib.name: lib.note for lib in chosen}, absent, [])
+        report.notes += [busy] if busy else []
+        found = _roofs(threads, report, tell) if roofs else None
+        with ExitStack() as stack:
+            for session in dict.fromkeys(lib.session for lib in chosen):
+                stack.enter_context(session(threads))
+            for group in _bar(groups, progress):
+                report.rows.append(_row(group, chosen, threads, seconds, epilogue, found))
+    return report
+
+
+def _check(layout: str, seconds: float, epilogue: str) -> None:
+    for name, value, allowed in (("layout", layout, LAYOUTS), ("epilogue", epilogue, cases.EPILOGUES)):
+        if value not in allowed:
+            raise ValueError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
+        raise ValueError(f"seconds is {seconds!r}; allowed is a positive number")
+
+
+def _present(chosen: Sequence[Library]) -> tuple[list[Library], dict[str, str]]:
+    """Those that can be imported, and why the others can't."""
+    why = {lib.name: lib.missing() for lib in chosen}
+    return [lib for lib in chosen if why[lib.name] is None], {name: reason for name, reason in why.items() if reason is not None}
+
+
+def _options(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: arguments[name] for name in ("op", "net", "layers", "layout", "threads", "seconds", "epilogue")}
+
+
+def _machine(chosen: Sequence[Library], threads: int, average: float | None) -> dict[str, Any]:
+    from . import machine
+
+    return {**machine.facts(threads), "load_average": average, "libraries": libraries.versions(chosen)}
+
+
+def _roofs(threads: int, report: Report, tell: Callable[[str], None]) -> Any:
+    from . import machine
+
+    tell("measuring the machine's roofs")
+    found = machine.measure(threads)
+    report.machine |= {"gflops": found.gflops, "copy_gbytes": {str(size): value for size, value in found.bandwidth.items()}}
+    return found
+
+
+def _row(group: list[Case], chosen: Sequence[Library], threads: int, seconds: float, epilogue: str, roofs: Any) -> Row:
+    case, cost = group[0], group[0].cost
+    row = Row(
+        case.op, case.net, case.name, case.shape, repr(case.key), case.stride, [f"{each.net} {each.name}" for each in group],
+        cost.macs, cost.bytes, cost.intensity,
+    )  # type: ignore[arg-type]  # fmt: skip
+    if roofs is not None:
+        row.bound_ms = 1e3 * roofs.seconds(cost.flops, cost.bytes)
+    arrays = Arrays(case, epilogue)
+    prepared = _prepare(case, arrays, chosen, threads, row)  # both are held until all is done: a session may point into arrays that it does not own
+    for name, times in timing.measure({name: each.call for name, each in prepared.items()}, seconds, threads).items():
+        row.least_ms[name], row.median_ms[name], row.calls[name] = 1e3 * times.least, 1e3 * times.median, times.calls
+    return row
+
+
+def _prepare(case: Case, arrays: Arrays, chosen: Sequence[Library], threads: int, row: Row) -> dict[str, Prepared]:
+    """The calls of the libraries that can do the case and do it right; what happened to the others goes into the row."""
+    expected, right = arrays.expected(), {}
+    for lib in chosen:
+        try:
+            prepared = lib.make(case, arrays, threads)
+            wrong = cases.error_of(prepared.read(prepared.call()), expected)
+        except Unsupported as error:
+            row.left_out[lib.name] = str(error)
+        except Exception as error:  # a peer's own failure is a finding, and no reason to lose the run
+            row.wrong[lib.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            if wrong is None:
+                right[lib.name] = prepared
+            else:
+                row.wrong[lib.name] = wrong
+    return right
+
+
+def _bar(groups: list[list[Case]], progress: bool) -> Iterator[list[Case]]:
+    """The groups, one after the other, behind a bar if one is asked for."""
+    if not progress:
+        yield from groups
+        return
+    from rich.progress import Progress
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("", total=len(groups))
+        for group in groups:
+            bar.update(task, description=f"{group[0].op} {group[0].net} {group[0].name}")
+            yield group
+            bar.advance(task)

@@ -1,0 +1,213 @@
+"""A report as tables: on the screen by rich, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .results import BEST, OURS, Mean, Report, Row, change, compared
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+LAYOUTS = ("NCHW", "NHWC")
+
+
+@dataclass
+class Grid:
+    """A table before it is drawn. The first `words` columns are words, the others numbers."""
+
+    title: str
+    headings: list[str]
+    words: int
+    rows: list[list[str]] = field(default_factory=list)
+    behind: set[int] = field(default_factory=set)  # rows in which a peer is faster, or which became slower
+
+
+# --- numbers -------------------------------------------------------------------------------------------------------
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if value < 0.1 else f"{value:.3f}" if value < 10 else f"{value:.1f}"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.0f} %"
+
+
+def _ways(report: Report) -> list[str]:
+    """The layouts of sepconv that were measured, and which was the better one if both were."""
+    found = [layout for layout in LAYOUTS if any(f"sepconv {layout}" in row.least_ms for row in report.rows)]
+    return [*found, BEST] if len(found) > 1 else found
+
+
+# --- the tables ----------------------------------------------------------------------------------------------------
+
+
+def layers(report: Report, op: str, all_rows: bool = False) -> Grid:
+    """Times in milliseconds of every convolution of an operation; with `all_rows`, of every layer, repeated ones too."""
+    rows = [row for row in report.rows if row.op == op]
+    names = [name for name in report.libraries if any(name in row.least_ms or name in row.wrong for row in rows)]
+    ways = _ways(report)
+    ratios = [f"peer / {way}" if way != BEST else "peer / best" for way in ways]
+    grid = Grid(f"{op}: milliseconds, the least of many", ["layer", "shape", "rows", *names, *ratios, "GFLOP/s", "of bound"], 2)
+    for row in rows:
+        numbers = [_ms(row.least_ms.get(name)) if name not in row.wrong else "wrong" for name in names]
+        numbers += [_ratio(row.ratio(way)) for way in ways]
+        best = row.gflops()
+        numbers += ["" if best is None else f"{best:.1f}", _percent(row.share())]
+        titles = row.stands_for if all_rows else [f"{row.net} {row.name}"]
+        for title in titles:
+            if (row.ratio() or 1) < 1:
+                grid.behind.add(len(grid.rows))
+            grid.rows.append([title, row.shape, "1" if all_rows else str(len(row.stands_for)), *numbers])
+    return grid
+
+
+def means(report: Report) -> Grid | None:
+    """Geometric means of the ratios, over the different convolutions and over all layers that they stand for."""
+    found, ways = report.means(), _ways(report)
+    if not found:
+        return None
+    headings = [f"peer / {way}, {over}" for way in ways for over in ("unique", "all")]
+    grid = Grid(
+        "Best peer's time / sepconv's, geometric mean", ["", "unique", "all rows", *headings, "behind", "of bound", "least ratio", "where"], 1
+    )
+    for mean in found:
+        grid.rows.append(_mean_cells(mean, ways))
+        if mean.ratio[BEST][0] < 1:
+            grid.behind.add(len(grid.rows) - 1)
+    return grid
+
+
+def _mean_cells(mean: Mean, ways: Sequence[str]) -> list[str]:
+    ratios = [_ratio(mean.ratio[way][i]) if way in mean.ratio else "" for way in ways for i in (0, 1)]
+    where = f"{mean.worst.net} {mean.worst.name}, {mean.worst.shape}, beside {mean.worst.best_peer}"
+    return [mean.name, str(mean.unique), str(mean.layers), *ratios, str(mean.behind), _percent(mean.share), _ratio(mean.worst.ratio()), where]
+
+
+def comparison(new: Report, old: Report) -> Grid:
+    """Every convolution that both runs have: sepconv's times then and now. The peers' change tells how far the machine was the same."""
+    pairs = compared(new, old)
+    ways = [way for way in _ways(new) if way in _ways(old)]
+    headings = ["layer", "shape", "op"]
+    for way in ways:
+        headings += [f"{way} before", "now", "now / before"]
+    grid = Grid("Beside the earlier run: milliseconds", [*headings, "peer, now / before"], 3)
+    for row, before in pairs:
+        cells = [f"{row.net} {row.name}", row.shape, row.op]
+        for way in ways:
+            cells += [_ms(before.ours(way)), _ms(row.ours(way)), _ratio(change([(row, before)], lambda r, way=way: r.ours(way)))]
+        if (change([(row, before)], Row.ours) or 1) > 1:
+            grid.behind.add(len(grid.rows))
+        grid.rows.append([*cells, _ratio(change([(row, before)], _peer))])
+    for op in dict.fromkeys(row.op for row, _ in pairs):
+        mine = [pair for pair in pairs if pair[0].op == op]
+        cells = ["geometric mean", f"{len(mine)} convolutions", op]
+        for way in ways:
+            cells += ["", "", _ratio(change(mine, lambda r, way=way: r.ours(way)))]
+        grid.rows.append([*cells, _ratio(change(mine, _peer))])
+    return grid
+
+
+def _peer(row: Row) -> float | None:
+    return None if row.best_peer is None else row.least_ms[row.best_peer]
+
+
+def grids(report: Report, all_rows: bool = False, old: Report | None = None) -> list[Grid]:
+    """All tables of a report, in the order in which they are read."""
+    made = [layers(report, op, all_rows) for op in dict.fromkeys(row.op for row in report.rows)]
+    summary = means(report)
+    return made + ([summary] if summary else []) + ([comparison(report, old)] if old else [])
+
+
+# --- the words around them -----------------------------------------------------------------------------------------
+
+
+def machine_lines(report: Report) -> list[str]:
+    """Where and how it was measured, a fact a line."""
+    m, o = report.machine, report.options
+    versions = ", ".join(f"{name} {version}" for name, version in {"python": m["python"], "numba": m["numba"], **m["libraries"]}.items())
+    cores = f"{m['cpu']} ({m['llvm_cpu']}, {m['isa']}), {m['cores']} cores; {m['threads']} thread{'s' * (m['threads'] > 1)} for every library"
+    lines = [f"{cores}; {m['platform']}", versions]
+    if "gflops" in m:
+        copies = ", ".join(f"{_size(int(size))} {value:.0f}" for size, value in m["copy_gbytes"].items() if int(size) in _SHOWN)
+        lines.append(f"measured in this run: {m['gflops']:.0f} GFLOP/s of fused multiply-adds; copies, GB/s read and written: {copies}")
+    load = "unknown" if m["load_average"] is None else f"{m['load_average']:.2f}"
+    lines.append(f"float32, one image, epilogue: {o['epilogue']}; {o['seconds']:g} s a convolution, libraries in turns; load average before {load}")
+    return lines
+
+
+_SHOWN = (2**15, 2**18, 2**20, 2**23, 2**25, 2**28)
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 2**20 else f"{count >> 10} KiB"
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader must know: what the libraries are given, who is absent, whose results were wrong."""
+    lines = [f"{name}: {note}" for name, note in report.libraries.items() if note]
+    lines += [f"{name} is absent: {why}" for name, why in report.absent.items()]
+    lines += [f"note: {note}" for note in report.notes]
+    for row in report.rows:
+        lines += [f"WRONG, not timed: {name} for {row.op} {row.net} {row.name} ({row.shape}): {why}" for name, why in row.wrong.items()]
+    lines.append("rows: layers of the tables that are this convolution. peer: the fastest library but sepconv. best: the better layout of sepconv.")
+    lines.append("of bound: of the speed that the peak of multiply-adds and the speed of copying arrays of that size allow, whichever is less.")
+    return lines
+
+
+# --- rich and Markdown ---------------------------------------------------------------------------------------------
+
+
+def _table(grid: Grid) -> Table:
+    from rich.table import Table
+
+    made = Table(title=grid.title, title_justify="left", pad_edge=False)
+    for index, heading in enumerate(grid.headings):
+        ours = heading in OURS or "peer /" in heading
+        made.add_column(heading, justify="left" if index < grid.words or heading == "where" else "right", style="bold" if ours else "")
+    for index, cells in enumerate(grid.rows):
+        made.add_row(*cells, style="red" if index in grid.behind else "")
+    return made
+
+
+def show(console: Console, report: Report, all_rows: bool = False, old: Report | None = None) -> None:
+    """Everything on the screen."""
+    for line in machine_lines(report):
+        console.print(line, markup=False)
+    for grid in grids(report, all_rows, old):
+        console.print()
+        console.print(_table(grid))
+    console.print()
+    for line in notes(report):
+        console.print(line, markup=False)
+
+
+def console() -> Console:
+    """The screen; a pipe has no width, and no line of a table shall break there."""
+    from rich.console import Console
+
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=240)
+
+
+def markdown(report: Report, all_rows: bool = False, old: Report | None = None) -> str:
+    """The same as Markdown."""
+    lines: list[Any] = ["# sepconv bench", "", *(line + "  " for line in machine_lines(report))]
+    for grid in grids(report, all_rows, old):
+        lines += ["", f"## {grid.title}", "", _line(grid.headings), _line([":--"] * grid.words + ["--:"] * (len(grid.headings) - grid.words))]
+        lines += [_line(cells) for cells in grid.rows]
+    return "\n".join([*lines, "", *(f"- {line}" for line in notes(report))]) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
