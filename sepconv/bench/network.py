@@ -1,0 +1,268 @@
+"""A whole network, EfficientNet-Lite0 with its published weights, on a photograph: every convolution by sepconv, beside other libraries.
+
+`python -m sepconv.bench.network` checks that all give the top five classes of the original PyTorch model, then times them in turns.
+
+efficientnet.py      the network's records, its weights;  photograph.py  the image and the names of the classes
+network_sepconv.py   the records by sepconv
+network_peers.py     the records by PyTorch, ONNX Runtime and OpenVINO
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import get_num_threads, num_threads
+from . import efficientnet, libraries, network_peers, photograph, timing
+from .efficientnet import Record
+from .network_sepconv import LAYOUTS, Functions, SepconvNetwork
+
+NAMES = ("efficientnet_lite0",)
+TOLERANCE = 1e-4  # of a logit, as a share of the largest: float32 rounds in some fifty layers, each a different order of sums
+EXTRA = "sepconv[network]"
+
+
+@dataclass
+class Row:
+    """One way to run the network."""
+
+    name: str
+    error: float  # the largest difference of a logit from the original's in float64, as a share of the largest logit
+    same: bool  # whether the top five classes are the original's, in their order
+    least_ms: float | None = None
+    median_ms: float | None = None
+    runs: int = 0
+
+    @property
+    def right(self) -> bool:
+        return self.same and self.error <= TOLERANCE
+
+
+@dataclass
+class Result:
+    """What `run` returns. `top` are (class, name, probability) of the original; `absent` are the libraries that could not run, and why."""
+
+    network: str
+    macs: int
+    image: str
+    threads: int
+    machine: dict[str, Any]
+    top: list[tuple[int, str, float]]
+    rows: list[Row]
+    absent: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    def speedup(self) -> float | None:
+        """The fastest peer's least time over sepconv's: above 1 sepconv is faster."""
+        timed = [row for row in self.rows if row.least_ms is not None]
+        ours = min((row.least_ms for row in timed if row.name.startswith("sepconv")), default=None)  # type: ignore[type-var]
+        peer = min((row.least_ms for row in timed if not row.name.startswith("sepconv")), default=None)  # type: ignore[type-var]
+        return None if ours is None or peer is None else peer / ours
+
+
+# --- the runs -----------------------------------------------------------------------------------------------------
+
+
+def packed_layers() -> Any:
+    """Where sepconv's layers come from: the module with packed weights, or plain functions while there is none."""
+    try:
+        from .. import layers
+    except ImportError:
+        return Functions
+    return layers
+
+
+def ours(records: Sequence[Record], x: np.ndarray, layouts: Sequence[str], every_way: bool = False) -> dict[str, network_peers.Run]:
+    """The network by sepconv in each layout; with `every_way` also with separate calls for the two halves of a separable convolution."""
+    made: dict[str, network_peers.Run] = {}
+    for layout in layouts:
+        image = x if layout == "NCHW" else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+        ways = {f"sepconv {layout}": (True, packed_layers())}
+        if every_way:
+            ways[f"sepconv {layout}, two calls a separable layer"] = (False, packed_layers())
+            if packed_layers() is not Functions:
+                ways[f"sepconv {layout}, weights not packed"] = (True, Functions)
+        for name, (fused, layers) in ways.items():
+            network = SepconvNetwork(records, layout, fused, layers)
+            made[name] = lambda network=network, image=image: network(image)  # type: ignore[misc]
+    return made
+
+
+def _theirs(records: Sequence[Record], x: np.ndarray, threads: int) -> tuple[dict[str, network_peers.Run], dict[str, str]]:
+    """The runs of the peers, and why others are absent."""
+    runs, absent = {}, {}
+    for name, peer in network_peers.PEERS.items():
+        reason = peer.missing()
+        if reason is None:
+            try:
+                runs[name] = peer.make(records, x, threads)
+            except Exception as error:  # a peer's own failure is a finding, and no reason to lose the run
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if reason is not None:
+            absent[name] = reason
+    return runs, absent
+
+
+def checked(runs: Mapping[str, Callable[[], np.ndarray]], expected: np.ndarray) -> list[Row]:
+    """A row for each run, with how far its logits are from those expected."""
+    rows = []
+    for name, call in runs.items():
+        logits = call()
+        error = np.abs(logits - expected).max() / np.abs(expected).max()
+        rows.append(Row(name, float(error), best(logits) == best(expected)))
+    return rows
+
+
+def best(logits: np.ndarray, count: int = 5) -> list[int]:
+    """The classes of the largest logits, the largest first."""
+    return np.argsort(-logits[0], kind="stable")[:count].tolist()
+
+
+def run(
+    image: str | None = None,
+    *,
+    layouts: Sequence[str] = LAYOUTS,
+    threads: int | None = None,
+    seconds: float = 8.0,
+    every_way: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Result:
+    """Run EfficientNet-Lite0 on a photograph in every library that is installed; check; time.
+
+    Parameters
+    ----------
+    image : a picture file; None: scikit-image's photograph of a cat.
+    layouts : of sepconv, some of "NCHW" and "NHWC". Peers are measured in every format they have.
+    threads : of every library; None: `sepconv.get_num_threads()`.
+    seconds : of timing, shared by all.
+    every_way : whether to run sepconv also in its slower ways, to see what each saves.
+    tell : called with a line of text about what is going on.
+
+    Returns
+    -------
+    Result. What gives another top five than the original, or logits too far from its, is in it without a time.
+
+    Raises
+    ------
+    ImportError : a package of sepconv[network] is absent, named by `.name`.
+    OSError, ValueError : the image cannot be read.
+
+    Example
+    -------
+    >>> sepconv.bench.network.run(threads=2).speedup()
+    """
+    threads = get_num_threads() if threads is None else threads
+    with num_threads(threads), network_peers.torch_threads(threads):
+        records, x = efficientnet.lite0(), photograph.load(image)
+        tell("the original model, in float64")
+        expected = network_peers.original(x)
+        average, busy = timing.load()
+        tell("compiling and checking")
+        runs, absent = _theirs(records, x, threads)
+        runs = {**ours(records, x, layouts, every_way), **runs}
+        rows = checked(runs, expected)
+        tell("timing")
+        right = {row.name: row for row in rows if row.right}
+        for name, times in timing.measure({name: runs[name] for name in right}, seconds, threads).items():
+            row = right[name]
+            row.least_ms, row.median_ms, row.runs = 1e3 * times.least, 1e3 * times.median, times.calls
+    return Result(
+        NAMES[0], sum(record.macs for record in records), image or photograph.DEFAULT, threads, _machine(threads, average),
+        _top(expected), rows, absent, [busy] if busy else [],
+    )  # fmt: skip
+
+
+def _top(logits: np.ndarray) -> list[tuple[int, str, float]]:
+    power = np.exp(logits[0] - logits[0].max())
+    return [(index, photograph.label(index), float(power[index] / power.sum())) for index in best(logits)]
+
+
+def _machine(threads: int, average: float | None) -> dict[str, Any]:
+    from . import machine
+
+    packages = {package for peer in network_peers.PEERS.values() if peer.missing() is None for package in peer.packages}
+    present = [library for library in libraries.LIBRARIES if library.package in packages | {"sepconv"}]
+    return {**machine.facts(threads), "load_average": average, "libraries": libraries.versions(present)}
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+def report(result: Result) -> None:
+    """Prints the classes and a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)  # a pipe has no width: let no line of the table wrap
+    console.print(f"\n{result.image}: the original PyTorch model in float64 sees", markup=False)
+    for index, name, probability in result.top:
+        console.print(f"  {probability:6.1%}  {name} (class {index})", markup=False)
+    table = Table(
+        title=f"{result.network}, {result.macs / 1e6:.0f} M multiply-adds, batch 1, float32, {result.threads} threads", title_justify="left"
+    )
+    table.add_column("library", no_wrap=True)
+    for title in ("least ms", "median ms", "runs", "GFLOP/s", "logits off by", "top 5"):
+        table.add_column(title, justify="right")
+    for row in result.rows:
+        timed = row.least_ms is not None and row.median_ms is not None
+        numbers = [f"{row.least_ms:.2f}", f"{row.median_ms:.2f}", str(row.runs), f"{2e-6 * result.macs / row.least_ms:.0f}"] if timed else ["-"] * 4
+        table.add_row(row.name, *numbers, f"{row.error:.1e}", "the same" if row.same else "OTHERS")
+    console.print(table)
+    for name, reason in result.absent.items():
+        console.print(f"{name} is not here: {reason}", markup=False)
+    for note in result.notes:
+        console.print(f"Note: {note}", markup=False)
+    if result.speedup() is not None:
+        console.print(f"Fastest peer / fastest sepconv: {result.speedup():.2f}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command, for any parser that has it."""
+    parser.add_argument("--image", metavar="FILE", help="a picture file; the default is scikit-image's photograph of a cat")
+    parser.add_argument("--layout", choices=(*LAYOUTS, "both"), default="both", help="of sepconv (default: %(default)s)")
+    parser.add_argument("--threads", type=int, metavar="N", help="of every library (default: as many as sepconv would use)")
+    parser.add_argument("--seconds", type=float, default=8.0, metavar="S", help="of timing, shared by all (default: %(default)s)")
+    parser.add_argument("--every-way", action="store_true", help="also sepconv's slower ways, to see what each saves")
+    parser.add_argument("--json", metavar="FILE", help="write the result there too")
+
+
+def command(chosen: argparse.Namespace) -> int:
+    """Runs what `add_arguments` has read; the exit code is 0, 1 if a result is wrong, 2 where arguments or installation do not allow it."""
+    layouts = LAYOUTS if chosen.layout == "both" else (chosen.layout,)
+    try:
+        result = run(
+            chosen.image, layouts=layouts, threads=chosen.threads, seconds=chosen.seconds, every_way=chosen.every_way,
+            tell=lambda text: print(text, file=sys.stderr),
+        )  # fmt: skip
+        report(result)
+        if chosen.json:
+            Path(chosen.json).write_text(result.to_json(), encoding="utf-8")
+    except ImportError as error:
+        print(f'it needs {error.name}, which is not installed: install {EXTRA}, as in pip install "{EXTRA}"', file=sys.stderr)
+        return 2
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0 if all(row.right for row in result.rows) else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m sepconv.bench.network", description=(__doc__ or "").splitlines()[0])
+    add_arguments(parser)
+    return command(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

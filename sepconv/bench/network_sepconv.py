@@ -1,0 +1,163 @@
+"""A whole network by sepconv: the records of `efficientnet.py` as layers over a few buffers that every run uses again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import sepconv
+
+from .efficientnet import Record
+
+LAYOUTS = ("NCHW", "NHWC")
+LayerCall = Callable[..., np.ndarray]  # layer(x, out=..., residual=...)
+
+
+class Functions:
+    """The functions of sepconv in the form of layers: weights held, nothing packed. `sepconv.layers` has the same names and arguments."""
+
+    @staticmethod
+    def _layer(function: Callable[..., np.ndarray]) -> Callable[..., LayerCall]:
+        return lambda *weights, **options: lambda x, **call: function(x, *weights, **options, **call)
+
+    Conv2d = _layer(sepconv.conv2d)
+    DepthwiseConv2d = _layer(sepconv.depthwise_conv2d)
+    PointwiseConv2d = _layer(sepconv.pointwise_conv2d)
+    SeparableConv2d = _layer(sepconv.separable_conv2d)
+
+
+class _Step(NamedTuple):
+    layer: LayerCall
+    source: int  # the place of its input among the outputs; -1 is the image
+    residual: int | None
+    output: int
+    shape: tuple[int, int, int]  # of the output: (channels, height, width)
+
+
+class SepconvNetwork:
+    """A network of `efficientnet.Record`s with weights, for one image.
+
+    Parameters
+    ----------
+    records : list of Record, each with weight and bias in float32 or float64.
+    layout : "NCHW" or "NHWC", of the image and of all between.
+    fused : whether a depthwise convolution and the 1x1 after it are one call, `separable_conv2d`.
+    layers : where the layers come from: anything with Conv2d, DepthwiseConv2d, PointwiseConv2d and SeparableConv2d, such as the module
+        sepconv.layers; by default `Functions`, which packs nothing.
+
+    Example
+    -------
+    >>> network = SepconvNetwork(efficientnet.lite0(), "NHWC")
+    >>> network(numpy.zeros((1, 224, 224, 3), numpy.float32)).shape
+    (1, 1000)
+    """
+
+    def __init__(self, records: Sequence[Record], layout: str = "NCHW", fused: bool = True, layers: Any = Functions) -> None:
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout is {layout!r}; allowed are {', '.join(map(repr, LAYOUTS))}")
+        bare = next((r.name for r in records if r.weight_shape and (r.weight is None or r.bias is None)), None)
+        if bare is not None:
+            raise ValueError(f"records has no weight or bias for {bare!r}; allowed are records with weights")
+        self.records, self.layout = list(records), layout
+        self._steps = _steps(self.records, layout, fused, layers)
+        self._outputs = _buffers(self._steps, layout, records[0].weight.dtype)  # type: ignore[union-attr]
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The logits, (1, classes), of an image (1, 3, height, width) or (1, height, width, 3): a new array."""
+        outputs = self._outputs
+        for step in self._steps:
+            source = x if step.source < 0 else outputs[step.source]
+            more = {} if step.residual is None else {"residual": outputs[step.residual]}
+            step.layer(source, out=outputs[step.output], **more)
+        return outputs[self._steps[-1].output].reshape(1, -1).copy()
+
+
+# --- the layers ---------------------------------------------------------------------------------------------------
+
+
+def _steps(records: list[Record], layout: str, fused: bool, layers: Any) -> list[_Step]:
+    """What runs one after the other; with `fused`, a depthwise record and the pointwise one after it are one step."""
+    steps, index = [], 0
+    while index < len(records):
+        record, source = records[index], index - 1
+        following = records[index + 1] if index + 1 < len(records) else None
+        if fused and record.kind == "depthwise" and following is not None and following.kind == "pointwise":
+            index += 1
+            layer, record = _separable(record, following, layout, layers), following
+        else:
+            layer = _single(record, layout, layers)
+        steps.append(_Step(layer, source, record.residual, index, (record.out_channels, *record.out_size)))
+        index += 1
+    return steps
+
+
+def _single(record: Record, layout: str, layers: Any) -> LayerCall:
+    options = dict(layout=layout, activation=record.activation)
+    if record.kind == "mean":
+        return _mean(layout)
+    if record.kind == "linear":
+        return _linear(record)
+    if record.kind == "pointwise":
+        return layers.PointwiseConv2d(record.weight, record.bias, **options)
+    make = layers.DepthwiseConv2d if record.kind == "depthwise" else layers.Conv2d
+    return make(record.weight, record.bias, stride=record.stride, padding=record.pads, **options)
+
+
+def _separable(first: Record, second: Record, layout: str, layers: Any) -> LayerCall:
+    return layers.SeparableConv2d(
+        first.weight, second.weight, second.bias, stride=first.stride, padding=first.pads, layout=layout, depthwise_bias=first.bias,
+        depthwise_activation=first.activation, activation=second.activation,
+    )  # fmt: skip
+
+
+def _mean(layout: str) -> LayerCall:
+    axes = (2, 3) if layout == "NCHW" else (1, 2)
+    return lambda x, out: np.mean(x, axis=axes, keepdims=True, out=out)
+
+
+def _linear(record: Record) -> LayerCall:
+    """A matrix times a vector, row by row: a product of BLAS would wake a second pool of threads, which then spins on our cores."""
+    weight, bias = record.weight, record.bias
+
+    def run(x: np.ndarray, out: np.ndarray) -> None:
+        np.vecdot(weight, x.reshape(-1), out=out.reshape(-1))
+        out += bias.reshape(out.shape)  # type: ignore[union-attr]
+
+    return run  # type: ignore[return-value]
+
+
+# --- the buffers --------------------------------------------------------------------------------------------------
+
+
+def _buffers(steps: list[_Step], layout: str, dtype: np.dtype) -> dict[int, np.ndarray]:
+    """The output of each step, in as few pieces of memory as can be: one is used again when its last reader is done."""
+    last = {number: at for at, step in enumerate(steps) for number in (step.source, step.residual) if number is not None}
+    busy: list[int] = []  # for each piece of memory, the last step that reads what lies in it
+    sizes: list[int] = []
+    places = {}
+    for at, step in enumerate(steps):
+        piece = next((i for i, until in enumerate(busy) if until < at), len(busy))
+        if piece == len(busy):
+            busy.append(0)
+            sizes.append(0)
+        busy[piece] = last.get(step.output, len(steps))
+        sizes[piece] = max(sizes[piece], math.prod(step.shape))
+        places[step.output] = piece
+    memory = [_aligned(size, dtype) for size in sizes]
+    return {step.output: _shaped(memory[places[step.output]], step.shape, layout) for step in steps}
+
+
+def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """Memory that begins on a line of the cache, so that whole vectors do too."""
+    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def _shaped(memory: np.ndarray, shape: tuple[int, int, int], layout: str) -> np.ndarray:
+    channels, height, width = shape
+    shape = (channels, height, width) if layout == "NCHW" else (height, width, channels)
+    return memory[: math.prod(shape)].reshape(1, *shape)
