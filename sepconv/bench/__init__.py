@@ -137,8 +137,11 @@ def _row(group: list[Case], chosen: Sequence[Library], threads: int, seconds: fl
         row.bound_ms = 1e3 * roofs.seconds(cost.flops, cost.bytes)
     arrays = Arrays(case, epilogue)
     prepared = _prepare(case, arrays, chosen, threads, row)  # both are held until all is done: a session may point into arrays that it does not own
-    for name, times in timing.measure({name: each.call for name, each in prepared.items()}, seconds, threads).items():
+    others = timing.others()
+    calls, pools = {name: each.call for name, each in prepared.items()}, {lib.name: lib.package for lib in chosen}
+    for name, times in timing.measure(calls, seconds, threads, pools).items():
         row.least_ms[name], row.median_ms[name], row.calls[name] = 1e3 * times.least, 1e3 * times.median, times.calls
+    row.others = others()
     return row
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LAYOUTS = ("NCHW", "NHWC")
+SPOILED = 0.05  # share of the cores that others may take before a time is doubtful
 
 
 @dataclass
@@ -158,6 +159,13 @@ def notes(report: Report) -> list[str]:
     lines = [f"{name}: {note}" for name, note in report.libraries.items() if note]
     lines += [f"{name} is absent: {why}" for name, why in report.absent.items()]
     lines += [f"note: {note}" for note in report.notes]
+    spoiled = [row for row in report.rows if row.others is not None and row.others > SPOILED]
+    if spoiled:
+        worst = max(spoiled, key=lambda row: row.others or 0)
+        where = f"the most for {worst.op} {worst.net} {worst.name}, {_percent(worst.others)}"
+        lines.append(
+            f"note: while {len(spoiled)} of {len(report.rows)} were measured, others took more than {_percent(SPOILED)} of the cores; {where}"
+        )
     for row in report.rows:
         lines += [f"WRONG, not timed: {name} for {row.op} {row.net} {row.name} ({row.shape}): {why}" for name, why in row.wrong.items()]
     lines.append("rows: layers of the tables that are this convolution. peer: the fastest library but sepconv. best: the better layout of sepconv.")

@@ -34,6 +34,7 @@ class Row:
     wrong: dict[str, str] = field(default_factory=dict)  # libraries whose result was not the expected one; they are not timed
     left_out: dict[str, str] = field(default_factory=dict)  # libraries that cannot do it, and why
     bound_ms: float | None = None  # the least that the roofs of the machine allow
+    others: float | None = None  # share of the cores that other processes took meanwhile
 
     def ours(self, layout: str = BEST) -> float | None:
         """sepconv's time, in "NCHW", "NHWC" or the better of the two."""

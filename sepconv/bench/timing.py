@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 
 BURST = 0.02  # seconds of one turn, about
 ROUNDS = 5  # at least so many turns each, if a call is short enough
-# Seconds between turns, where there are threads: those of the pool that ran last go on waiting actively for a while (OpenMP and ONNX Runtime
-# some milliseconds), on the cores of the next.
-REST = 0.006
+LOOK, SPINNING, LONGEST = 0.008, 0.25, 0.5  # seconds of one look at the process, the share of a core that shows a waiting pool, seconds in all
 
 
 class Times(NamedTuple):
@@ -25,29 +23,49 @@ class Times(NamedTuple):
     calls: int
 
 
-def measure(calls: Mapping[str, Callable[[], Any]], seconds: float, threads: int = 1) -> dict[str, Times]:
+def measure(calls: Mapping[str, Callable[[], Any]], seconds: float, threads: int = 1, pools: Mapping[str, str] | None = None) -> dict[str, Times]:
     """The least and the median time of each call.
 
     In every round each library has a turn, in a new order: calls that are not timed, to wake its threads and warm the caches, then a burst of timed
     ones. Rounds go on until `seconds`, shared by all, are used up; a library that has used its share is left out of those that follow. Each
-    library is timed at least once.
+    library is timed at least once. Calls with the same name in `pools` share their threads: their turns follow each other.
     """
     share = seconds / max(1, len(calls))
     burst = min(BURST, share / ROUNDS)
-    shuffle, end = random.Random(0).shuffle, time.perf_counter() + 2 * seconds
+    shuffle = random.Random(0).shuffle
     found: dict[str, list[float]] = {name: [] for name in calls}
     spent = dict.fromkeys(calls, 0.0)
     with quiet():
         while True:
-            names = [name for name in calls if not found[name] or (spent[name] < share and time.perf_counter() < end)]
-            if not names:
+            groups: dict[str, list[str]] = {}
+            for name in calls:
+                if not found[name] or spent[name] < share:
+                    groups.setdefault((pools or {}).get(name, name), []).append(name)
+            if not groups:
                 break
-            shuffle(names)
-            for name in names:
+            order = list(groups.values())
+            shuffle(order)
+            for names in order:
                 if threads > 1:
-                    time.sleep(REST)
-                spent[name] += _turn(calls[name], burst, found[name])
+                    rest()
+                shuffle(names)
+                for name in names:
+                    spent[name] += _turn(calls[name], burst, found[name])
     return {name: Times(min(each), sorted(each)[len(each) // 2], len(each)) for name, each in found.items()}
+
+
+def rest() -> None:
+    """Waits until no thread of this process computes.
+
+    The threads of a pool go on waiting actively for some time after a call, on the cores that the next library needs: OpenMP some milliseconds,
+    ONNX Runtime tens, OpenBLAS nearly a hundred. Beside them a barrier of another pool takes 8 ms.
+    """
+    end = time.perf_counter() + LONGEST
+    while time.perf_counter() < end:
+        start, used = time.perf_counter(), time.process_time()
+        time.sleep(LOOK)
+        if time.process_time() - used < SPINNING * (time.perf_counter() - start):
+            return
 
 
 def _turn(call: Callable[[], Any], burst: float, found: list[float]) -> float:
@@ -79,6 +97,31 @@ def quiet() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def others() -> Callable[[], float | None]:
+    """Starts to watch; the callable that it returns tells which share of the cores other processes, or a hypervisor, have taken since.
+
+    None where the system does not tell, or psutil is not installed.
+    """
+    try:
+        import psutil
+    except ImportError:
+        return lambda: None
+
+    def state() -> tuple[float, float]:
+        times = psutil.cpu_times()
+        idle = times.idle + getattr(times, "iowait", 0)
+        guests = getattr(times, "guest", 0) + getattr(times, "guest_nice", 0)  # counted as user time, too
+        return sum(times) - guests - idle - time.process_time(), sum(times) - guests
+
+    busy, total = state()
+
+    def told() -> float | None:
+        later, now = state()
+        return min(1.0, max(0.0, (later - busy) / (now - total))) if now > total else None
+
+    return told
 
 
 def load() -> tuple[float | None, str | None]:
