@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import llvmlite.binding as llvm
 import numba
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
@@ -28,6 +30,7 @@ from numba.np.ufunc import parallel as pool
 from ... import threads
 
 SIGNATURE = numba.types.void(numba.types.Array(numba.types.int64, 1, "C"))
+OPTIONS = dict(nogil=True, error_model="numpy", boundscheck=False)
 
 
 # --- the machine ---------------------------------------------------------------------------------------------------
@@ -48,15 +51,36 @@ class Machine(NamedTuple):
 @functools.cache
 def machine() -> Machine:
     """Read off Numba's target and not the CPU: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES decide what may be used."""
-    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
-    has = {f[1:] for f in features.split(",") if f.startswith("+")}
+    codegen = cpu_target.target_context.codegen()
+    triple, cpu, features = codegen.magic_tuple()
     if triple.startswith(("aarch64", "arm64")):
         return Machine("NEON", 16, 32, cpu)
+    has = {f[1:] for f in features.split(",") if f.startswith("+")} if features else _implied(codegen._tm, triple)
     if "avx512f" in has:
         return Machine("AVX-512", 64, 32, cpu)
     if {"avx2", "fma"} <= has:
         return Machine("AVX2", 32, 16, cpu)
     return Machine("SSE2", 16, 16, cpu)
+
+
+_PROBE = """
+define <16 x i32> @probe(<16 x float> %a, <16 x float> %b, <16 x i32> %c) {
+  %d = call <16 x float> @llvm.fma.v16f32(<16 x float> %a, <16 x float> %b, <16 x float> %b)
+  %e = fptosi <16 x float> %d to <16 x i32>
+  %f = add <16 x i32> %c, %e
+  ret <16 x i32> %f
+}
+declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
+"""
+
+
+def _implied(target: Any, triple: str) -> set[str]:
+    """The features that a CPU has by its name alone, as far as they matter here: LLVM lists them nowhere, but its code shows them."""
+    module = llvm.parse_assembly(_PROBE)
+    module.triple, module.data_layout = triple, str(target.target_data)
+    text = target.emit_assembly(module)
+    signs = {"avx512f": r"vpaddd\b.*%zmm", "avx2": r"vpaddd\b.*%ymm", "fma": r"vfmadd\d"}
+    return {feature for feature, sign in signs.items() if re.search(sign, text)}
 
 
 # --- compiled code, and the folder it is kept in -------------------------------------------------------------------
@@ -206,7 +230,7 @@ def kernel(factory: Callable[..., Callable[..., None]], *cells: Any, parallel: b
 
 def _compile(function: Callable[..., None], parallel: bool) -> Callable[..., None]:
     started = time.perf_counter()
-    made = numba.njit(function, nogil=True, parallel=parallel, error_model="numpy", boundscheck=False)
+    made = numba.njit(function, parallel=parallel, **OPTIONS)
     if cache_folder() is not None:
         made._cache = _Cache(function)
     with _steady_environment():
