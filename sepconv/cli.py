@@ -1,4 +1,4 @@
-"""The command line: `sepconv demo`, `sepconv info`, `sepconv cost`, `sepconv bench`. What a command does not need is not imported."""
+"""The command line: `sepconv demo`, `sepconv info`, `sepconv cost`, `sepconv bench`, `sepconv warm`. What a command does not need is not imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import __version__, backends, conv_cost
+from . import __version__, backends, conv_cost, get_num_threads
 from .cost import KINDS
 
 OPTIONAL = ("scipy", "torch", "matplotlib", "rich", "ml_dtypes")
@@ -62,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="time layers of well-known networks here and in other libraries", description=_bench.__doc__)
     _bench_arguments(bench)
     bench.set_defaults(run=_bench, parser=bench)
+
+    warm = commands.add_parser("warm", help="compile the kernels of a network ahead of its first call", description=_warm.__doc__)
+    _warm_arguments(warm)
+    warm.set_defaults(run=_warm, parser=warm)
+
+    inspect = commands.add_parser("inspect", help="the kernel of a convolution, its tile and its hot loop in assembly", description=_inspect.__doc__)
+    _inspect_arguments(inspect)
+    inspect.set_defaults(run=_inspect, parser=inspect)
     return parser
 
 
@@ -256,5 +264,64 @@ def _bench(chosen: argparse.Namespace) -> int:
         if (error.name or "").partition(".")[0] not in ("matplotlib", "rich"):
             raise
         return _fail(chosen, f'bench needs {error.name}, which is not installed: install sepconv[bench], as in pip install "sepconv[bench]"')
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as error:
         return _fail(chosen, error)
+
+
+# --- warm ---------------------------------------------------------------------------------------------------------
+
+
+def _warm_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", nargs="+", default=[], metavar="NET", help="names as in sepconv.data.networks(), or efficientnet_lite0")
+    add("--shapes", nargs="+", default=[], metavar="WHAT", help='CSV files with the columns of sepconv/layers.csv, or texts: "32x112x112 k3 s2"')
+    add("--all", action="store_true", help="every network; many minutes")
+    add("--layout", nargs="+", default=["NCHW", "NHWC"], metavar="LAYOUT", help="some of NCHW, NHWC (default: both)")
+    add("--dtype", nargs="+", default=["float32"], metavar="NAME", help="some of float32, float64 (default: float32)")
+    add("--threads", nargs="+", type=int, metavar="N", help="that the calls will use (default: what sepconv takes)")
+    add("--batch", type=int, default=1, metavar="N", help="images a call (default: %(default)s)")
+    add("--jobs", type=int, default=get_num_threads(), metavar="N", help="processes that compile at once (default: %(default)s)")
+    add("--dir", metavar="FOLDER", help="keep the kernels there; SEPCONV_CACHE_DIR must name it when they are used")
+
+
+def _warm(chosen: argparse.Namespace) -> int:
+    """Compile the kernels that a network's calls will need, or load them if they are in the cache: for this kind of processor, and this version."""
+    from . import warm
+
+    try:
+        print(warm.command(chosen))
+    except (OSError, ValueError) as error:
+        return _fail(chosen, error)
+    return 0
+
+
+# --- inspect ------------------------------------------------------------------------------------------------------
+
+
+def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("op", metavar="OP", help="depthwise, pointwise, separable, standard")
+    add("--taps", type=int, default=3, metavar="K", help="of the kernel, a side (default: %(default)s)")
+    add("--channels", type=int, default=128, metavar="N", help="of the image (default: %(default)s)")
+    add("--out-channels", type=int, metavar="N", help="default: as many as there are in the image")
+    add("--size", type=int, default=56, metavar="N", help="of the image, a side, in pixels (default: %(default)s)")
+    add("--stride", type=int, default=1, metavar="N", help="default: %(default)s")
+    add("--layout", default="NCHW", metavar="LAYOUT", help="NCHW or NHWC (default: %(default)s)")
+    add("--dtype", default="float32", metavar="NAME", help="default: %(default)s")
+    add("--target", default="cpu", metavar="TARGET", help="cpu (default: %(default)s)")
+    add("--isa", default="host", metavar="ISA", help="host, avx512, avx2, sse2 or neon: nothing has to run here (default: %(default)s)")
+    add("--full", action="store_true", help="also the loops that meet the border of the image")
+
+
+def _inspect(chosen: argparse.Namespace) -> int:
+    """Print which kernel and tile a convolution with padding "same" would run, and its hot loop: registers, spills, loads, assembly."""
+    from . import inspect_kernel
+
+    options = {name: value for name, value in vars(chosen).items() if name not in ("run", "parser")}
+    try:
+        print(inspect_kernel.report(**options))
+    except (ValueError, TypeError) as error:
+        return _fail(chosen, error)
+    return 0

@@ -45,7 +45,7 @@ def without(blocked: tuple[str, ...], *arguments: str, cwd: Path | None = None) 
 def test_module_help() -> None:
     done = python("-m", "sepconv", "--help")
     assert done.returncode == 0, done.stderr
-    assert all(command in done.stdout for command in ("demo", "info", "cost"))
+    assert all(command in done.stdout for command in ("demo", "info", "cost", "bench"))
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,6 +121,22 @@ def test_bad_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
     assert stop.value.code == 2 and "usage" in capsys.readouterr().err
+
+
+# --- bench: what it does is tested in test_bench.py ---------------------------------------------------------------
+
+
+def test_bench_help_needs_no_extra() -> None:
+    done = without(EXTRAS, "bench", "--help")
+    assert done.returncode == 0, done.stderr
+    assert all(option in done.stdout for option in ("--op", "--net", "--threads", "--libraries", "--json", "--png", "--compare"))
+
+
+@pytest.mark.parametrize("missing, option", [("rich", "--threads 1"), ("matplotlib", "--png a.png")])
+def test_bench_without_its_extra_says_so(missing: str, option: str, tmp_path: Path) -> None:
+    done = without((missing,), "bench", *option.split(), cwd=tmp_path)
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert "sepconv[bench]" in done.stderr and missing in done.stderr and "Traceback" not in done.stderr
 
 
 # --- demo ----------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def run(
         chosen, absent = _present(choose(libraries, layout))
         tell = tell or (lambda text: None)
         average, busy = timing.load()
-        tell(f"load average {'unknown' if average is None else f'{average:.2f}'}, {threads} thread{'s' * (threads > 1)}")
+        tell(busy or f"the load average is {'unknown' if average is None else f'{average:.2f}'}")
         report = Report(_machine(chosen, threads, average), _options(locals()), {lib.name: lib.note for lib in chosen}, absent, [])
         report.notes += [busy] if busy else []
         found = _roofs(threads, report, tell) if roofs else None

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 from .report import machine_lines
 from .results import Report, Row, geometric
@@ -15,6 +16,7 @@ from .results import Report, Row, geometric
 INK, QUIET = "#1d2733", "#66727f"
 LAYOUTS = {"NCHW": "#2f4858", "NHWC": "#d1495b"}
 MARKS = {"depthwise": "o", "pointwise": "s", "separable": "^", "standard": "D"}
+TICKS = (0.125, 0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8, 16, 32, 64)
 NAMED = 70  # more bars than this are too narrow for names
 
 
@@ -43,9 +45,12 @@ def _ratios(axes: Axes, op: str, rows: list[Row]) -> None:
         axes.bar(at, np.asarray(ratios) - 1, width, bottom=1, color=LAYOUTS[layout], label=f"{layout}, geometric mean {mean:.2f}")
     axes.axhline(1, color=INK, linewidth=1)
     axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_locator(FixedLocator(TICKS))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlim(-0.7, len(rows) - 0.3)
-    axes.set_title(f"{op}: {len(rows)} convolutions, {sum(len(row.stands_for) for row in rows)} layers", loc="left", color=INK)
+    axes.set_xlim(-0.7, max(len(rows), 8) - 0.3)
+    axes.margins(y=0.15)
+    counted = sum(len(row.stands_for) for row in rows)
+    axes.set_title(f"{op}: {len(rows)} convolution{'s' * (len(rows) > 1)}, {counted} layer{'s' * (counted > 1)}", loc="left", color=INK)
     axes.set_ylabel("peer / sepconv")
     axes.set_xticks(range(len(rows)), [f"{row.net} {row.shape}" for row in rows] if len(rows) <= NAMED else [""] * len(rows))
     axes.tick_params(axis="x", labelrotation=90, labelsize=6)

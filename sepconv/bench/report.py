@@ -102,7 +102,12 @@ def comparison(new: Report, old: Report) -> Grid:
     headings = ["layer", "shape", "op"]
     for way in ways:
         headings += [f"{way} before", "now", "now / before"]
-    grid = Grid("Beside the earlier run: milliseconds", [*headings, "peer, now / before"], 3)
+    differ = [
+        f"{name} was {old.options[name]} and is {value}"
+        for name, value in new.options.items()
+        if name in ("threads", "epilogue") and value != old.options[name]
+    ]
+    grid = Grid("; ".join(["Beside the earlier run: milliseconds", *differ]), [*headings, "peer, now / before"], 3)
     for row, before in pairs:
         cells = [f"{row.net} {row.name}", row.shape, row.op]
         for way in ways:

@@ -1,0 +1,373 @@
+"""`sepconv bench` on a tiny layer with a tiny budget: who is timed, what is counted, what is shown. No time is asserted."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sepconv
+from sepconv import bench, cli
+from sepconv.bench import cases, libraries, machine, report, results, timing
+from sepconv.bench.cases import Arrays, Case
+from sepconv.bench.graphs import Prepared, Unsupported
+from sepconv.bench.libraries import LIBRARIES, Library
+from sepconv.bench.results import Report, Row
+from sepconv.data import Layer
+
+TINY = dict(op=["depthwise"], net=["inceptionnext_t"], layers=["3x3"])
+BUDGET = dict(seconds=0.01, threads=1)
+
+
+def peer(name: str, change: float | None = 0.0) -> Library:
+    """A library of the test's own: right, or off by `change` in one corner, or, for None, unable."""
+
+    def make(case: Case, arrays: Arrays, threads: int) -> Prepared:
+        if change is None:
+            raise Unsupported("no wish to")
+        made = arrays.expected().astype(np.float32)
+        made[0, -1, -1, -1] += np.float32(change)
+        return Prepared(lambda: made, lambda y: y)
+
+    return Library(name, "numpy", "NCHW", make, note="made up")
+
+
+def layer(kind: str, c_in: int, c_out: int, size: tuple[int, int], kernel: tuple[int, int] = (1, 1), stride: int = 1, dilation: int = 1) -> Layer:
+    padding = tuple(dilation * (k - 1) // 2 for k in kernel)
+    multiplier = c_out // c_in if kind == "depthwise" else 1
+    return Layer("net", "name", kind, c_in, c_out, size, kernel, stride, padding, dilation, multiplier, 1, "")
+
+
+CASES = [
+    Case("depthwise", (layer("depthwise", 8, 8, (9, 11), (3, 3)),)),
+    Case("depthwise", (layer("depthwise", 5, 10, (9, 8), (3, 5), stride=2),)),
+    Case("depthwise", (layer("depthwise", 4, 4, (12, 12), (3, 3), dilation=2),)),
+    Case("depthwise", (layer("depthwise", 3, 3, (10, 12), (7, 5)),)),
+    Case("pointwise", (layer("pointwise", 8, 16, (7, 5)),)),
+    Case("separable", (layer("depthwise", 6, 6, (9, 9), (3, 3), stride=2), layer("pointwise", 6, 10, (5, 5)))),
+    Case("standard", (layer("standard", 3, 8, (11, 9), (3, 3), stride=2),)),
+]
+
+
+@pytest.fixture(scope="module")
+def found() -> Report:
+    """One real run: sepconv, a right peer, wrong ones, and one that does not do it."""
+    entries = ["sepconv", peer("right"), peer("wrong", 0.01), peer("not a number", float("nan")), peer("unable", None)]
+    return bench.run(**TINY, **BUDGET, libraries=entries)
+
+
+# --- a run ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_right_results_are_timed(found: Report) -> None:
+    (row,) = found.rows
+    assert set(row.least_ms) == {"sepconv NCHW", "sepconv NHWC", "right"}
+    assert all(0 < row.least_ms[name] <= row.median_ms[name] and row.calls[name] >= 1 for name in row.least_ms)
+    assert set(row.wrong) == {"wrong", "not a number"} and "off by" in row.wrong["wrong"]
+    assert row.left_out == {"unable": "no wish to"}
+
+
+def test_a_wrong_shape_and_a_failure_are_wrong_too() -> None:
+    def fails(case: Case, arrays: Arrays, threads: int) -> Prepared:
+        raise RuntimeError("out of order\nand more")
+
+    cut = Library("cut", "numpy", "NCHW", lambda case, arrays, threads: Prepared(lambda: arrays.x[..., :-1], lambda y: y))
+    row = bench.run(**TINY, **BUDGET, roofs=False, libraries=[cut, Library("fails", "numpy", "NCHW", fails)]).rows[0]
+    assert "shape" in row.wrong["cut"] and row.wrong["fails"] == "RuntimeError: out of order" and not row.least_ms
+    assert row.ratio() is None and row.gflops() is None
+
+
+def test_derived_numbers(found: Report) -> None:
+    (row,) = found.rows
+    ours = min(row.least_ms["sepconv NCHW"], row.least_ms["sepconv NHWC"])
+    assert row.best_peer == "right" and row.ratio() == row.least_ms["right"] / ours
+    assert row.ratio("NHWC") == row.least_ms["right"] / row.least_ms["sepconv NHWC"]
+    case = sepconv.data.layers("inceptionnext_t")[2]
+    assert (row.macs, row.bytes) == (case.macs, case.bytes) and row.gflops() == pytest.approx(2 * case.macs / ours / 1e6)
+    assert 0 < row.share() == row.bound_ms / ours
+    assert found.machine["gflops"] > 0 and found.machine["threads"] == 1 and "sepconv" in found.machine["libraries"]
+
+
+def test_equal_convolutions_are_measured_once() -> None:
+    made = bench.run(["depthwise"], ["mobilenet_v1"], ["s3."], **BUDGET, roofs=False, libraries=["sepconv NCHW"])
+    assert [len(row.stands_for) for row in made.rows] == [1, 5]
+    assert made.rows[1].stands_for[-1] == "mobilenet_v1 s3.5.dw"
+
+
+def test_a_library_that_is_absent_is_named() -> None:
+    gone = Library("gone", "no_such_package", "NCHW", peer("x").make)
+    made = bench.run(**TINY, **BUDGET, roofs=False, libraries=["sepconv NCHW", gone])
+    assert "no_such_package" in made.absent["gone"] and "gone" not in made.rows[0].least_ms
+
+
+def test_layout_leaves_one_sepconv() -> None:
+    names = [lib.name for lib in libraries.choose(None, "NHWC")]
+    assert "sepconv NHWC" in names and "sepconv NCHW" not in names and "PyTorch" in names and "PyTorch channels_last" in names
+    assert [lib.name for lib in libraries.choose(["torch", "onnx r"])] == ["PyTorch", "PyTorch channels_last", "ONNX Runtime"]
+    assert [lib.name for lib in libraries.choose(["PyTorch"])] == ["PyTorch"]
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (dict(op=["dw"]), "op is 'dw'; allowed are depthwise"),
+        (dict(net=["lenet"]), "net is 'lenet'; allowed are mobilenet_v1"),
+        (dict(layers=["nothing like it"]), "no layer is left"),
+        (dict(layout="CHWN"), "layout is 'CHWN'; allowed are NCHW"),
+        (dict(epilogue="gelu"), "epilogue is 'gelu'; allowed are none"),
+        (dict(seconds=0), "seconds is 0"),
+        (dict(libraries=["caffe"]), "libraries has 'caffe'; allowed are sepconv NCHW"),
+        (dict(threads=0), "n is 0"),
+    ],
+)
+def test_refusals_name_what_is_allowed(wrong: dict, words: str) -> None:
+    with pytest.raises(ValueError) as told:
+        bench.run(**wrong)
+    assert words in str(told.value)
+
+
+# --- the libraries -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epilogue", cases.EPILOGUES)
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
+def test_every_library_is_right(library: Library, epilogue: str) -> None:
+    if library.missing():
+        pytest.skip(f"{library.name}: {library.missing()}")
+    able = set()
+    with ExitStack() as stack:
+        stack.enter_context(library.session(1))
+        for case in CASES:
+            arrays = Arrays(case, epilogue)
+            try:
+                prepared = library.make(case, arrays, 1)
+            except Unsupported as error:
+                assert str(error)
+                continue
+            for _ in range(2):  # the second call finds what the first one left in its output
+                assert cases.error_of(prepared.read(prepared.call()), arrays.expected()) is None, (case.shape, epilogue)
+            able.add(case.op)
+    if library.package in ("sepconv", "torch", "onnxruntime", "openvino"):
+        assert able == set(cases.OPS)
+    elif library.package == "numpy":
+        assert able == {"pointwise"}
+    else:
+        assert able == ({"depthwise"} if epilogue == "none" else set())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.shape)
+def test_expected_is_what_the_reference_says(case: Case) -> None:
+    arrays = Arrays(case, "relu")
+    y = arrays.x.astype(np.float64)
+    for step, weight, bias in zip(case.steps, arrays.weights, arrays.biases):
+        groups = step.in_channels if step.kind == "depthwise" else 1
+        options = dict(stride=step.stride, padding=step.padding, dilation=step.dilation, groups=groups, activation="relu")
+        with sepconv.use_backend("reference"):
+            y = sepconv.conv2d(y, weight.astype(np.float64), bias.astype(np.float64), **options)
+    np.testing.assert_allclose(arrays.expected(), y, rtol=1e-12, atol=1e-12)
+
+
+def test_arrays_begin_on_a_cache_line() -> None:
+    arrays = Arrays(CASES[0], "bias")
+    for array in (arrays.x, arrays.x_last, *arrays.weights, *arrays.biases, arrays.out(), arrays.out("NHWC")):
+        assert array.ctypes.data % 64 == 0 and array.flags.c_contiguous
+    assert np.array_equal(np.moveaxis(arrays.x_last, -1, 1), arrays.x)
+
+
+def test_bfloat16_would_be_noticed() -> None:
+    exact = Arrays(CASES[4]).expected()
+    assert cases.error_of(exact.astype(np.float32), exact) is None
+    assert cases.error_of(exact * (1 + 2**-8), exact) is not None
+
+
+# --- clock and machine ---------------------------------------------------------------------------------------------
+
+
+def test_every_call_gets_its_turns() -> None:
+    counts = {"fast": 0, "slow": 0}
+
+    def fast() -> None:
+        counts["fast"] += 1
+
+    def slow() -> None:
+        counts["slow"] += 1
+        time.sleep(0.03)
+
+    enabled = gc.isenabled()
+    times = timing.measure({"fast": fast, "slow": slow}, 0.02, threads=2, pools={"fast": "one", "slow": "one"})
+    assert gc.isenabled() == enabled
+    assert times["slow"].calls == 1 and times["fast"].calls > 1
+    assert counts["slow"] == 2 and counts["fast"] > times["fast"].calls  # calls that are not timed come first
+    assert times["slow"].least >= 0.03 and times["fast"].least <= times["fast"].median
+
+
+class Clock:
+    """Time that passes in `sleep` alone, in a process whose threads compute until `busy`, or for ever."""
+
+    def __init__(self, busy: float) -> None:
+        self.now, self.busy = 0.0, busy
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def process_time(self) -> float:
+        return min(self.now, self.busy)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize("busy, until", [(0.0, timing.LOOK), (0.1, 0.1), (1e9, timing.LONGEST)])
+def test_rest_waits_for_threads_that_spin(busy: float, until: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(busy)
+    monkeypatch.setattr(timing, "time", clock)
+    timing.rest()
+    assert until <= clock.now <= until + 2 * timing.LOOK
+
+
+def test_roofs() -> None:
+    roofs = machine.Roofs(100.0, {1024: 200.0, 4096: 50.0})
+    assert roofs.copy(1) == 200 and roofs.copy(10**9) == 50 and roofs.copy(2048) == pytest.approx(125)
+    assert roofs.seconds(10**9, 1024) == pytest.approx(0.01)  # arithmetic decides
+    assert roofs.seconds(1, 10**9) == pytest.approx(0.02)  # memory does
+
+
+def test_measured_roofs_are_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "SIZES", (2**14, 2**20))
+    monkeypatch.setattr(machine, "SECONDS", 0.002)
+    found = machine.measure(min(2, sepconv.threads.LIMIT))
+    assert 1 < found.gflops < 1e5 and all(0.1 < value < 1e5 for value in found.bandwidth.values())
+
+
+# --- means, JSON, comparison ---------------------------------------------------------------------------------------
+
+
+def row(name: str, stands_for: int, nchw: float, nhwc: float, other: float, stride: int = 1, op: str = "depthwise") -> Row:
+    times = {"sepconv NCHW": nchw, "sepconv NHWC": nhwc, "other": other}
+    names = [f"net {name}"] * stands_for
+    return Row(op, "net", name, f"{name} k3", name, stride, names, 10**6, 10**5, 20.0, times, times, dict.fromkeys(times, 5), bound_ms=0.5)
+
+
+def made_up(*rows: Row) -> Report:
+    facts = dict(
+        cpu="a CPU", llvm_cpu="cpu", isa="ISA", vector_bits=256, cores=2, threads=1, platform="here", python="3", numba="0", numpy="2",
+        load_average=0.0, libraries={"sepconv": "0"}, gflops=50.0, copy_gbytes={str(size): 30.0 for size in machine.SIZES},
+    )  # fmt: skip
+    options = dict(op=None, net=None, layers=None, layout="both", threads=1, seconds=1.0, epilogue="none")
+    return Report(facts, options, {"sepconv NCHW": "", "sepconv NHWC": "", "other": "a note"}, {"gone": "it is not here"}, ["a warning"], list(rows))
+
+
+def test_means_count_rows_and_layers() -> None:
+    whole = made_up(row("a", 1, 1.0, 2.0, 4.0), row("b", 3, 2.0, 1.0, 1.0, stride=2), row("c", 1, 1.0, 4.0, 0.5, op="pointwise"))
+    means = {mean.name: mean for mean in whole.means()}
+    assert list(means) == ["depthwise", "depthwise, stride 1", "depthwise, stride 2", "pointwise"]
+    both = means["depthwise"]
+    assert (both.unique, both.layers, both.behind, both.worst.name) == (2, 4, 0, "b")
+    assert both.ratio["best"] == (pytest.approx(2.0), pytest.approx(4**0.25))
+    assert both.ratio["NCHW"] == (pytest.approx(2**0.5), pytest.approx((4 * 0.5**3) ** 0.25))
+    assert means["pointwise"].behind == 1 and means["pointwise"].ratio["best"][0] == pytest.approx(0.5)
+    assert both.share == pytest.approx(0.5)
+
+
+def test_json_there_and_back(found: Report) -> None:
+    text = found.to_json()
+    assert Report.from_json(text) == found
+    written = json.loads(text)
+    assert written["rows"][0]["ratio"] == found.rows[0].ratio() and written["means"][0]["unique"] == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "rows": [{}]}'])
+def test_json_of_another_kind_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match="a.json"):
+        Report.load(tmp_path / "a.json")
+
+
+def test_comparison() -> None:
+    old, new = made_up(row("a", 1, 1.0, 2.0, 4.0), row("gone", 1, 1, 1, 1)), made_up(row("a", 1, 2.0, 1.0, 2.0), row("new", 1, 1, 1, 1))
+    (pair,) = results.compared(new, old)
+    assert pair[0].name == pair[1].name == "a"
+    grid = report.comparison(new, old)
+    cells = dict(zip(grid.headings, grid.rows[0]))
+    assert cells["peer, now / before"] == "0.50"
+    assert grid.rows[0][3:12] == ["1.000", "2.000", "2.00", "2.000", "1.000", "0.50", "1.000", "1.000", "1.00"]
+    assert not grid.behind
+    new.options["threads"] = 2
+    assert "threads was 1 and is 2" in report.comparison(new, old).title
+
+
+# --- tables, picture, command --------------------------------------------------------------------------------------
+
+
+def test_markdown_says_everything(found: Report) -> None:
+    text = report.markdown(found, old=found)
+    for words in ("inceptionnext_t 3x3", "12x56x56 k3", "wrong", "WRONG, not timed: wrong for depthwise", "made up", "GFLOP/s", "Beside the earlier"):
+        assert words in text, words
+    assert f"{found.rows[0].ratio():.2f}" in text
+
+
+def test_all_rows_repeat_the_repeated() -> None:
+    whole = made_up(row("a", 3, 1.0, 2.0, 4.0))
+    assert len(report.layers(whole, "depthwise").rows) == 1 and len(report.layers(whole, "depthwise", all_rows=True).rows) == 3
+    slow = made_up(row("a", 1, 1.0, 1.0, 0.9))
+    assert report.layers(slow, "depthwise").behind == {0}
+
+
+def test_doubtful_times_are_named() -> None:
+    whole = made_up(row("a", 1, 1.0, 2.0, 4.0))
+    assert not any("others took" in line for line in report.notes(whole))
+    whole.rows[0].others = 0.4
+    assert any("others took" in line and "40 %" in line for line in report.notes(whole))
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_picture(count: int, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the picture needs sepconv[bench]")
+    from PIL import Image
+
+    from sepconv.bench import picture
+
+    whole = made_up(*(row(str(i), 1, 1.0, 2.0, 1 + i / 40) for i in range(count)), row("p", 2, 1.0, 1.5, 1.0, op="pointwise"))
+    picture.draw(whole, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.format == "PNG" and image.size[0] == 1600
+        assert len(image.convert("RGB").getcolors(2**24)) > 50
+
+
+def test_picture_without_peers_and_roofs(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the picture needs sepconv[bench]")
+    from sepconv.bench import picture
+
+    whole = made_up(row("a", 1, 1.0, 2.0, 4.0))
+    del whole.rows[0].least_ms["other"], whole.machine["gflops"], whole.rows[0].least_ms["sepconv NHWC"]
+    picture.draw(whole, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000 and report.means(whole) is None
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich", reason="the tables need sepconv[bench]")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "measure", lambda threads: machine.Roofs(100.0, dict.fromkeys(machine.SIZES, 50.0)))
+    line = "bench --op depthwise --net inceptionnext_t --layers 3x3 --threads 1 --seconds 0.01 --libraries sepconv --json a.json --markdown a.md"
+    assert cli.main(line.split()) == 0
+    text = capsys.readouterr().out
+    assert text.index("load average") < text.index("12x56x56 k3") and "sepconv NHWC" in text
+    assert "12x56x56 k3" in Path("a.md").read_text() and Report.load("a.json").rows[0].calls["sepconv NCHW"] >= 1
+    assert cli.main([*line.split(), "--compare", "a.json", "--layout", "NCHW"]) == 0
+    text = capsys.readouterr().out
+    assert "Beside the earlier run" in text and "sepconv NHWC" not in text
+
+
+@pytest.mark.parametrize("wrong", ["--op dw", "--threads 0", "--json none/a.json", "--png .", "--compare none.json", "--seconds -1"])
+def test_command_refuses_before_any_work(wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich", reason="the tables need sepconv[bench]")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", *wrong.split()]) == 2
+    said = capsys.readouterr()
+    assert len(said.err.strip().splitlines()) == 1 and "Traceback" not in said.err and not said.out
+    assert not list(tmp_path.iterdir())
