@@ -1,0 +1,117 @@
+"""`sepconv inspect`: which kernel and tile a convolution would run here or on another machine, and its hot loops in assembly.
+
+The work is done by `backends.cpu.cross`, which compiles in a child process, and `backends.cpu.assembly`, which reads the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from . import dtypes
+from .backends.cpu import assembly, cross
+from .problem import integer
+
+FUNCTIONS = {
+    "depthwise": "depthwise_conv2d", "pointwise": "pointwise_conv2d", "separable": "separable_conv2d", "standard": "conv2d",
+}  # fmt: skip
+TARGETS = ("cpu",)
+LAYOUTS = ("NCHW", "NHWC")
+DTYPES = tuple(name for name in dtypes.KINDS if name != "bfloat16")  # which NumPy alone does not know
+
+
+def report(
+    op: str,
+    *,
+    taps: int = 3,
+    channels: int = 128,
+    out_channels: int | None = None,
+    size: int = 56,
+    stride: int = 1,
+    layout: str = "NCHW",
+    dtype: str = "float32",
+    target: str = "cpu",
+    isa: str = "host",
+    full: bool = False,
+) -> str:
+    """What `op`, one of "depthwise", "pointwise", "separable" and "standard", runs on one image with padding "same", as text for people.
+
+    Parameters
+    ----------
+    taps : of the kernel, a side; a pointwise one has one.
+    channels, out_channels : C and C_out; None: as many out as in.
+    size : of the image, a side, in pixels.
+    stride, layout, dtype : as of `sepconv.conv2d`.
+    target : "cpu".
+    isa : "host", or the instruction set of another machine: "avx512", "avx2", "sse2", "neon". Nothing runs: LLVM compiles for all of them.
+    full : also the loops at the border of the image.
+
+    Returns
+    -------
+    The lines of `sepconv.explain`; then for each kernel its tile, and of its hot loop the registers, the spills, the part of the instructions
+    that multiply and add, the loads, and the assembly.
+
+    Raises
+    ------
+    ValueError, TypeError : before any work, naming the argument, its value and what is allowed.
+
+    >>> print(sepconv.inspect_kernel.report("depthwise", taps=5, isa="neon"))
+    """
+    call = _call(op, taps, channels, out_channels, size, stride, layout, dtype, target, isa)
+    (found,) = cross.compiled(isa, [call])
+    return "\n".join(_lines(found, full))
+
+
+def _call(
+    op: str, taps: Any, channels: Any, out_channels: Any, size: Any, stride: Any, layout: Any, dtype: Any, target: Any, isa: Any
+) -> cross.Call:  # fmt: skip
+    """The arguments, checked, as a call."""
+    for name, value, allowed in (
+        ("op", op, tuple(FUNCTIONS)), ("layout", layout, LAYOUTS), ("dtype", dtype, DTYPES), ("isa", isa, cross.ISAS),
+    ):  # fmt: skip
+        if value not in allowed:
+            raise ValueError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
+    if target not in TARGETS:
+        raise ValueError(f"target is {target!r}, which is not supported yet; allowed is {', '.join(TARGETS)}")
+    positive = "a positive int"
+    k, c, n = integer("taps", taps, 1, positive), integer("channels", channels, 1, positive), integer("size", size, 1, positive)
+    out = c if out_channels is None else integer("out_channels", out_channels, 1, positive)
+    options = {"layout": layout, "padding": "same", "stride": integer("stride", stride, 1, positive)}
+    if op == "depthwise" and out % c:
+        raise ValueError(f"out_channels is {out}; a depthwise convolution has a multiple of its {c} channels")
+    if op == "pointwise":
+        options = {"layout": layout}
+    x = (1, c, n, n) if layout == "NCHW" else (1, n, n, c)
+    weights: dict[str, tuple[tuple[int, ...], ...]] = {
+        "depthwise": ((out, 1, k, k),), "pointwise": ((out, c),), "separable": ((c, k, k), (out, c)), "standard": ((out, c, k, k),),
+    }  # fmt: skip
+    return cross.Call(FUNCTIONS[op], (x, *weights[op]), dtype, options)
+
+
+def _lines(found: cross.Compiled, full: bool) -> Iterator[str]:
+    yield found.explanation
+    for kernel in found.kernels:
+        yield ""
+        yield f"{kernel.name}: " + ", ".join(f"{name} {cell}" for name, cell in kernel.cells.items())
+        loops = assembly.hot_loops(kernel.assembly)
+        inside = assembly.interior(loops)
+        border = [loop for loop in loops if loop not in inside]
+        for code in inside:
+            yield from _described("hot loop", code, found.machine.registers)
+        if not loops:
+            yield "  plain loops, of which LLVM makes what it can: none multiplies and adds whole vectors"
+        elif full:
+            for code in border:
+                yield from _described("loop that meets the border", code, found.machine.registers)
+        elif border:
+            yield f"  and {len(border)} loop{'s' if len(border) > 1 else ''} that meet{'' if len(border) > 1 else 's'} the border; --full shows all"
+
+
+def _described(title: str, code: assembly.Code, registers: int) -> Iterator[str]:
+    scalars = f"; {code.scalars} times an address, a counter or a flag" if code.scalars else ""
+    loads = ", ".join(f"{count} of {size} bytes" for size, count in sorted(code.loads.items(), reverse=True))
+    yield f"  {title}: {len(code.instructions)} instructions, {code.fmas} multiply-adds of vectors, {code.share:.0%} of the instructions"
+    yield f"    registers     {code.distinct} of {registers}, {code.registers}"
+    yield f"    spills        {len(code.spills) or 'no'} vectors over the stack{scalars}"
+    yield f"    vector loads  {loads or 'none'}"
+    yield from (f"      {line}" for line in code.lines)
