@@ -58,6 +58,7 @@ class Result:
     rows: list[Row]
     absent: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    others: float | None = None  # share of the cores that other processes took meanwhile, where the system tells
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -172,13 +173,16 @@ def run(
         runs = {**ours(records, x, layouts, every_way), **runs}
         rows = checked(runs, expected)
         tell("timing")
+        others = timing.others()
         right = {row.name: row for row in rows if row.right}
-        for name, times in timing.measure({name: runs[name] for name in right}, seconds, threads).items():
+        pools = {name: name.partition(" ")[0] for name in right}  # sepconv's ways share their threads, and so do PyTorch's
+        for name, times in timing.measure({name: runs[name] for name in right}, seconds, threads, pools).items():
             row = right[name]
             row.least_ms, row.median_ms, row.runs = 1e3 * times.least, 1e3 * times.median, times.calls
+        taken = others()
     return Result(
         NAMES[0], sum(record.macs for record in records), image or photograph.DEFAULT, threads, _machine(threads, average),
-        _top(expected), rows, absent, [busy] if busy else [],
+        _top(expected), rows, absent, [busy] if busy else [], taken,
     )  # fmt: skip
 
 
@@ -224,6 +228,8 @@ def report(result: Result) -> None:
         console.print(f"{name} is not here: {reason}", markup=False)
     for note in result.notes:
         console.print(f"Note: {note}", markup=False)
+    if result.others is not None:
+        console.print(f"Other processes had {result.others:.0%} of the cores meanwhile.")
     if result.speedup() is not None:
         console.print(f"Fastest peer / fastest sepconv: {result.speedup():.2f}")
 
