@@ -248,6 +248,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--unique", action="store_false", dest="all_rows", help="a line for every different convolution (default)")
     rows.add_argument("--all-rows", action="store_true", help="a line for every layer; what is the same convolution is measured once all the same")
+    parser.set_defaults(all_rows=False)
     add("--json", metavar="FILE", help="write all that was measured")
     add("--markdown", metavar="FILE", help="write the tables")
     add("--png", metavar="FILE", help="draw the ratios and the roofline")

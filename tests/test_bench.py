@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import time
 from contextlib import ExitStack
@@ -297,6 +298,7 @@ def test_comparison() -> None:
     assert cells["peer, now / before"] == "0.50"
     assert grid.rows[0][3:12] == ["1.000", "2.000", "2.00", "2.000", "1.000", "0.50", "1.000", "1.000", "1.00"]
     assert not grid.behind
+    assert "none of these" in report.comparison(new, made_up(row("gone", 1, 1, 1, 1))).title
     new.options["threads"] = 2
     assert "threads was 1 and is 2" in report.comparison(new, old).title
 
@@ -316,6 +318,21 @@ def test_all_rows_repeat_the_repeated() -> None:
     assert len(report.layers(whole, "depthwise").rows) == 1 and len(report.layers(whole, "depthwise", all_rows=True).rows) == 3
     slow = made_up(row("a", 1, 1.0, 1.0, 0.9))
     assert report.layers(slow, "depthwise").behind == {0}
+
+
+@pytest.mark.parametrize("width, every", [(100, False), (240, True)])
+def test_a_narrow_screen_gets_short_tables(width: int, every: bool) -> None:
+    rich = pytest.importorskip("rich.console", reason="the tables need sepconv[bench]")
+    whole = made_up(row("a", 1, 1.0, 2.0, 4.0), row("b", 1, 2.0, 4.0, 1.0))
+    whole.libraries |= {f"another library {i}": "" for i in range(9)}
+    for each in whole.rows:
+        each.least_ms |= {f"another library {i}": 5.0 + i for i in range(9)}
+    console = rich.Console(width=width, record=True, file=io.StringIO())
+    report.show(console, whole, old=whole)
+    text = console.export_text()
+    assert ("13.0" in text) == every
+    assert all(words in text for words in ("net a", "a k3", "other", "4.00", "geometric mean"))
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_doubtful_times_are_named() -> None:
@@ -357,7 +374,11 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     assert cli.main(line.split()) == 0
     text = capsys.readouterr().out
     assert text.index("load average") < text.index("12x56x56 k3") and "sepconv NHWC" in text
-    assert "12x56x56 k3" in Path("a.md").read_text() and Report.load("a.json").rows[0].calls["sepconv NCHW"] >= 1
+    assert text.count("12x56x56 k3") == 1 and "12x56x56 k3" in Path("a.md").read_text() and Report.load("a.json").rows[0].calls["sepconv NCHW"] >= 1
+    assert (
+        cli.main([*line.replace("inceptionnext_t --layers 3x3", "mobilenet_v1 --layers s3.").replace("a.json", "b.json").split(), "--all-rows"]) == 0
+    )
+    assert capsys.readouterr().out.count("512x14x14 k3") == 5
     assert cli.main([*line.split(), "--compare", "a.json", "--layout", "NCHW"]) == 0
     text = capsys.readouterr().out
     assert "Beside the earlier run" in text and "sepconv NHWC" not in text

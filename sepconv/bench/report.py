@@ -73,9 +73,23 @@ def layers(report: Report, op: str, all_rows: bool = False) -> Grid:
     return grid
 
 
-def means(report: Report) -> Grid | None:
-    """Geometric means of the ratios, over the different convolutions and over all layers that they stand for."""
-    found, ways = report.means(), _ways(report)
+def short_layers(report: Report, op: str, all_rows: bool = False) -> Grid:
+    """The same for a narrow screen: sepconv beside the best of the others."""
+    ways = [way for way in _ways(report) if way != BEST]
+    headings = ["layer", "shape", "best peer", *(f"peer / {way}" for way in ways), *(f"{way} ms" for way in ways), "peer ms", "of bound", "rows"]
+    grid = Grid(f"{op}: milliseconds, the least of many; a wider screen or --markdown shows every library", headings, 3)
+    for row in (row for row in report.rows if row.op == op):
+        numbers = [*(_ratio(row.ratio(way)) for way in ways), *(_ms(row.ours(way)) for way in ways), _ms(_peer(row)), _percent(row.share())]
+        for title in row.stands_for if all_rows else [f"{row.net} {row.name}"]:
+            if (row.ratio() or 1) < 1:
+                grid.behind.add(len(grid.rows))
+            grid.rows.append([title, row.shape, row.best_peer or "", *numbers, "1" if all_rows else str(len(row.stands_for))])
+    return grid
+
+
+def means(report: Report, short: bool = False) -> Grid | None:
+    """Geometric means of the ratios, over the different convolutions and over all layers that they stand for; `short`: of the better layout."""
+    found, ways = report.means(), _ways(report)[-1:] if short else _ways(report)
     if not found:
         return None
     headings = [f"peer / {way}, {over}" for way in ways for over in ("unique", "all")]
@@ -91,7 +105,7 @@ def means(report: Report) -> Grid | None:
 
 def _mean_cells(mean: Mean, ways: Sequence[str]) -> list[str]:
     ratios = [_ratio(mean.ratio[way][i]) if way in mean.ratio else "" for way in ways for i in (0, 1)]
-    where = f"{mean.worst.net} {mean.worst.name}, {mean.worst.shape}, beside {mean.worst.best_peer}"
+    where = f"{mean.worst.net} {mean.worst.name} ({mean.worst.best_peer})"
     return [mean.name, str(mean.unique), str(mean.layers), *ratios, str(mean.behind), _percent(mean.share), _ratio(mean.worst.ratio()), where]
 
 
@@ -102,12 +116,10 @@ def comparison(new: Report, old: Report) -> Grid:
     headings = ["layer", "shape", "op"]
     for way in ways:
         headings += [f"{way} before", "now", "now / before"]
-    differ = [
-        f"{name} was {old.options[name]} and is {value}"
-        for name, value in new.options.items()
-        if name in ("threads", "epilogue") and value != old.options[name]
-    ]
-    grid = Grid("; ".join(["Beside the earlier run: milliseconds", *differ]), [*headings, "peer, now / before"], 3)
+    was = {name: value for name, value in old.options.items() if name in ("threads", "epilogue") and value != new.options[name]}
+    titles = ["Beside the earlier run: milliseconds" if pairs else "The earlier run has none of these convolutions"]
+    titles += [f"{name} was {value} and is {new.options[name]}" for name, value in was.items()]
+    grid = Grid("; ".join(titles), [*headings, "peer, now / before"], 3)
     for row, before in pairs:
         cells = [f"{row.net} {row.name}", row.shape, row.op]
         for way in ways:
@@ -128,11 +140,13 @@ def _peer(row: Row) -> float | None:
     return None if row.best_peer is None else row.least_ms[row.best_peer]
 
 
-def grids(report: Report, all_rows: bool = False, old: Report | None = None) -> list[Grid]:
-    """All tables of a report, in the order in which they are read."""
-    made = [layers(report, op, all_rows) for op in dict.fromkeys(row.op for row in report.rows)]
-    summary = means(report)
-    return made + ([summary] if summary else []) + ([comparison(report, old)] if old else [])
+def grids(report: Report, all_rows: bool = False, old: Report | None = None, width: int | None = None) -> list[Grid]:
+    """All tables of a report, in the order in which they are read; the short ones where the others are wider than `width`."""
+    ops = list(dict.fromkeys(row.op for row in report.rows))
+    made = [*(layers(report, op, all_rows) for op in ops), means(report)]
+    if width is not None and not all(_fits(grid, width) for grid in made if grid):
+        made = [*(short_layers(report, op, all_rows) for op in ops), means(report, short=True)]
+    return [grid for grid in (*made, comparison(report, old) if old else None) if grid]
 
 
 # --- the words around them -----------------------------------------------------------------------------------------
@@ -182,22 +196,37 @@ def notes(report: Report) -> list[str]:
 
 
 def _table(grid: Grid) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(title=grid.title, title_justify="left", pad_edge=False)
+    made = Table(title=grid.title, title_justify="left", pad_edge=False, box=SIMPLE_HEAD, collapse_padding=True)
     for index, heading in enumerate(grid.headings):
         ours = heading in OURS or "peer /" in heading
-        made.add_column(heading, justify="left" if index < grid.words or heading == "where" else "right", style="bold" if ours else "")
+        justify = "left" if index < grid.words or heading == "where" else "right"
+        made.add_column(heading, justify=justify, style="bold" if ours else "", min_width=_width(grid, index))
     for index, cells in enumerate(grid.rows):
         made.add_row(*cells, style="red" if index in grid.behind else "")
     return made
+
+
+def _width(grid: Grid, index: int) -> int:
+    """What a column needs if its words are not broken; numbers with their units are one word."""
+    cells = [cells[index] for cells in grid.rows]
+    if index < grid.words or grid.headings[index] == "where":
+        cells = [word for cell in cells for word in cell.split()]
+    return max(len(text) for text in (*grid.headings[index].split(), *cells, ""))
+
+
+def _fits(grid: Grid, width: int) -> bool:
+    """Whether a table can be shown with its words unbroken."""
+    return sum(_width(grid, index) + 2 for index in range(len(grid.headings))) <= width
 
 
 def show(console: Console, report: Report, all_rows: bool = False, old: Report | None = None) -> None:
     """Everything on the screen."""
     for line in machine_lines(report):
         console.print(line, markup=False)
-    for grid in grids(report, all_rows, old):
+    for grid in grids(report, all_rows, old, console.width):
         console.print()
         console.print(_table(grid))
     console.print()
