@@ -49,7 +49,7 @@ def model(case: Case, arrays: Arrays) -> bytes:
 def onnxruntime(case: Case, arrays: Arrays, threads: int) -> Prepared:
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
+    options = ort.SessionOptions()  # its threads spin between calls, the default: else small layers take up to twice as long. `timing.rest` waits
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
