@@ -36,7 +36,8 @@ def bind(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> Callab
     first, second = (Call(p) for p in problems)
 
     def separable(x, depthwise, depthwise_bias, pointwise, bias, residual, out):  # type: ignore[no-untyped-def]
-        if out is not None and not second.clear_of(out, zip(first.spans, (x, depthwise, depthwise_bias))):
+        places = [0 if a is None else plans.address(a) for a in (x, depthwise, depthwise_bias)]
+        if out is not None and not second.clear_of(out, zip(first.spans, places), plans.address(out)):
             overlap.check(problems[-1], out, (("x", x), ("depthwise", depthwise), ("depthwise_bias", depthwise_bias)), residual)
         return second(first(x, depthwise, depthwise_bias, None, None), pointwise, bias, residual, out)
 

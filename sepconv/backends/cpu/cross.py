@@ -35,6 +35,7 @@ class Target(NamedTuple):
 TARGETS = {
     "avx512": Target("x86_64-unknown-linux-gnu", "x86-64-v4"),
     "avx2": Target("x86_64-unknown-linux-gnu", "x86-64-v3"),
+    "zen3": Target("x86_64-unknown-linux-gnu", "znver3"),  # AVX2 too, for which LLVM unrolls more than for all others
     "sse2": Target("x86_64-unknown-linux-gnu", "x86-64"),
     "neon": Target("aarch64-unknown-linux-gnu", "generic"),
 }

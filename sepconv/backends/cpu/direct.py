@@ -41,7 +41,7 @@ def rows(dtype, result, accumulate, sort, parallel):  # type: ignore[no-untyped-
     def direct(p):  # type: ignore[no-untyped-def]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
-            before, q = keep_subnormals(), snapshot(p)
+            before, q = keep_subnormals(), snapshot(p, 0)
             acc = np.empty(q[OW], accumulate)
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
                 rest, row = divmod(job, q[OH])

@@ -28,7 +28,9 @@ XN, XC, XD, XH, XW, WO, WI, WD, WH, WW, RN, RC, RD, RH, RW, YN, YC, YD, YH, YW =
 # how the work is cut: bands of BAND rows a plane, in blocks of BLOCK rows, channels in groups of GROUP; a step between the rows of a band;
 # whether a tile may be computed twice; bytes from one bias to the next (0: there is none, and one zero is read)
 BANDS, BAND, BLOCK, GROUP, STEP, OVERLAP, BIAS_BY = range(56, 63)
-LENGTH = 63
+# set by a kernel that leaves out the border: a weight is infinite or NaN, and `poison.py` has to see where it met the border
+STRANGE = 63
+LENGTH = 64
 
 __all__ = [name for name in dir() if name.isupper()]  # the kernels import the fields, and nothing else, by *
 

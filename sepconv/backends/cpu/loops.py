@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from numba import njit
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from ..borders import source
-from .frame import BEGIN, CHUNKS, END, LENGTH
-from .simd import load, store
+from .frame import *
+from .frame import LENGTH
+from .simd import load, store, word, words
 
 border = njit(source)
 
@@ -27,9 +27,9 @@ def placed(at, tile, size, overlap):  # type: ignore[no-untyped-def]
 
 
 @njit
-def snapshot(p):  # type: ignore[no-untyped-def]
-    """The record as a tuple: after every store LLVM would have to read the array again."""
-    return to_fixed_tuple(p, LENGTH)
+def snapshot(p, which):  # type: ignore[no-untyped-def]
+    """The which-th record of an array as a tuple: after every store LLVM would have to read the array again."""
+    return words(p, which * LENGTH, LENGTH)
 
 
 @njit
@@ -41,3 +41,33 @@ def move(to, to_step, at, at_step, count, size):  # type: ignore[no-untyped-def]
     else:
         for i in range(count):
             store(to + i * to_step, load(at + i * at_step, "int64"), "int64")
+
+
+@njit
+def aligned(address):  # type: ignore[no-untyped-def]
+    """The next multiple of 64 bytes: a vector that lies across two cache lines costs two reads."""
+    return (address + 63) // 64 * 64
+
+
+@njit
+def _strange_run(at, count, size):  # type: ignore[no-untyped-def]
+    words, exponent, found = size // 4, 0x7F800000 if size == 4 else 0x7FF00000, False
+    for i in range(count):
+        found |= (word(at, i * words + words - 1) & exponent) == exponent
+    return found
+
+
+@njit
+def strange(q, c, channels, size):  # type: ignore[no-untyped-def]
+    """Whether a depthwise weight of the output channels c to c + channels is infinite or NaN: all bits of its exponent are set."""
+    row, plane = q[KW] * size, q[KH] * q[KW] * size
+    dense = (q[KW] == 1 or q[WW] == size) and (q[KH] == 1 or q[WH] == row) and (q[KD] == 1 or q[WD] == plane)
+    if dense and q[WO] == q[KD] * plane:
+        return _strange_run(q[WEIGHT] + c * q[WO], channels * q[KD] * q[KH] * q[KW], size)
+    found = False
+    for channel in range(c, c + channels):
+        for d in range(q[KD]):
+            for i in range(q[KH]):
+                for j in range(q[KW]):
+                    found |= _strange_run(q[WEIGHT] + channel * q[WO] + d * q[WD] + i * q[WH] + j * q[WW], 1, size)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 from ... import dtypes, overlap
 from ...cache import Cache
 from ...problem import Problem
-from . import direct, frame, runtime, tiles
-from .frame import BEGIN, BIAS, CHUNKS, END, OUT, RESIDUAL, WEIGHT, ZEROS, X
+from . import direct, frame, poison, runtime, tiles
+from .frame import BEGIN, BIAS, CHUNKS, END, OUT, RESIDUAL, STRANGE, WEIGHT, ZEROS, X
 
+ALIGN_FROM = 16384  # bytes of a result
 MACS_A_LAUNCH = 4_000_000_000  # of a tuned kernel on one thread: about a second, after which Ctrl-C is heard
 _plans: Cache[Plan] = Cache(2048)
 _zeros = np.zeros(0, np.uint8)
@@ -46,7 +48,7 @@ class Plan:
     """One problem with its strides on this machine: the kernel, its record, and how the jobs are shared out."""
 
     def __init__(self, problem: Problem, geometry: frame.Geometry, twice: bool, workers: int) -> None:
-        p = problem
+        p = self.problem = problem
         g = frame.flat(geometry) if p.kind == "pointwise" else geometry
         self.empty = 0 in geometry.out_size
         choice = None if self.empty else tiles.choose(p, g, runtime.machine(), twice, workers)
@@ -97,10 +99,20 @@ class Plan:
             record[BIAS] = bias
         if residual:
             record[RESIDUAL] = residual
+        if self.launches > 1:
+            self._in_parts(kernel, record)
+        elif self.workers > 1:
+            runtime.launch(kernel, record, self.workers, self._serial)
+        else:
+            kernel(record)
+        if record[STRANGE]:
+            runtime.kernel(poison.border, self.problem.dtype.name, 0, parallel=False)(record)
+
+    def _in_parts(self, kernel: Callable[..., None], record: np.ndarray) -> None:
+        """The jobs in several launches, between which Ctrl-C is heard."""
+        jobs = self.choice.jobs
         for i in range(self.launches):
-            if self.launches > 1:
-                jobs = self.choice.jobs
-                record[BEGIN], record[END] = jobs * i // self.launches, jobs * (i + 1) // self.launches
+            record[BEGIN], record[END] = jobs * i // self.launches, jobs * (i + 1) // self.launches
             if self.workers > 1:
                 runtime.launch(kernel, record, self.workers, self._serial)
             else:
@@ -130,14 +142,23 @@ def _order(p: Problem, x: np.ndarray) -> bool:
     return p.channels_last if not pixel or not steps[1] else abs(steps[1]) < abs(pixel)
 
 
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """`numpy.empty`, large arrays from a whole cache line on: elsewhere every vector of 64 bytes lies across two lines."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < ALIGN_FROM:
+        return np.empty(shape, dtype)
+    room = np.empty(size + 63, np.uint8)
+    return np.ndarray(shape, dtype, room, -address(room) % 64)
+
+
 def allocate(p: Problem, x: np.ndarray) -> np.ndarray:
     """A new result, with the channels where x's memory has them."""
     if _order(p, x) == p.channels_last:
-        return np.empty(p.out_shape, p.result)
+        return empty(p.out_shape, p.result)
     lead, at = (p.out_shape[:1], 1) if p.batched else ((), 0)
     if p.channels_last:
-        return np.moveaxis(np.empty((*lead, p.out_channels, *p.out_size), p.result), at, -1)
-    return np.moveaxis(np.empty((*lead, *p.out_size, p.out_channels), p.result), -1, at)
+        return np.moveaxis(empty((*lead, p.out_channels, *p.out_size), p.result), at, -1)
+    return np.moveaxis(empty((*lead, *p.out_size, p.out_channels), p.result), -1, at)
 
 
 def _fits(array: np.ndarray | None, dtype: np.dtype) -> bool:
@@ -158,7 +179,7 @@ class Call:
         self.problem = problem
         self.plans: dict[int, Plan] = {}  # by the number of threads; empty while arrays have to be converted
         self.shape, self.dtype = problem.out_shape, problem.result
-        self.plain = False  # a new result is simply numpy.empty
+        self.plain = False  # a new result is simply `empty`
         self.spans: tuple[tuple[int, int], ...] = ()
 
     def __call__(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> np.ndarray:
@@ -168,29 +189,27 @@ class Call:
         if out is not None:
             target = out
         elif self.plain:
-            target = np.empty(self.shape, self.dtype)
+            target = empty(self.shape, self.dtype)
         else:
             target = allocate(self.problem, x)
         places = (
             address(x), address(weight), 0 if bias is None else address(bias), 0 if residual is None else address(residual), address(target)
         )  # fmt: skip
         bits = places[0] | places[1] | places[2] | places[3] | places[4]
-        if bits & (plan.alignment - 1) or (out is not None and not self.clear_of(out, zip(self.spans, (x, weight, bias, residual)))):
+        if bits & (plan.alignment - 1) or (out is not None and not self.clear_of(out, zip(self.spans, places[:4]), places[4])):
             return self._general(x, weight, bias, residual, out)
         plan.run(*places)
         return target
 
-    def clear_of(self, out: np.ndarray, inputs: Iterable[tuple[tuple[int, int], np.ndarray | None]]) -> bool:
-        """Whether out can be written and shares no bytes with inputs of these spans, as a quick look tells."""
+    def clear_of(self, out: np.ndarray, inputs: Iterable[tuple[tuple[int, int], int]], place: int) -> bool:
+        """Whether out, at address `place`, can be written and shares no bytes with inputs of these (span, address), as a quick look tells."""
         if not self.spans or not out.flags.writeable:
             return False
-        place = address(out)
-        begin, end = place + self.spans[4][0], place + self.spans[4][1]
-        for (low, high), array in inputs:
-            if array is not None:
-                place = address(array)
-                if place + low < end and begin < place + high:
-                    return False
+        low, high = self.spans[4]
+        begin, end = place + low, place + high
+        for (low, high), at in inputs:
+            if at and at + low < end and begin < at + high:
+                return False
         return True
 
     def _general(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> np.ndarray:

@@ -33,7 +33,7 @@ def channels_first(dtype, size, lanes, rows, vectors, parallel):  # type: ignore
         blocks = (p[IW] + p[BLOCK] - 1) // p[BLOCK]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
-            before, q = keep_subnormals(), snapshot(p)
+            before, q = keep_subnormals(), snapshot(p, 0)
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
                 rest, band = divmod(job, q[BANDS])
                 rest, block = divmod(rest, blocks)
@@ -69,7 +69,7 @@ def channels_last(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[
     def pointwise_channels_last(p):  # type: ignore[no-untyped-def]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
-            before, q = keep_subnormals(), snapshot(p)
+            before, q = keep_subnormals(), snapshot(p, 0)
             ready = q[WO] == size or q[C_OUT] == 1  # the weight is a transpose already
             packed, held = np.zeros(0 if ready else q[C_IN] * width * size, np.uint8), -1
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):

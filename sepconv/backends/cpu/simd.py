@@ -18,6 +18,7 @@ from ... import activations
 from .. import formulas
 
 I1, I16, I32, I64 = (ir.IntType(n) for n in (1, 16, 32, 64))
+BYTE = ir.IntType(8).as_pointer()
 FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 BITS = {"float32": 32, "float64": 64}
 
@@ -72,21 +73,25 @@ class Vectors:
     def floating(self, raw: ir.Value) -> bool:
         return raw.type == self.type
 
-    # addresses: int64 sums and products
+    # addresses: int64 sums and products, or pointers, of which LLVM keeps constant offsets apart, as the displacement of a load
+
+    def pointer(self, address: ir.Value) -> ir.Value:
+        return self.b.inttoptr(address, BYTE)
 
     def at(self, base: ir.Value, *offsets: ir.Value | int) -> ir.Value:
+        add = self.b.add if base.type == I64 else lambda pointer, offset: self.b.gep(pointer, [offset])
         for offset in offsets:
             if not isinstance(offset, int):
-                base = self.b.add(base, offset)
+                base = add(base, offset)
             elif offset:
-                base = self.b.add(base, integer(offset))
+                base = add(base, integer(offset))
         return base
 
     def times(self, a: ir.Value, b: ir.Value | int) -> ir.Value:
         return self.b.mul(a, b if not isinstance(b, int) else integer(b))
 
     def _pointer(self, address: ir.Value, kind: ir.Type) -> ir.Value:
-        return self.b.inttoptr(address, kind.as_pointer())
+        return (self.b.inttoptr if address.type == I64 else self.b.bitcast)(address, kind.as_pointer())
 
     # memory
 
@@ -106,6 +111,13 @@ class Vectors:
         kind = ir.FunctionType(ir.VoidType(), [self.type, pointer.type, I32, self.flags])
         self._call("masked.store", kind, [value, pointer, ir.Constant(I32, self.size), mask], ".p0")
 
+    def prefetch(self, address: ir.Value, write: bool) -> None:
+        """Asks for the cache line at an address, which need not be mapped, to be read or written soon."""
+        pointer = self._pointer(address, ir.IntType(8))
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+        called = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
+        self.b.call(called, [pointer, *(ir.Constant(I32, n) for n in (int(write), 3, 1))])
+
     def splat(self, address: ir.Value) -> ir.Value:
         return self.spread(self.b.load(self._pointer(address, self.element), align=self.size))
 
@@ -116,9 +128,9 @@ class Vectors:
         one = self.b.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
         return self.b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
 
-    def evens(self, low: ir.Value, high: ir.Value) -> ir.Value:
-        """Every second lane of two neighbouring vectors: what a stride of 2 reads."""
-        return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), list(range(0, 2 * self.lanes, 2))))
+    def evens(self, low: ir.Value, high: ir.Value, first: int = 0) -> ir.Value:
+        """Every second lane of two neighbouring vectors, from `first` on: what a stride of 2 reads."""
+        return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), list(range(first, 2 * self.lanes, 2))))
 
     def window(self, first: ir.Value, size: ir.Value) -> tuple[ir.Value, ir.Value]:
         """What `inside` needs to know of positions first, first + 1, ... on an axis [0, size): where the first lane is and what the axis
@@ -212,6 +224,18 @@ class Vectors:
 # --- intrinsics for plain Numba loops ------------------------------------------------------------------------------
 
 
+@intrinsic(prefer_literal=True)
+def words(typing: Any, array: Any, first: Any, count: Any) -> Any:
+    """`count` elements, a literal, of an int64 array as a tuple: registers, which no store can change."""
+    number = count.literal_value
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        data = context.make_array(signature.args[0])(context, b, args[0]).data
+        return cgutils.pack_array(b, [b.load(b.gep(data, [b.add(args[1], integer(i))])) for i in range(number)])
+
+    return types.UniTuple(types.int64, number)(array, types.int64, count), codegen
+
+
 @intrinsic
 def as_float(typing: Any, bits: Any) -> Any:
     """The float64 that an int64 holds the bits of."""
@@ -266,6 +290,16 @@ HALVES: dict[str, tuple[Callable[..., ir.Value], Callable[..., ir.Value]]] = {
     "float16": (_widen_half, _narrow_half),
     "bfloat16": (_widen_bfloat, _narrow_bfloat),
 }
+
+
+@intrinsic
+def word(typing: Any, base: Any, index: Any) -> Any:
+    """The index-th int32 from a byte address, read so that LLVM can make a vector of a loop over them."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return b.load(b.gep(b.inttoptr(args[0], I32.as_pointer()), [args[1]]), align=4)
+
+    return types.int32(types.int64, types.int64), codegen
 
 
 @intrinsic(prefer_literal=True)

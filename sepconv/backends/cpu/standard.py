@@ -30,7 +30,7 @@ def channels_first(dtype, size, lanes, rows, vectors, lane_stride, parallel):  #
     def standard_channels_first(p):  # type: ignore[no-untyped-def]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
-            before, q = keep_subnormals(), snapshot(p)
+            before, q = keep_subnormals(), snapshot(p, 0)
             groups = q[C_OUT] // q[GROUP_OUT]
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
                 rest, band = divmod(job, q[BANDS])
@@ -72,7 +72,7 @@ def channels_last(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[
     def standard_channels_last(p):  # type: ignore[no-untyped-def]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
-            before, q = keep_subnormals(), snapshot(p)
+            before, q = keep_subnormals(), snapshot(p, 0)
             panels, step = (q[GROUP_OUT] + width - 1) // width, q[GROUP_IN] * width * size
             packed, held = np.zeros(q[KD] * q[KH] * q[KW] * step, np.uint8), -1
             taps = packed.ctypes.data

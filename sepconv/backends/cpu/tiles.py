@@ -30,14 +30,12 @@ class Choice(NamedTuple):
     reason: str
 
 
-# Depthwise with pixels in the vectors: (least width in vectors, least height, rows, vectors); the first that fits.
-# More rows reuse each loaded input more often, two vectors hide the latency of the few rows that 16 registers leave.
+# Depthwise, channels first: tiles of rows x vectors along the width. Many rows reuse each loaded input often; two vectors serve low bands.
 ROWS_FIRST = {
-    32: [(2, 5, 7, 2), (2, 1, 4, 2), (0, 8, 14, 1), (0, 5, 7, 1), (0, 1, 4, 1)],
-    16: [(2, 2, 4, 2), (2, 1, 2, 2), (0, 5, 7, 1), (0, 1, 4, 1)],
+    32: [(14, 1), (7, 2), (8, 2), (10, 1), (8, 1), (7, 1), (4, 2), (5, 1), (4, 1), (3, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
+    16: [(8, 1), (4, 2), (7, 1), (6, 1), (5, 1), (4, 1), (3, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
 }
-# A kernel of one row reuses nothing between rows: then vectors, for the latency of the FMA.
-ONE_ROW = [(8, 1, 1, 8), (4, 1, 1, 4), (0, 1, 1, 1)]
+L1 = 24 * 2**10  # bytes that stay in a core's first cache
 
 
 def _span(size: int, bands: int, least: int) -> tuple[int, int]:
@@ -52,44 +50,73 @@ def _parts(jobs: int, workers: int) -> int:
     return 1 if jobs % workers == 0 or jobs >= 16 * workers else workers
 
 
+def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, registers: int) -> tuple[int, int]:
+    """(rows, vectors) of the tile with the least estimated cycles over an output of height x width: multiply-adds, no fewer than hide their
+    latency, and what a tile costs besides."""
+
+    def cycles(shape: tuple[int, int]) -> float:
+        rows, vectors = shape
+        tiles = -(-height // rows) * -(-width // (lanes * vectors))
+        loads = (rows + k - 1) * vectors * taps
+        return tiles * (max(max(rows * vectors, 8) * k * taps, loads) + 20 + 2 * rows * vectors)
+
+    return min((shape for shape in ROWS_FIRST[registers] if shape[0] <= height), key=cycles)
+
+
+def _loose(p: Problem, axis: int) -> int:
+    """Whether an axis is padded wider than the kernel reaches, so that whole windows lie outside."""
+    (before, after), reach = three(p.pads, (0, 0))[axis], (three(p.kernel, 1)[axis] - 1) * three(p.dilation, 1)[axis]
+    return int(max(before, after) > reach)
+
+
 def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice | None:
-    (_, kh, _), (_, sh, sw), (_, dh, _) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
-    _, oh, ow = three(p.out_size, 1)
-    if max(sh, sw) > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64:
+    (kd, kh, kw), (_, sh, sw), (_, dh, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
+    (od, oh, ow), (ih, iw) = three(p.out_size, 1), three(p.in_size, 1)[1:]
+    if max(sh, sw) > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64 or (sw == 2 and dw > 1 and kw > 1):
         return None
     while lanes > 4 and ow <= lanes // 2:
         lanes //= 2  # a narrow map fills a shorter vector
-    table = ONE_ROW if kh == 1 and oh == 1 else ROWS_FIRST[machine.registers]
+    planes = max(1, min(16, L1 // max(1, (ih * iw + oh * ow) * p.dtype.itemsize), p.batch * p.out_channels // (4 * workers)))
+    blocks = -(-p.out_channels // planes)
     step = dh if kh > 1 else 1
-    height = -(-oh // step)
-    wide, high, rows, vectors = next((t for t in table if ow >= t[0] * lanes and height >= t[1]), table[-1])
-    if step > 1:
-        bands, band = min(step, oh), rows
-    else:
-        bands, band = _span(oh, _parts(p.batch * p.out_channels, workers), rows)
-    cells = (p.dtype.name, p.dtype.itemsize, lanes, kh, sh, sw, rows, vectors)
+    if step > oh:
+        return None
+    bands = step if step > 1 else min(oh, _parts(p.batch * blocks, workers))
+    rows, vectors = _rows_first(oh // bands, ow, lanes, kh, kw, machine.registers)
+    # Taps known when compiled share their loads (a stride of 2) or their weights (few of them, and many registers).
+    taps = kw if (machine.registers == 32 and kh * kw <= 9) or (sw == 2 and kw <= 7) else 0
+    flat = int(kd == 1 and three(p.pads, (0, 0))[0] == (0, 0))
+    cells = (p.dtype.name, p.dtype.itemsize, lanes, kh, taps, sh, sw, rows, vectors, flat, _loose(p, 1))
     reason = f"vectors of {lanes} along the width, {rows} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
-    return Choice(depthwise.channels_first, cells, {BANDS: bands, BAND: band, STEP: step}, p.batch * p.out_channels * bands, reason)
+    cut = {BANDS: bands, BAND: oh // bands, BLOCK: planes, STEP: step}
+    return Choice(depthwise.channels_first, cells, cut, p.batch * blocks * bands, reason)
 
 
-def _depthwise_last(p: Problem, machine: Machine, lanes: int, overlap: bool, workers: int) -> Choice | None:
-    (_, _, kw), (_, _, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
-    od, oh, _ = three(p.out_size, 1)
+def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice | None:
+    (kd, kh, kw), (_, _, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
+    (od, oh, ow), iw, size = three(p.out_size, 1), p.in_size[-1], p.dtype.itemsize
     if p.group_out != 1 or (sw > 1 and dw > 1 and kw > 1) or kw > 64 or sw > 2:
         return None
     many = machine.registers == 32
     vectors = 2 if p.in_channels >= 2 * lanes and kw <= 5 else 1
-    rows = (7 if vectors == 2 else 8) if many else (3 if vectors == 2 else 6)
-    narrow = int(p.in_channels < lanes * vectors or (not overlap and p.in_channels % (lanes * vectors) != 0))
+    most = (7 if vectors == 2 else 8) if many else (3 if vectors == 2 else 6)
+    step = dw if kw > 1 else 1
+    if ow < step:
+        return None
+    rows = next(r for r in (8, 7, 6, 4, 3, 2, 1) if r <= min(most, ow // step))
+    width = lanes * vectors
+    narrow = int(p.in_channels < width)
     # Small planes are shared out by channels, so that each thread packs its own weights only; large ones by rows, which lie together.
-    small = math.prod(p.in_size) * p.in_channels * p.dtype.itemsize <= L2 and p.in_channels >= 2 * workers * lanes * vectors
+    small = math.prod(p.in_size) * p.in_channels * size <= L2 and p.in_channels >= 2 * workers * width
     parts = _parts(p.batch * od, workers)
-    groups, group = _span(p.in_channels, parts, lanes * vectors)
-    if not small or p.in_channels - (groups - 1) * group < lanes * vectors:
+    groups, group = _span(p.in_channels, parts, width)
+    if not small or p.in_channels - (groups - 1) * group < width:
         small, groups, group = False, 1, p.in_channels
     bands, band = _span(oh, 1 if small else parts, 1)
-    cut = {BANDS: bands, BAND: band, BLOCK: oh if small or p.kernel[0] > 7 else 4, GROUP: group, STEP: dw if kw > 1 else 1}
-    cells = (p.dtype.name, p.dtype.itemsize, lanes, kw, sw, rows, vectors, narrow)
+    block = max(width, L1 // max(1, kh * iw * size) // width * width)
+    flat = int(kd == 1 and three(p.pads, (0, 0))[0] == (0, 0))
+    cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step}
+    cells = (p.dtype.name, size, lanes, kw, sw, rows, vectors, flat, _loose(p, 2), narrow)
     reason = f"vectors of {lanes} channels, {rows} pixels x {vectors} vectors a tile: each input pixel feeds {kw} kernel columns from registers"
     return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands, reason)
 
@@ -159,6 +186,6 @@ def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: in
     first = unit(4) and x_unit(4) and not (p.channels_last and g.out_size[4] == 1 and unit(1) and x_unit(1))
     if p.kind == "depthwise":
         chosen = _depthwise_first(p, machine, lanes, workers) if first else None
-        return chosen or (_depthwise_last(p, machine, lanes, overlap, workers) if unit(1) and x_unit(1) else None)
+        return chosen or (_depthwise_last(p, machine, lanes, workers) if unit(1) and x_unit(1) else None)
     chosen = _standard_first(p, machine, lanes, workers) if first else None
     return chosen or (_standard_last(p, machine, lanes, workers) if unit(1) and x_unit(1) else None)

@@ -1,0 +1,236 @@
+"""The register tile of depthwise convolution: R lines x V vectors of outputs. Each input vector is loaded once and feeds every line it belongs to.
+
+    channels first   lines are rows of the image, vectors lie along its width, weights are splats
+    channels last    lines are neighbouring pixels of a row, vectors lie along the channels, weights are vectors
+
+Borders of zeros need neither a padded copy nor scratch: lanes beyond them are masked, lines beyond them are read as zeros or, of large
+kernels, left out. (What a zero times an infinite weight has to give is put right afterwards: see `poison.py`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .simd import Vectors, integer
+
+FIRST, LAST = 0, 1  # channels first, channels last
+INSIDE, SIDES, BORDER, NARROW = range(4)  # what a tile may meet: the array alone; its sides; all its border; and fewer channels than lanes
+SKIP = 7  # kernel lines above which a line beyond the border is left out with its products; up to it, reading zeros costs less than a branch
+
+# The run-time arguments of the tile. Positions count elements, steps and pitches of x and w count bytes where they end in _by.
+#   x            address of input position (depth z0, line l0, tap t0), which need not exist
+#   l0 l_step l_size l_by      first line's position, from one line to the next, size of the axis, bytes a line
+#   t0 t_step t_size t_by      the same of the axis that the taps go along; begin end: the taps of which some lane exists
+#   z0 z_step z_size z_by z_taps  the depth
+#   w  w_line w_tap w_z        bytes between weights along the three
+#   zeros        address of zeros: channels of a pixel, or as much of a row as the taps reach
+#   bias y y_by                addresses and line pitch of the epilogue
+#   n_lanes                    how many of the tile's lanes are outputs; its lines all are
+#   n_safe                     so many first lines may be stored whole: what spills over is written later, by this thread
+ARGUMENTS = (
+    "x l0 l_step l_size l_by t0 t_step t_size t_by begin end z0 z_step z_size z_by z_taps w w_line w_tap w_z zeros "
+    "bias y y_by n_lanes n_safe act"
+).split()
+
+
+class _Tile:
+    """Generates one tile: `run` is its order.
+
+    order, k, taps, stride, lane_stride, rows, vectors, flat, loose: k kernel lines; taps known when compiled, or 0 for a loop over begin
+    to end; flat: no loop over the depth; loose: the padding may be wider than the kernel, so that any line may be missing.
+    """
+
+    def __init__(self, m: Vectors, literals: tuple[int, ...], edge: int, arguments: dict[str, Any]) -> None:
+        self.m, self.b, self.edge = m, m.b, edge
+        self.order, self.k, self.taps, self.stride, self.lane_stride, self.rows, self.vectors, self.flat, self.loose = literals
+        self.__dict__.update(arguments)
+        self.reach = (self.rows - 1) * self.stride + self.k  # input lines that the tile reads
+        self.masked = edge != INSIDE and self.order == FIRST
+
+    def run(self) -> None:
+        m, b = self.m, self.b
+        acc = self._start()
+        if self.masked:
+            self.first, self.span = m.window(self.t0, self.t_size)
+        self.exists = self._existing()
+        if self.flat:
+            self._plane(m.pointer(self.x), m.pointer(self.w), acc)
+        else:
+            with cgutils.for_range(b, self.z_taps) as depth:
+                z = b.add(self.z0, b.mul(depth.index, self.z_step))
+                with b.if_then(b.icmp_unsigned("<", z, self.z_size)):
+                    x, w = m.at(self.x, b.mul(depth.index, self.z_by)), m.at(self.w, b.mul(depth.index, self.w_z))
+                    self._plane(m.pointer(x), m.pointer(w), acc)
+        m.activate(acc, *self.act)
+        self._store(acc)
+
+    def _existing(self) -> list[Any]:
+        """Whether each input line exists; None where it is known to: a border no wider than the kernel takes a tile's outer lines alone."""
+        found: list[Any] = [None] * self.reach
+        for i in range(self.reach if self.edge >= BORDER else 0):
+            if self.loose or i < self.k - 1 or i > self.reach - self.k:
+                at = self.b.add(self.l0, self.b.mul(integer(i), self.l_step))
+                found[i] = self.b.icmp_unsigned("<", at, self.l_size)
+        return found
+
+    def _plane(self, x: Any, w: Any, acc: list[Any]) -> None:
+        """The sum of every output is taken in one order, whatever the tile meets: taps, or pairs of them, then kernel lines."""
+        if not self.taps:
+            # A real loop: unrolled, LLVM merges the weights' loads and spills.
+            with cgutils.for_range(self.b, self.b.sub(self.end, self.begin)) as loop:
+                self.moving = self.b.add(self.begin, loop.index)
+                self._pass([0], self.m.at(x, self.b.mul(self.moving, self.t_by)), self.m.at(w, self.b.mul(self.moving, self.w_tap)), acc)
+            return
+        self.moving = None
+        for first in range(0, self.taps, self.lane_stride):  # with a stride of two, pairs of taps share their loads
+            self._pass(list(range(first, min(self.taps, first + self.lane_stride))), x, w, acc)
+
+    def _pass(self, taps: list[int], x: Any, w: Any, acc: list[Any]) -> None:
+        """acc += the products of these taps; x and w are at tap 0, or at the tap `moving` of a loop."""
+        self.places = {tap: (w if tap == 0 else self.m.at(w, self.b.mul(integer(tap), self.w_tap))) for tap in taps}
+        self.weights: dict[tuple[int, int], list[Any]] = {}
+        masks, zeros = self._masks(taps), self.m.pointer(self.zeros)
+        for i in range(self.reach):
+            users = [(r, i - r * self.stride) for r in range(self.rows) if 0 <= i - r * self.stride < self.k]
+            if not users:
+                continue
+            line, exists = x if i == 0 else self.m.at(x, self.b.mul(integer(i), self.l_by)), self.exists[i]
+            skip = exists is not None and self.k > SKIP
+            if exists is not None and not skip:
+                line = self.b.select(exists, line, zeros)
+            with self._if(exists if skip else None):
+                for tap, values in self._values(line, taps, masks):
+                    for r, t in users:
+                        weights = self._weight(t, tap)
+                        for u in range(self.vectors):
+                            self.m.fma(values[u], weights[u], acc[r * self.vectors + u])
+            if skip:
+                self.weights.clear()  # they were loaded where the line exists
+
+    @contextmanager
+    def _if(self, flag: Any) -> Iterator[None]:
+        if flag is None:
+            yield
+        else:
+            with self.b.if_then(flag):
+                yield
+
+    def _weight(self, t: int, tap: int) -> list[Any]:
+        if (t, tap) not in self.weights:
+            place = self.m.at(self.places[tap], self.b.mul(integer(t), self.w_line)) if t else self.places[tap]
+            if self.order == FIRST:
+                loaded = [self.m.splat(place)] * self.vectors
+            else:
+                loaded = [self.m.load(self.m.at(place, u * self.m.lanes * self.m.size)) for u in range(self.vectors)]
+            self.weights[t, tap] = loaded
+        return self.weights[t, tap]
+
+    def _masks(self, taps: list[int]) -> dict[int, list[Any]] | None:
+        """For the tap of each load, the lanes that exist of its vectors."""
+        m, b = self.m, self.b
+        if not self.masked:
+            return {tap: self._channels() for tap in taps} if self.edge == NARROW else None
+        found = {}
+        for tap in taps[:: self.lane_stride] if self.taps else taps:
+            at = b.add(self.first, b.mul(integer(tap) if self.moving is None else self.moving, self.t_step))
+            found[tap] = [m.inside(at, u, self.span) for u in range(self.vectors * self.lane_stride)]
+        return found
+
+    def _values(self, line: Any, taps: list[int], masks: dict[int, list[Any]] | None) -> Iterator[tuple[int, list[Any]]]:
+        """(tap, vectors) of a line for each tap. With a stride of 2, two taps are the even and the odd lanes of the same loads."""
+        m, pieces = self.m, self.vectors * self.lane_stride
+        for tap in taps[:: self.lane_stride]:
+            place = line if tap == 0 else m.at(line, self.b.mul(integer(tap), self.t_by))
+            loaded = [m.load(m.at(place, u * m.lanes * m.size), masks[tap][u] if masks else None) for u in range(pieces)]
+            if self.lane_stride == 1:
+                yield tap, loaded
+                continue
+            for odd in (0, 1):
+                if tap + odd in taps:
+                    yield tap + odd, [m.evens(loaded[2 * u], loaded[2 * u + 1], odd) for u in range(self.vectors)]
+
+    def _channels(self) -> list[Any]:
+        at, span = self.m.window(integer(0), self.n_lanes)
+        return [self.m.inside(at, u, span) for u in range(self.vectors)]
+
+    def _start(self) -> list[Any]:
+        """The accumulators begin with the bias, which saves adding it."""
+        m = self.m
+        if self.order == FIRST:
+            bias = [m.splat(self.bias)] * self.vectors
+        else:
+            masks = self._channels() if self.edge == NARROW else [None] * self.vectors
+            place = m.pointer(self.bias)
+            bias = [m.load(m.at(place, u * m.lanes * m.size), masks[u]) for u in range(self.vectors)]
+        return m.accumulators([bias[at % self.vectors] for at in range(self.rows * self.vectors)])
+
+    def _store(self, acc: list[Any]) -> None:
+        m, b = self.m, self.b
+        if self.edge == INSIDE:
+            self._rows(acc, None)
+            return
+        rows = integer(self.rows)
+        safe = b.select(b.icmp_signed(">=", self.n_lanes, integer(self.vectors * m.lanes)), rows, self.n_safe)
+        with b.if_else(b.icmp_signed(">=", safe, rows)) as (all_of_it, part_of_it):
+            with all_of_it:
+                self._rows(acc, None)
+            with part_of_it:
+                self._rows(acc, safe)
+
+    def _rows(self, acc: list[Any], safe: Any) -> None:
+        """Stores the tile's lines: whole, or masked from `safe` on."""
+        b, line = self.b, self.m.pointer(self.y)
+        masks = self._channels() if safe is not None else [None] * self.vectors
+        for r in range(self.rows):
+            if safe is None:
+                self._row(acc, r, line, masks)
+            else:
+                with b.if_else(b.icmp_signed("<", integer(r), safe)) as (full, part):
+                    with full:
+                        self._row(acc, r, line, [None] * self.vectors)
+                    with part:
+                        self._row(acc, r, line, masks)
+            line = self.m.at(line, self.y_by)
+
+    def _row(self, acc: list[Any], r: int, line: Any, masks: list[Any]) -> None:
+        for u in range(self.vectors):
+            self.m.store(self.b.load(acc[r * self.vectors + u]), self.m.at(line, u * self.m.lanes * self.m.size), masks[u])
+
+
+@intrinsic(prefer_literal=True)
+def tile(typing: Any, dtype, lanes, order, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, edge,
+         x, l0, l_step, l_size, l_by, t0, t_step, t_size, t_by, begin, end, z0, z_step, z_size, z_by, z_taps, w, w_line, w_tap, w_z, zeros,
+         bias, y, y_by, n_lanes, n_safe, act, lo, hi):  # fmt: skip
+    """y[line r, lane v] = epilogue(sum over z, tap, i of w[i, tap, z] * x[z, line r * stride + i, tap + v * lane_stride]).
+
+    The first twelve are literals, of which `edges` lists in bits what the tile may meet and `edge` says what this one does; the rest are
+    int64 as `ARGUMENTS` says, but for lo and hi.
+    """
+    literals = (dtype, lanes, order, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges)
+    kind, width, *shape, some = (t.literal_value for t in literals)
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        m, values = Vectors(context, b, kind, width), dict(zip(ARGUMENTS, args[len(literals) + 1 :]))
+        values["act"] = args[-3:]
+        kinds = [edge for edge in range(4) if some >> edge & 1]
+        after = b.append_basic_block("tile.end")
+        blocks = [b.append_basic_block("tile") for _ in kinds]
+        switch = b.switch(args[len(literals)], blocks[-1])
+        for number, block in list(zip(kinds, blocks))[:-1]:
+            switch.add_case(ir.Constant(args[len(literals)].type, number), block)
+        for number, block in zip(kinds, blocks):
+            b.position_at_end(block)
+            _Tile(m, tuple(shape), number, values).run()
+            b.branch(after)
+        b.position_at_end(after)
+        return context.get_dummy_value()
+
+    numbers = [types.int64] * (len(ARGUMENTS) + 1)
+    return types.void(*literals, *numbers, types.float64, types.float64), codegen
