@@ -213,9 +213,8 @@ def report(result: Result) -> None:
     console.print(f"\n{result.image}: the original PyTorch model in float64 sees", markup=False)
     for index, name, probability in result.top:
         console.print(f"  {probability:6.1%}  {name} (class {index})", markup=False)
-    table = Table(
-        title=f"{result.network}, {result.macs / 1e6:.0f} M multiply-adds, batch 1, float32, {result.threads} threads", title_justify="left"
-    )
+    threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
+    table = Table(title=f"{result.network}, {result.macs / 1e6:.0f} M multiply-adds, batch 1, float32, {threads}", title_justify="left")
     table.add_column("library", no_wrap=True)
     for title in ("least ms", "median ms", "runs", "GFLOP/s", "logits off by", "top 5"):
         table.add_column(title, justify="right")

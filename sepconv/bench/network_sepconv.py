@@ -114,8 +114,19 @@ def _separable(first: Record, second: Record, layout: str, layers: Any) -> Layer
 
 
 def _mean(layout: str) -> LayerCall:
-    axes = (2, 3) if layout == "NCHW" else (1, 2)
-    return lambda x, out: np.mean(x, axis=axes, keepdims=True, out=out)
+    """The mean over the pixels. `numpy.mean` over two axes takes two to three times as long."""
+
+    def first(x: np.ndarray, out: np.ndarray) -> None:
+        pixels = x.reshape(x.shape[1], -1)
+        np.einsum("cp->c", pixels, out=out.reshape(-1))
+        out /= pixels.shape[1]
+
+    def last(x: np.ndarray, out: np.ndarray) -> None:
+        pixels = x.reshape(-1, x.shape[3])
+        np.add.reduce(pixels, 0, out=out.reshape(-1))
+        out /= len(pixels)
+
+    return first if layout == "NCHW" else last  # type: ignore[return-value]
 
 
 def _linear(record: Record) -> LayerCall:
