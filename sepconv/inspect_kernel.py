@@ -43,7 +43,8 @@ def report(
     size : of the image, a side, in pixels.
     stride, layout, dtype : as of `sepconv.conv2d`.
     target : "cpu".
-    isa : "host", or the instruction set of another machine: "avx512", "avx2", "sse2", "neon". Nothing runs: LLVM compiles for all of them.
+    isa : "host", or the instruction set of another machine: "avx512", "avx2", "zen3" (AVX2 as LLVM schedules it for that), "sse2", "neon".
+        Nothing runs: LLVM compiles for all of them.
     full : also the loops at the border of the image.
 
     Returns
