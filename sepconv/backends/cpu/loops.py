@@ -7,7 +7,7 @@ from numba import njit
 from ..borders import source
 from .frame import *
 from .frame import LENGTH
-from .simd import load, store, word, words
+from .simd import copy_line, load, store, word, words
 
 border = njit(source)
 
@@ -35,11 +35,16 @@ def snapshot(p, which):  # type: ignore[no-untyped-def]
 @njit
 def move(to, to_step, at, at_step, count, size):  # type: ignore[no-untyped-def]
     """Copies `count` elements of 4 or 8 bytes between addresses, with a step in bytes on both sides; as bits, whatever they mean."""
+    done = 0
+    if to_step == size and at_step == size:
+        for done in range(0, count * size // 64 * 64, 64):
+            copy_line(to + done, at + done)
+        done = count * size // 64 * 64 // size
     if size == 4:
-        for i in range(count):
+        for i in range(done, count):
             store(to + i * to_step, load(at + i * at_step, "int32"), "int32")
     else:
-        for i in range(count):
+        for i in range(done, count):
             store(to + i * to_step, load(at + i * at_step, "int64"), "int64")
 
 

@@ -2,6 +2,8 @@
 
 channels first   rows of the tile are output channels, vectors lie along the pixels; x is read in place
 channels last    rows of the tile are pixels, vectors lie along the output channels; a panel of the weight is packed, x read in place
+
+What is left after the last whole panel goes to narrower tiles, of one vector and of half of one, so that few lanes are computed twice.
 """
 
 from __future__ import annotations
@@ -10,16 +12,117 @@ import numpy as np
 from numba import njit, prange
 
 from .frame import *
-from .loops import first_job, move, placed, snapshot
+from .loops import aligned, first_job, move, placed, snapshot
 from .product import tile
-from .simd import as_float, keep_subnormals, restore
+from .simd import as_float, keep_subnormals, restore, transpose
+
+MOST_COPIED = 2**19  # bytes of a second cache
+WIDE, ONE, HALF = range(3)  # a panel of all the tile's vectors, of one, of half a vector
 
 
 @njit
-def pack(packed, p, v, lanes, width, size):  # type: ignore[no-untyped-def]
-    """A panel of the weight's transpose, output channels v to v + lanes innermost."""
-    for lane in range(lanes):
-        move(packed.ctypes.data + lane * size, width * size, p[WEIGHT] + (v + lane) * p[WO], p[WI], p[C_IN], size)
+def panel(at, size, lanes, vectors, overlap):  # type: ignore[no-untyped-def]
+    """(position, kind, where the next one begins) of the panel planned at `at`; narrow ones overlap those before rather than be masked."""
+    width, half, left = lanes * vectors, lanes // 2, size - at
+    if left >= width or overlap == 0 or size < lanes:
+        return at, WIDE, at + width
+    if left > half and vectors > 1 and left <= lanes + half:
+        position = min(at, size - lanes)
+        return position, ONE, position + lanes
+    if left <= half:
+        return size - half, HALF, size
+    if size < width:
+        return at, WIDE, size
+    return size - width, WIDE, size
+
+
+@njit
+def panel_width(kind, lanes, vectors):  # type: ignore[no-untyped-def]
+    return lanes * vectors if kind == WIDE else lanes if kind == ONE else lanes // 2
+
+
+@njit
+def pack(to, q, v, channels, width, lanes, dtype, size):  # type: ignore[no-untyped-def]
+    """A panel of the weight's transpose, (C_in, width), with the output channels v to v + channels innermost."""
+    depth = 0
+    if q[WI] == size and channels == width and width % lanes == 0:
+        while depth + lanes <= q[C_IN]:
+            for lane in range(0, width, lanes):
+                transpose(dtype, lanes, q[WEIGHT] + (v + lane) * q[WO] + depth * size, q[WO], to + (depth * width + lane) * size, width * size)
+            depth += lanes
+    for lane in range(channels):
+        move(to + (depth * width + lane) * size, width * size, q[WEIGHT] + (v + lane) * q[WO] + depth * q[WI], q[WI], q[C_IN] - depth, size)
+
+
+@njit
+def crowded(step):  # type: ignore[no-untyped-def]
+    """Whether the rows that a tile splats from lie a multiple of 4 KiB apart, so that they drive each other out of the first cache."""
+    return step != 0 and step % 4096 == 0
+
+
+@njit
+def spread(to, at, step, inner, rows, depth, size):  # type: ignore[no-untyped-def]
+    """Copies so many rows, `inner` bytes between their elements, to rows that are not crowded; returns their pitch."""
+    pitch = spread_pitch(depth, size)
+    for row in range(rows):
+        move(to + row * pitch, size, at + row * step, inner, depth, size)
+    return pitch
+
+
+@njit
+def spread_pitch(depth, size):  # type: ignore[no-untyped-def]
+    return (depth * size + 127) // 128 * 128 + 64
+
+
+@njit(inline="always")
+def product_first(dtype, size, lanes, rows, vectors, q, w, w_row, x, x_step, y, r, begin, end, pixels):  # type: ignore[no-untyped-def]
+    """Output channels begin to end of so many pixels: x, with x_step bytes from channel to channel, to y; r is the residual or 0.
+
+    w is the address of channel 0's weights, with w_row bytes to channel 1's; y and r are the addresses of channel 0.
+    """
+    at = 0
+    while at < pixels:
+        v, kind, at = panel(at, pixels, lanes, vectors, q[OVERLAP])
+        for c0 in range(begin, end, rows):
+            c = begin + placed(c0 - begin, rows, end - begin, q[OVERLAP])
+            added = r + c * q[RC] + v * size if r != 0 else 0
+            if kind == WIDE:
+                whole = end - c >= rows and pixels - v >= lanes * vectors
+                tile(dtype, lanes, rows, vectors, 1, whole, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
+                     q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], end - c, pixels - v,
+                     q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+            elif kind == ONE:
+                tile(dtype, lanes, rows, 1, 1, end - c >= rows, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
+                     q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], end - c, lanes,
+                     q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+            else:
+                tile(dtype, lanes, rows, 0, 1, end - c >= rows, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
+                     q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], end - c, lanes // 2,
+                     q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+
+
+@njit(inline="always")
+def product_last(dtype, size, lanes, rows, vectors, q, x, x_row, x_step, w, w_step, v, kind, y, y_row, r, pixels):  # type: ignore[no-untyped-def]
+    """A panel of output channels, from v on, of so many pixels: x, x_row bytes from pixel to pixel, to y; r is the residual or 0.
+
+    w is the panel, w_step bytes from one input channel to the next; y and r are the addresses of channel 0 of the first pixel.
+    """
+    for at0 in range(0, pixels, rows):
+        at = placed(at0, rows, pixels, q[OVERLAP])
+        added = r + at * q[RW] + v * size if r != 0 else 0
+        if kind == WIDE:
+            whole = pixels - at >= rows and q[C_OUT] - v >= lanes * vectors
+            tile(dtype, lanes, rows, vectors, 0, whole, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, q[C_OUT] - v,
+                 q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+        elif kind == ONE:
+            tile(dtype, lanes, rows, 1, 0, pixels - at >= rows, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, lanes,
+                 q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+        else:
+            tile(dtype, lanes, rows, 0, 0, pixels - at >= rows, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, lanes // 2,
+                 q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 
 def channels_first(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[no-untyped-def]
@@ -27,33 +130,34 @@ def channels_first(dtype, size, lanes, rows, vectors, parallel):  # type: ignore
 
     Jobs are (image, group, block of BLOCK pixels, band of BAND output channels).
     """
-    width = lanes * vectors
 
     def pointwise_channels_first(p):  # type: ignore[no-untyped-def]
         blocks = (p[IW] + p[BLOCK] - 1) // p[BLOCK]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
             before, q = keep_subnormals(), snapshot(p, 0)
+            close = crowded(q[WO])
+            strip = rows if close else q[BAND]
+            copied = np.empty(rows * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8)
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
                 rest, band = divmod(job, q[BANDS])
                 rest, block = divmod(rest, blocks)
                 rest, h = divmod(rest, q[IH])
                 n, d = divmod(rest, q[ID])
-                x, y = q[X] + n * q[XN] + d * q[XD] + h * q[XH], q[OUT] + n * q[YN] + d * q[YD] + h * q[YH]
-                r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH]
-                channels, pixels = min(q[BAND], q[C_OUT] - band * q[BAND]), min(q[BLOCK], q[IW] - block * q[BLOCK])
-                for v0 in range(0, pixels, width):
-                    inner = placed(v0, width, pixels, q[OVERLAP])
-                    v = block * q[BLOCK] + inner
-                    for c0 in range(0, channels, rows):
-                        done = placed(c0, rows, channels, q[OVERLAP])
-                        c = band * q[BAND] + done
-                        whole = channels - done >= rows and pixels - inner >= width
-                        added = r + c * q[RC] + v * size if q[RESIDUAL] != 0 else 0
-                        tile(dtype, lanes, rows, vectors, 1, whole,
-                             q[WEIGHT] + c * q[WO], q[WO], q[WI], x + v * size, q[XC], q[C_IN], q[BIAS] + c * size,
-                             added, q[RC], y + c * q[YC] + v * size, q[YC],
-                             channels - done, pixels - inner, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+                v = block * q[BLOCK]
+                x = q[X] + n * q[XN] + d * q[XD] + h * q[XH] + v * size
+                y = q[OUT] + n * q[YN] + d * q[YD] + h * q[YH] + v * size
+                r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + v * size if q[RESIDUAL] != 0 else 0
+                begin, pixels = band * q[BAND], min(q[BLOCK], q[IW] - v)
+                end = min(q[C_OUT], begin + q[BAND])
+                for c in range(begin, end, strip):
+                    first, last = begin + placed(c - begin, strip, end - begin, q[OVERLAP]), min(end, c + strip)
+                    w, w_row = q[WEIGHT], q[WO]
+                    if close:
+                        to = aligned(copied.ctypes.data)
+                        w_row = spread(to, q[WEIGHT] + first * q[WO], q[WO], q[WI], last - first, q[C_IN], size)
+                        w = to - first * w_row
+                    product_first(dtype, size, lanes, rows, vectors, q, w, w_row, x, q[XC], y, r, first, last, pixels)
             restore(before)
 
     return pointwise_channels_first
@@ -71,31 +175,35 @@ def channels_last(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[
         for chunk in prange(chunks):
             before, q = keep_subnormals(), snapshot(p, 0)
             ready = q[WO] == size or q[C_OUT] == 1  # the weight is a transpose already
-            packed, held = np.zeros(0 if ready else q[C_IN] * width * size, np.uint8), -1
+            packed, held = np.empty(0 if ready else q[C_IN] * width * size + 64, np.uint8), -1
+            close = crowded(q[XW]) and q[BAND] * q[C_IN] * size <= MOST_COPIED
+            copied, here = np.empty(q[BAND] * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8), -1
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
                 rest, band = divmod(job, q[BANDS])
                 rest, h = divmod(rest, q[IH])
                 rest, d = divmod(rest, q[ID])
-                panel, n = divmod(rest, q[N])
-                v = placed(panel * width, width, q[C_OUT], q[OVERLAP])
-                channels = min(width, q[C_OUT] - v)
-                if panel != held and not ready:
-                    pack(packed, q, v, channels, width, size)
-                    held = panel
-                b = q[WEIGHT] + v * size if ready else packed.ctypes.data
-                b_step = q[WI] if ready else width * size
-                x, y = q[X] + n * q[XN] + d * q[XD] + h * q[XH], q[OUT] + n * q[YN] + d * q[YD] + h * q[YH] + v * size
-                r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + v * size
-                pixels = min(q[BAND], q[IW] - band * q[BAND])
-                for at0 in range(0, pixels, rows):
-                    done = placed(at0, rows, pixels, q[OVERLAP])
-                    at = band * q[BAND] + done
-                    whole = pixels - done >= rows and channels == width
-                    added = r + at * q[RW] if q[RESIDUAL] != 0 else 0
-                    tile(dtype, lanes, rows, vectors, 0, whole,
-                         x + at * q[XW], q[XW], q[XC], b, b_step, q[C_IN], q[BIAS] + v * size,
-                         added, q[RW], y + at * q[YW], q[YW],
-                         pixels - done, channels, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+                group, n = divmod(rest, q[N])
+                x = q[X] + n * q[XN] + d * q[XD] + h * q[XH] + band * q[BAND] * q[XW]
+                y = q[OUT] + n * q[YN] + d * q[YD] + h * q[YH] + band * q[BAND] * q[YW]
+                r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + band * q[BAND] * q[RW] if q[RESIDUAL] != 0 else 0
+                pixels, x_row, x_step = min(q[BAND], q[IW] - band * q[BAND]), q[XW], q[XC]
+                if close:
+                    to = aligned(copied.ctypes.data)
+                    if here != x:
+                        spread(to, x, x_row, x_step, pixels, q[C_IN], size)
+                        here = x
+                    x, x_row, x_step = to, spread_pitch(q[C_IN], size), size
+                at, end = group * width, min(q[C_OUT], (group + 1) * width)
+                while at < end:  # one panel, or the narrow ones of what is left
+                    v, kind, at = panel(at, q[C_OUT], lanes, vectors, q[OVERLAP])
+                    wide = panel_width(kind, lanes, vectors)
+                    w, w_step = q[WEIGHT] + v * size, q[WI]
+                    if not ready:
+                        w, w_step = aligned(packed.ctypes.data), wide * size
+                        if held != v:
+                            pack(w, q, v, min(wide, q[C_OUT] - v), wide, lanes, dtype, size)
+                            held = v
+                    product_last(dtype, size, lanes, rows, vectors, q, x, x_row, x_step, w, w_step, v, kind, y, q[YW], r, pixels)
             restore(before)
 
     return pointwise_channels_last

@@ -147,6 +147,8 @@ class _Tile:
 
 def _generate(literals: tuple[Any, ...], taps: int, names: list[str], args: Any, context: Any, b: Any) -> None:
     kind, width, rows, vectors, bias_rows, *stride = (t.literal_value for t in literals)
+    if vectors == 0:
+        width, vectors = width // 2, 1
     m, values = Vectors(context, b, kind, width), dict(zip(names, args[len(literals) + 1 :]))
     values["act"] = args[-3:]
     with b.if_else(args[len(literals)]) as (whole, part):
@@ -158,7 +160,7 @@ def _generate(literals: tuple[Any, ...], taps: int, names: list[str], args: Any,
 @intrinsic(prefer_literal=True)
 def tile(typing: Any, dtype, lanes, rows, vectors, bias_rows, whole,
          a, a_row, a_step, b, b_step, depth, bias, residual, r_by, y, y_by, n_rows, n_lanes, act, lo, hi):  # fmt: skip
-    """y[r, v] = epilogue(sum over depth d of a[r, d] * b[d, v]). The first five are literals; `whole`: all rows and lanes are outputs."""
+    """y[r, v] = epilogue(sum over depth d of a[r, d] * b[d, v]). The first five are literals, 0 vectors half of one; `whole`: all rows and lanes are outputs."""
     literals = (dtype, lanes, rows, vectors, bias_rows)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

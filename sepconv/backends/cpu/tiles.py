@@ -71,7 +71,7 @@ def _loose(p: Problem, axis: int) -> int:
 
 def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice | None:
     (kd, kh, kw), (_, sh, sw), (_, dh, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
-    (od, oh, ow), (ih, iw) = three(p.out_size, 1), three(p.in_size, 1)[1:]
+    (_, oh, ow), (_, ih, iw) = three(p.out_size, 1), three(p.in_size, 1)
     if max(sh, sw) > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64 or (sw == 2 and dw > 1 and kw > 1):
         return None
     while lanes > 4 and ow <= lanes // 2:
@@ -140,10 +140,13 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: boo
     return Choice(pointwise.channels_first, cells, {BANDS: bands, BAND: band, BLOCK: block}, groups * blocks * bands, reason)
 
 
+# Rows of a product's tile: as many as the registers hold beside a line of vectors and a splat, or fewer that divide the size better.
+PRODUCT_ROWS = {(32, 2): (14, 12, 10, 8, 7, 4, 2, 1), (32, 1): (14, 12, 8, 4, 2, 1), (16, 2): (6, 5, 4, 2, 1), (16, 1): (8, 6, 4, 2, 1)}
+
+
 def _rows(size: int, vectors: int, machine: Machine) -> int:
-    """Rows of a product's tile: as many as the registers hold, fewer where there are not so many."""
-    most = (12 if vectors == 2 else 14) if machine.registers == 32 else (6 if vectors == 2 else 8)
-    return next((r for r in (1, 2, 4, 7, 8) if size <= r < most), most)
+    """The rows that take the fewest cycles: those of all tiles, an overlapping last one included, and two a tile for its vectors' loads."""
+    return min((r for r in PRODUCT_ROWS[machine.registers, vectors] if r <= max(1, size)), key=lambda r: -(-size // r) * (r + 1))
 
 
 def _standard_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice | None:
