@@ -71,8 +71,24 @@ def test_loops_of_x86() -> None:
     assert assembly.interior([plain, masked]) == [plain]
 
 
-def test_loops_of_arm() -> None:
-    (loop,) = assembly.hot_loops(ARM)
+APPLE = """
+LBB0_1:                                 ; %taps
+                                        ; =>This Inner Loop Header: Depth=1
+\tldp\tq0, q1, [x0, #16]
+\tld1r.4s\t{ v2 }, [x1]
+\tfmla.4s\tv3, v0, v2
+\tfmla.4s\tv4, v1, v2[0]
+\tstr\tq4, [sp, #32]                    ; 16-byte Spill
+\tsubs\tx2, x2, #1
+\tb.ne\tLBB0_1
+; %bb.2:
+\tret
+"""
+
+
+@pytest.mark.parametrize("text", [ARM, APPLE])
+def test_loops_of_arm(text: str) -> None:
+    (loop,) = assembly.hot_loops(text)
     assert (loop.fmas, loop.registers, loop.distinct, loop.guarded) == (2, "v", 5, False)
     assert loop.loads == {16: 2, 4: 1} and len(loop.spills) == 1 and loop.instructions[-2] == "subs x2, x2, #1"
 

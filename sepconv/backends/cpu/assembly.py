@@ -23,6 +23,7 @@ ADD = re.compile(r"addp[sd]\b")
 VECTOR = re.compile(r"%([xyz])mm\d+|\b(?:v\d+\.\d+[bhsd]|q\d+)")
 BRANCH = re.compile(r"j(?!mp)[a-z]+\b|b\.|cbn?z\b|tbn?z\b")
 GUARD = re.compile(r"v?p?(?:cmov|maskmov)|csel\b|.*\{%k\d\}")
+APPLE = re.compile(r"(\w+)\.(\d*[bhsd]) (.*\bv\d.*)")  # writes `fmla.4s v0, v1, v2` for `fmla v0.4s, v1.4s, v2.4s`
 BYTES = {"x": 16, "y": 32, "z": 64, None: 16}
 ONE_ELEMENT = {"ss": 4, "sd": 8, "vmovd": 4, "vpbroadcastd": 4, "movd": 4}
 
@@ -118,6 +119,9 @@ def _blocks(text: str) -> Iterator[tuple[str, bool, list[str]]]:
     lines: list[str] = []
     for raw in [*text.splitlines(), ".LBB0_0:"]:
         line = " ".join(raw.split())
+        apple = APPLE.match(line)
+        if apple:
+            line = f"{apple[1]} " + re.sub(r"\bv\d+", rf"\g<0>.{apple[2]}", apple[3])
         if BLOCK.match(line):
             if lines:
                 yield (*_nesting(lines), lines)

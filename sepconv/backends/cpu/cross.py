@@ -77,7 +77,7 @@ def compiled(isa: str, calls: Iterable[Call], timeout: float | None = None) -> l
     root = Path(__file__).resolve().parents[3]
     path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
-        [sys.executable, "-m", __name__, isa], input=json.dumps(list(calls)), env={**os.environ, "PYTHONPATH": path},
+        [sys.executable, "-P", "-m", __name__, isa], input=json.dumps(list(calls)), env={**os.environ, "PYTHONPATH": path},
         capture_output=True, text=True, timeout=timeout,
     )  # fmt: skip
     if done.returncode:
