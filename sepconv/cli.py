@@ -313,7 +313,7 @@ def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="float32", metavar="NAME", help="default: %(default)s")
     add("--target", default="cpu", metavar="TARGET", help="cpu (default: %(default)s)")
     add("--isa", default="host", metavar="ISA", help="host, avx512, avx2, zen3, sse2 or neon: nothing has to run here (default: %(default)s)")
-    add("--full", action="store_true", help="also the loops that meet the border of the image")
+    add("--full", action="store_true", help="also the loops of narrower tiles and those that meet the border of the image")
 
 
 def _inspect(chosen: argparse.Namespace) -> int:

@@ -45,7 +45,7 @@ def report(
     target : "cpu".
     isa : "host", or the instruction set of another machine: "avx512", "avx2", "zen3" (AVX2 as LLVM schedules it for that), "sse2", "neon".
         Nothing runs: LLVM compiles for all of them.
-    full : also the loops at the border of the image.
+    full : also the loops of narrower tiles, for what is left over, and those that meet the border of the image.
 
     Returns
     -------
@@ -96,16 +96,18 @@ def _lines(found: cross.Compiled, full: bool) -> Iterator[str]:
         yield f"{kernel.name}: " + ", ".join(f"{name} {cell}" for name, cell in kernel.cells.items())
         loops = assembly.hot_loops(kernel.assembly)
         inside = assembly.interior(loops)
+        hot = assembly.main_tiles(inside)
+        narrow = [code for code in inside if code not in hot]
         border = [loop for loop in loops if loop not in inside]
-        for code in inside:
-            yield from _described("hot loop", code, found.machine.registers)
+        shown = [("hot loop", code) for code in hot]
+        if full:
+            shown += [("loop of a narrower tile", code) for code in narrow] + [("loop that meets the border", code) for code in border]
+        for title, code in shown:
+            yield from _described(title, code, found.machine.registers)
         if not loops:
             yield "  plain loops, of which LLVM makes what it can: none multiplies and adds whole vectors"
-        elif full:
-            for code in border:
-                yield from _described("loop that meets the border", code, found.machine.registers)
-        elif border:
-            yield f"  and {len(border)} loop{'s' if len(border) > 1 else ''} that meet{'' if len(border) > 1 else 's'} the border; --full shows all"
+        elif not full and narrow + border:
+            yield f"  loops besides, which --full shows: {len(narrow)} of narrower tiles, {len(border)} at the border"
 
 
 def _described(title: str, code: assembly.Code, registers: int) -> Iterator[str]:

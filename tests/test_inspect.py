@@ -105,9 +105,19 @@ def test_interior_of_a_loop_over_places() -> None:
     assert block.fmas == 3 and not block.guarded
 
 
+def test_main_tiles() -> None:
+    """A depthwise and a pointwise tile of one kernel, and narrower ones for what is left over."""
+
+    def code(fmas: int, register: str) -> assembly.Code:
+        return assembly.Code((f"vfmadd231ps (%rax){{1to16}}, %{register}1, %{register}2",) * fmas)
+
+    tiles = [code(42, "zmm"), code(24, "zmm"), code(24, "ymm"), code(21, "zmm")]
+    assert assembly.main_tiles(tiles) == tiles[:2] and tiles[1].loads == {4: 24}
+
+
 def test_nothing_hot() -> None:
     assert assembly.hot_loops(".LBB0_1:  # =>This Inner Loop Header: Depth=1\n\taddq\t$1, %rax\n\tjne\t.LBB0_1\n") == []
-    assert assembly.interior([]) == []
+    assert assembly.interior([]) == [] == assembly.main_tiles([])
 
 
 # --- the report ----------------------------------------------------------------------------------------------------
@@ -132,7 +142,7 @@ def test_another_machine_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "pointwise.channels_last for NEON" in text and "1 x 20 channels of 9x9, kernel 1x1 -> 24 channels of 9x9, float64" in text
     assert "lanes 2" in text and re.search(r"fmla v\d+\.2d, v\d+\.2d", text) and "of 32, v" in text
-    assert "loop that meets the border:" in text and "--full shows" not in text
+    assert "loop that meets the border:" in text and "which --full shows" not in text
 
 
 def test_plain_loops() -> None:

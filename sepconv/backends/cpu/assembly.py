@@ -108,6 +108,8 @@ def _loaded(line: str) -> list[int]:
         one = re.search(r"\b(?:s\d+|v\d+\.s\b|v\d+\.4s)", operands) if name.startswith("ld1") else re.match(r"s\d+", operands)
         whole = re.findall(r"\bq\d+", operands)
         return [4] if one else [8] if re.search(r"\b(?:d\d+|v\d+\.d\b|v\d+\.2d)", operands) else [16] * len(whole)
+    if "{1to" in operands:  # an operand in memory that is one element, splat on the way
+        return [8 if name.endswith("pd") else 4]
     vector = VECTOR.search(operands)
     if vector is None or "(" not in operands or operands.endswith(")"):  # no vector, no memory, or a store
         return []
@@ -154,11 +156,18 @@ def hot_loops(text: str) -> list[Code]:
 
 
 def interior(loops: list[Code]) -> list[Code]:
-    """The code that runs away from the border, which is most of it: loops of one unguarded block, and the largest unguarded block of all if it
-    is none of them; if everything is guarded, the largest block."""
+    """The code that runs away from the border: loops of one unguarded block, and the largest unguarded block of all if it is none of them; if
+    everything is guarded, the largest block."""
     plain = [block for loop in loops if not loop.guarded and len(loop.blocks) == 1 for block in loop.blocks]
     blocks = [block for loop in loops for block in loop.blocks]
     largest = max(blocks, key=lambda block: (not block.guarded, block.fmas), default=None)
     if largest is None or any(block.fmas >= largest.fmas for block in plain):
         return plain
     return [*plain, largest]
+
+
+def main_tiles(inside: list[Code]) -> list[Code]:
+    """Of `interior`, what most of the work is done by: not the narrower tiles for what is left over. A kernel that does two things has two."""
+    most = max((code.fmas for code in inside), default=0)
+    widest = max((code.registers for code in inside if code.fmas == most), default="")
+    return [code for code in inside if 2 * code.fmas > most and code.registers == widest]
