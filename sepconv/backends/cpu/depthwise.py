@@ -11,7 +11,7 @@ from numba import njit, prange
 
 from .frame import *
 from .loops import aligned, first_job, move, placed, snapshot, strange
-from .simd import as_float, keep_subnormals, restore
+from .simd import as_float, keep, keep_subnormals, restore
 from .stencil import BORDER, FIRST, INSIDE, LAST, NARROW, SIDES, tile
 
 FIRST_EDGES = 1 << INSIDE | 1 << SIDES | 1 << BORDER
@@ -185,6 +185,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                     for row in range(band * q[BAND], min(q[OH], (band + 1) * q[BAND])):
                         pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
                                q, n, here, there, z, row, taps, pitch, y + row * q[YH], q[YW])  # fmt: skip
+            keep(packed)
             restore(before)
 
     return depthwise_channels_last

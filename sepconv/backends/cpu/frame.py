@@ -65,13 +65,13 @@ def _weight(problem: Problem, weight: np.ndarray) -> tuple[int, ...]:
     return (steps[0], inner, *three(tuple(taps), 0))
 
 
-def measure(problem: Problem, x: np.ndarray, weight: np.ndarray, residual: np.ndarray | None, out: np.ndarray) -> Geometry:
-    """The geometry of one call."""
+def measure(problem: Problem, x: np.ndarray | None, weight: np.ndarray, residual: np.ndarray | None, out: np.ndarray | None) -> Geometry:
+    """The geometry of one call; x or out is None where a kernel keeps it to itself."""
     p = problem
     in_size = (p.batch, p.in_channels, *three(p.in_size, 1))
     out_size = (p.batch, p.out_channels, *three(p.out_size, 1))
-    rest = (0,) * 5 if residual is None else steps(p, residual)
-    return Geometry(in_size, out_size, steps(p, x), _weight(p, weight), rest, steps(p, out))
+    x_steps, rest, written = ((0,) * 5 if array is None else steps(p, array) for array in (x, residual, out))
+    return Geometry(in_size, out_size, x_steps, _weight(p, weight), rest, written)
 
 
 def flat(g: Geometry) -> Geometry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from ... import dtypes, overlap
 from ...cache import Cache
 from ...problem import Problem
 from . import direct, frame, poison, runtime, tiles
-from .frame import BEGIN, BIAS, CHUNKS, END, OUT, RESIDUAL, STRANGE, WEIGHT, ZEROS, X
+from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, RESIDUAL, STRANGE, WEIGHT, YN, YW, ZEROS, X
 
 ALIGN_FROM = 16384  # bytes of a result
+Problems = tuple[Problem, ...]  # one, or the two halves of a separable convolution
 MACS_A_LAUNCH = 4_000_000_000  # of a tuned kernel on one thread: about a second, after which Ctrl-C is heard
 _plans: Cache[Plan] = Cache(2048)
 _zeros = np.zeros(0, np.uint8)
@@ -44,34 +45,58 @@ _probe = np.zeros(3)[1:]
 address = _peeked if sys.implementation.name == "cpython" and _peeked(_probe) == _asked(_probe) else _asked
 
 
-class Plan:
-    """One problem with its strides on this machine: the kernel, its record, and how the jobs are shared out."""
+SLOTS = {  # where a call's addresses stand in its record, in the order of `ops.NAMES`, the result last
+    1: (X, WEIGHT, BIAS, RESIDUAL, OUT),
+    2: (X, WEIGHT, BIAS, LENGTH + WEIGHT, LENGTH + BIAS, LENGTH + RESIDUAL, LENGTH + OUT),
+}
 
-    def __init__(self, problem: Problem, geometry: frame.Geometry, twice: bool, workers: int) -> None:
-        p = self.problem = problem
+
+class Plan:
+    """One call's problems with their strides on this machine: the kernel, its record, and how the jobs are shared out.
+
+    A separable convolution is two problems and one fused kernel; where there is none, `choice` is None, and the halves have plans of their own.
+    """
+
+    def __init__(self, problems: Problems, arrays: Sequence[np.ndarray | None], target: np.ndarray, twice: bool, workers: int) -> None:
+        self.problems, last = problems, problems[-1]
+        self.empty = 0 in target.shape
+        choice, records = (self._fused if len(problems) == 2 else self._single)(arrays, target, twice, workers)
+        self.tuned, self.choice, self.slots = choice is not None and choice.factory is not direct.rows, choice, SLOTS[len(problems)]
+        if choice is None:
+            return
+        self.record = np.concatenate(records)
+        for field, value in choice.cut.items():
+            self.record[field] = value
+        self.record[END] = choice.jobs
+        # Zeros stand in for what lies beyond the border, channels of a pixel or as much of a row as a tile reads, and for a missing bias.
+        most = max(max(p.in_channels, p.out_channels, (p.kernel[-1] - 1) * p.dilation[-1]) for p in problems)
+        self.zeros = zeros(most * max(p.dtype.itemsize for p in (*problems, last)) + most * last.result.itemsize + 1024)
+        for at, p in zip(range(0, len(self.record), LENGTH), problems):
+            self.record[at + frame.OVERLAP] = twice
+            self.record[at + frame.BIAS_BY] = p.result.itemsize if p.bias else 0
+            self.record[at + ZEROS] = self.record[at + BIAS] = address(self.zeros)
+        cost = sum(p.macs for p in problems) * (1 if self.tuned else tiles.RATE)
+        self.workers = min(workers, choice.jobs) if cost > tiles.SERIAL else 1
+        self.record[CHUNKS] = max(1, self.workers)
+        self.launches = min(choice.jobs, max(1, cost // (MACS_A_LAUNCH * self.workers)) if self.workers else 1)
+        self.alignment = max(max(p.dtype.alignment, p.result.alignment) for p in problems)
+        self._kernel: Callable[..., None] | None = None
+
+    def _single(self, arrays: Sequence[Any], target: np.ndarray, twice: bool, workers: int) -> tuple[tiles.Choice | None, list[np.ndarray]]:
+        (p,), (x, weight, _, residual) = self.problems, arrays
+        geometry = frame.measure(p, x, weight, residual, target)
         g = frame.flat(geometry) if p.kind == "pointwise" else geometry
-        self.empty = 0 in geometry.out_size
         choice = None if self.empty else tiles.choose(p, g, runtime.machine(), twice, workers)
-        self.tuned = choice is not None
         if choice is None:
             g, choice = geometry, _direct(p, geometry)
-        self.choice, self.record = choice, frame.fill(p, g)
-        record = self.record
-        for field, value in choice.cut.items():
-            record[field] = value
-        record[frame.OVERLAP] = twice
-        record[frame.BIAS_BY] = p.result.itemsize if p.bias else 0
-        record[END] = choice.jobs
-        # Zeros stand in for what lies beyond the border, channels of a pixel or as much of a row as a tile reads, and for a missing bias.
-        reach = (p.kernel[-1] - 1) * p.dilation[-1]
-        self.zeros = zeros(max(p.in_channels, p.out_channels, reach) * max(p.dtype.itemsize, p.result.itemsize) + 1024)
-        record[ZEROS] = record[BIAS] = address(self.zeros)
-        cost = p.macs * (1 if self.tuned else tiles.RATE)
-        self.workers = min(workers, choice.jobs) if cost > tiles.SERIAL else 1
-        record[CHUNKS] = max(1, self.workers)
-        self.launches = min(choice.jobs, max(1, cost // (MACS_A_LAUNCH * self.workers)) if self.workers else 1)
-        self.alignment = max(p.dtype.alignment, p.result.alignment)
-        self._kernel: Callable[..., None] | None = None
+        return choice, [frame.fill(p, g)]
+
+    def _fused(self, arrays: Sequence[Any], target: np.ndarray, twice: bool, workers: int) -> tuple[tiles.Choice | None, list[np.ndarray]]:
+        first, second = self.problems
+        x, depthwise, _, pointwise, _, residual = arrays
+        g, after = frame.measure(first, x, depthwise, None, None), frame.measure(second, None, pointwise, residual, target)
+        choice = None if self.empty else tiles.choose_separable(first, second, g, after, runtime.machine(), workers)
+        return choice, [frame.fill(first, g), frame.fill(second, after)]
 
     def kernel(self, parallel: bool) -> Callable[..., None]:
         return runtime.kernel(self.choice.factory, *self.choice.cells, parallel=parallel)
@@ -86,19 +111,17 @@ class Plan:
 
         return run
 
-    def run(self, x: int, weight: int, bias: int, residual: int, out: int) -> None:
-        """Computes on arrays at these addresses; 0: there is none."""
+    def run(self, places: Sequence[int]) -> None:
+        """Computes on arrays at these addresses, the result's last; 0: there is none."""
         if self.empty:
             return
         kernel = self._kernel
         if kernel is None:
             kernel = self._kernel = self.kernel(self.workers > 1)
         record = self.record.copy()
-        record[X], record[WEIGHT], record[OUT] = x, weight, out
-        if bias:
-            record[BIAS] = bias
-        if residual:
-            record[RESIDUAL] = residual
+        for slot, place in zip(self.slots, places):
+            if place:
+                record[slot] = place
         if self.launches > 1:
             self._in_parts(kernel, record)
         elif self.workers > 1:
@@ -106,7 +129,7 @@ class Plan:
         else:
             kernel(record)
         if record[STRANGE]:
-            runtime.kernel(poison.border, self.problem.dtype.name, 0, parallel=False)(record)
+            self._poison(record)
 
     def _in_parts(self, kernel: Callable[..., None], record: np.ndarray) -> None:
         """The jobs in several launches, between which Ctrl-C is heard."""
@@ -117,6 +140,14 @@ class Plan:
                 runtime.launch(kernel, record, self.workers, self._serial)
             else:
                 kernel(record)
+
+    def _poison(self, record: np.ndarray) -> None:
+        """The NaNs of infinite weights over the border, which spread to all channels of a pixel where a pointwise half follows."""
+        fused = len(self.problems) == 2
+        if fused:
+            after, record = record[LENGTH:], record[:LENGTH].copy()
+            record[OUT], record[GROUP], record[YN : YW + 1] = after[OUT], after[C_OUT], after[YN : YW + 1]
+        runtime.kernel(poison.border, self.problems[0].dtype.name, int(fused), parallel=False)(record)
 
     def describe(self) -> list[str]:
         c, m = self.choice, runtime.machine()
@@ -175,86 +206,111 @@ def _span(array: np.ndarray) -> tuple[int, int]:
 class Call:
     """What `ops` remembers for arrays of one set of shapes, strides and dtypes. All that is left to do in a call is to look at addresses."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    def __init__(self, problems: Problems) -> None:
+        self.problems, self.last = problems, problems[-1]
         self.plans: dict[int, Plan] = {}  # by the number of threads; empty while arrays have to be converted
-        self.shape, self.dtype = problem.out_shape, problem.result
+        self.shape, self.dtype = self.last.out_shape, self.last.result
         self.plain = False  # a new result is simply `empty`
         self.spans: tuple[tuple[int, int], ...] = ()
 
-    def __call__(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> np.ndarray:
+    def __call__(self, *given: Any) -> np.ndarray:
+        """The arrays in the order of `ops.NAMES`, then out."""
         plan = self.plans.get(runtime.workers())
         if plan is None:
-            return self._general(x, weight, bias, residual, out)
+            return self._general(*given)
+        out = given[-1]
         if out is not None:
             target = out
         elif self.plain:
             target = empty(self.shape, self.dtype)
         else:
-            target = allocate(self.problem, x)
-        places = (
-            address(x), address(weight), 0 if bias is None else address(bias), 0 if residual is None else address(residual), address(target)
-        )  # fmt: skip
-        bits = places[0] | places[1] | places[2] | places[3] | places[4]
-        if bits & (plan.alignment - 1) or (out is not None and not self.clear_of(out, zip(self.spans, places[:4]), places[4])):
-            return self._general(x, weight, bias, residual, out)
-        plan.run(*places)
+            target = allocate(self.last, given[0])
+        places, bits = [], address(target)
+        for array in given[:-1]:
+            place = 0 if array is None else address(array)
+            places.append(place)
+            bits |= place
+        places.append(address(target))
+        if bits & (plan.alignment - 1) or (out is not None and not self._clear(out, places)):
+            return self._general(*given)
+        plan.run(places)
         return target
 
-    def clear_of(self, out: np.ndarray, inputs: Iterable[tuple[tuple[int, int], int]], place: int) -> bool:
-        """Whether out, at address `place`, can be written and shares no bytes with inputs of these (span, address), as a quick look tells."""
-        if not self.spans or not out.flags.writeable:
+    def _clear(self, out: np.ndarray, places: list[int]) -> bool:
+        """Whether out, at the last of the addresses, can be written and shares no bytes with the inputs, as a quick look tells."""
+        if not out.flags.writeable:
             return False
-        low, high = self.spans[4]
+        (low, high), place = self.spans[-1], places[-1]
         begin, end = place + low, place + high
-        for (low, high), at in inputs:
+        for (low, high), at in zip(self.spans[:-1], places):
             if at and at + low < end and begin < at + high:
                 return False
         return True
 
-    def _general(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> np.ndarray:
+    def _general(self, *given: Any) -> np.ndarray:
         """The call with everything looked at: conversions, overlaps."""
+        *inputs, out = given
         if out is not None:
-            overlap.check(self.problem, out, (("x", x), ("weight", weight), ("bias", bias)), residual)
-        plan, arrays, target = self.prepare(x, weight, bias, residual, out)
-        plan.run(*(0 if a is None else address(a) for a in (*arrays, target)))
+            overlap.check(self.last, out, tuple(zip(NAMES[len(self.problems)], inputs[:-1])), inputs[-1])
+        plan, arrays, target = self.prepare(*given)
+        if plan.choice is None:
+            return self._halves(inputs, out)
+        plan.run([0 if a is None else address(a) for a in (*arrays, target)])
         if out is None or target is out:
             return target
         out[...] = target
         return out
 
-    def prepare(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> tuple[Plan, tuple[np.ndarray | None, ...], np.ndarray]:
+    def _halves(self, arrays: Sequence[Any], out: Any) -> np.ndarray:
+        """The two halves one after the other, with the middle tensor in memory between them."""
+        x, depthwise, depthwise_bias, pointwise, bias, residual = arrays
+        first, second = (Call((p,)) for p in self.problems)
+        return second(first(x, depthwise, depthwise_bias, None, None), pointwise, bias, residual, out)
+
+    def prepare(self, *given: Any) -> tuple[Plan, tuple[np.ndarray | None, ...], np.ndarray]:
         """The plan, the arrays as the kernels can read them, and where they write."""
-        p, workers = self.problem, runtime.workers()
-        given = (x, weight, bias, residual)
-        arrays = tuple(_readable(a, d) for a, d in zip(given, (p.dtype, p.dtype, p.result, p.result)))
-        if bias is not None:
-            arrays = (*arrays[:2], np.ascontiguousarray(arrays[2]), arrays[3])
-        target = allocate(p, arrays[0]) if out is None else out
-        if not _fits(target, p.result) or not target.flags.aligned:
-            target = np.empty(target.shape, p.result)
+        *inputs, out = given
+        workers, residual = runtime.workers(), inputs[-1]
+        arrays = tuple(_readable(a, *kind) for a, kind in zip(inputs, _kinds(self.problems)))
+        target = allocate(self.last, arrays[0]) if out is None else out
+        if not _fits(target, self.dtype) or not target.flags.aligned:
+            target = empty(target.shape, self.dtype)
         twice = residual is None or out is None  # else a tile computed twice would add the residual twice, if that is `out`
-        key = (p, twice, workers, *(None if a is None else (a.strides, a.ndim) for a in (arrays[0], arrays[1], arrays[3], target)))
+        key = (self.problems, twice, workers, *(None if a is None else (a.strides, a.ndim) for a in (*arrays, target)))
         plan = _plans.get(key)
         if plan is None:
-            plan = _plans[key] = Plan(p, frame.measure(p, arrays[0], arrays[1], arrays[3], target), twice, workers)
-        if target is out or out is None:
-            if all(a is b or (a is not None and a.dtype == b.dtype and a.strides == b.strides) for a, b in zip(arrays, given)):
+            plan = _plans[key] = Plan(self.problems, arrays, target, twice, workers)
+        if (target is out or out is None) and plan.choice is not None:
+            if all(a is b or (a is not None and a.dtype == b.dtype and a.strides == b.strides) for a, b in zip(arrays, inputs)):
                 self.spans = tuple((0, 0) if a is None else _span(a) for a in (*arrays, target))
-                self.plain = _order(p, x) == p.channels_last
+                self.plain = _order(self.last, target) == self.last.channels_last == _order(self.problems[0], inputs[0])
                 self.plans[workers] = plan
         return plan, arrays, target
 
-    def explain(self, x: Any, weight: Any, bias: Any, residual: Any, out: Any) -> list[str]:
+    def explain(self, *given: Any) -> list[str]:
         lines = []
-        for name, array in (("x", x), ("weight", weight)):
-            if array.dtype != self.problem.dtype:
-                lines.append(f"{name} is {array.dtype} and is converted: the common dtype is {self.problem.dtype}")
-        return lines + self.prepare(x, weight, bias, residual, out)[0].describe()
+        for name, array, (dtype, _) in zip(NAMES[len(self.problems)], given, _kinds(self.problems)):
+            if array is not None and "bias" not in name and array.dtype != dtype:
+                lines.append(f"{name} is {array.dtype} and is converted: the common dtype is {dtype}")
+        plan = self.prepare(*given)[0]
+        if plan.choice is not None:
+            return lines + plan.describe()
+        (x, depthwise, depthwise_bias, pointwise, bias, residual, out), (first, second) = given, self.problems
+        lines += Call((first,)).explain(x, depthwise, depthwise_bias, None, None)
+        return [*lines, "then, over the middle tensor,", *Call((second,)).explain(allocate(first, x), pointwise, bias, residual, out)]
 
 
-def _readable(array: np.ndarray | None, dtype: np.dtype) -> np.ndarray | None:
+NAMES = {1: ("x", "weight", "bias", "residual"), 2: ("x", "depthwise", "depthwise_bias", "pointwise", "bias", "residual")}
+
+
+def _kinds(problems: Problems) -> list[tuple[np.dtype, bool]]:
+    """(dtype that it is read as, whether it has to be contiguous) of each array of a call but the result."""
+    halves = [[(p.dtype, False), (p.dtype, False), (p.result, True), (p.result, False)] for p in problems]
+    return halves[0] if len(halves) == 1 else [*halves[0][:3], *halves[1][1:]]
+
+
+def _readable(array: np.ndarray | None, dtype: np.dtype, contiguous: bool) -> np.ndarray | None:
     """The array itself if the kernels can read it as it lies, else a copy that they can; no matter of the layout."""
-    if array is None or (_fits(array, dtype) and array.flags.aligned):
+    if array is None or (_fits(array, dtype) and array.flags.aligned and not (contiguous and array.strides != (dtype.itemsize,))):
         return array
-    return array.astype(dtype, order="K")
+    return array.astype(dtype, order="C" if contiguous else "K")

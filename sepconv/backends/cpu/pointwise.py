@@ -14,7 +14,7 @@ from numba import njit, prange
 from .frame import *
 from .loops import aligned, first_job, move, placed, snapshot
 from .product import tile
-from .simd import as_float, keep_subnormals, restore, transpose
+from .simd import as_float, keep, keep_subnormals, restore, transpose
 
 MOST_COPIED = 2**19  # bytes of a second cache
 WIDE, ONE, HALF = range(3)  # a panel of all the tile's vectors, of one, of half a vector
@@ -158,6 +158,7 @@ def channels_first(dtype, size, lanes, rows, vectors, parallel):  # type: ignore
                         w_row = spread(to, q[WEIGHT] + first * q[WO], q[WO], q[WI], last - first, q[C_IN], size)
                         w = to - first * w_row
                     product_first(dtype, size, lanes, rows, vectors, q, w, w_row, x, q[XC], y, r, first, last, pixels)
+            keep(copied)
             restore(before)
 
     return pointwise_channels_first
@@ -204,6 +205,8 @@ def channels_last(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[
                             pack(w, q, v, min(wide, q[C_OUT] - v), wide, lanes, dtype, size)
                             held = v
                     product_last(dtype, size, lanes, rows, vectors, q, x, x_row, x_step, w, w_step, v, kind, y, q[YW], r, pixels)
+            keep(packed)
+            keep(copied)
             restore(before)
 
     return pointwise_channels_last

@@ -319,6 +319,12 @@ def transpose(typing: Any, dtype: Any, lanes: Any, at: Any, at_row: Any, to: Any
 
 
 @intrinsic
+def keep(typing: Any, array: Any) -> Any:
+    """Nothing, with an array whose address is in use: Numba frees an array after the last line that names it."""
+    return types.void(array), lambda context, b, signature, args: context.get_dummy_value()
+
+
+@intrinsic
 def copy_line(typing: Any, to: Any, at: Any) -> Any:
     """Copies 64 bytes, in the vectors that the machine has."""
 

@@ -8,7 +8,7 @@ from numba import njit, prange
 from .frame import *
 from .loops import first_job, move, placed, snapshot
 from .product import taps_tile
-from .simd import as_float, keep_subnormals, restore
+from .simd import as_float, keep, keep_subnormals, restore
 
 
 @njit
@@ -104,6 +104,7 @@ def channels_last(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[
                                   q[DD] * q[XD], q[DH] * q[XH], q[DW] * q[XW], q[KH] * q[KW] * step, q[KW] * step, step,
                                   z0, top, left, q[DD], q[DH], q[DW], q[ID], q[IH], q[IW], q[SW], q[ZEROS],
                                   q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+            keep(packed)
             restore(before)
 
     return standard_channels_last

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...problem import Problem
-from . import depthwise, pointwise, standard
+from . import depthwise, pointwise, separable, standard
 from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
 from .runtime import Machine
 
@@ -69,7 +69,8 @@ def _loose(p: Problem, axis: int) -> int:
     return int(max(before, after) > reach)
 
 
-def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice | None:
+def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, band: int = 0) -> Choice | None:
+    """`band`: rows of a band, if they are decided already."""
     (kd, kh, kw), (_, sh, sw), (_, dh, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     (_, oh, ow), (_, ih, iw) = three(p.out_size, 1), three(p.in_size, 1)
     if max(sh, sw) > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64 or (sw == 2 and dw > 1 and kw > 1):
@@ -82,7 +83,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int) -> 
     if step > oh:
         return None
     bands = step if step > 1 else min(oh, _parts(p.batch * blocks, workers))
-    rows, vectors = _rows_first(oh // bands, ow, lanes, kh, kw, machine.registers)
+    rows, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, machine.registers)
     # Taps known when compiled share their loads (a stride of 2) or their weights (few of them, and many registers).
     taps = kw if (machine.registers == 32 and kh * kw <= 9) or (sw == 2 and kw <= 7) else 0
     flat = int(kd == 1 and three(p.pads, (0, 0))[0] == (0, 0))
@@ -174,21 +175,71 @@ def _standard_last(p: Problem, machine: Machine, lanes: int, workers: int) -> Ch
     return Choice(standard.channels_last, cells, {BANDS: bands, BAND: band}, jobs * bands, reason)
 
 
+def _unit(g: Geometry, axis: int, size: int, residual: bool) -> tuple[bool, bool]:
+    """Whether (x, everything that is written) has its elements next to each other on an axis."""
+    written = all(s[axis] == size or g.out_size[axis] == 1 for s in ((g.out, g.residual) if residual else (g.out,)))
+    return g.x[axis] == size or g.in_size[axis] == 1, written
+
+
+def _tunable(p: Problem) -> bool:
+    return p.dtype.name in ("float32", "float64") and p.mode == "constant"
+
+
 def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: int) -> Choice | None:
     """The tuned kernel for a problem with these strides, or None; for a pointwise problem the geometry is `frame.flat`'s."""
-    if p.dtype.name not in ("float32", "float64") or p.mode != "constant":
+    if not _tunable(p):
         return None
     size, lanes = p.dtype.itemsize, machine.lanes(p.dtype.name)
-    written = (g.out, g.residual) if p.residual else (g.out,)
-    unit = lambda axis: all(s[axis] == size or g.out_size[axis] == 1 for s in written)
-    x_unit = lambda axis: g.x[axis] == size or g.in_size[axis] == 1
+    (x_wide, wide), (x_deep, deep) = (_unit(g, axis, size, p.residual) for axis in (4, 1))
     if p.kind == "pointwise":
-        if unit(4) and x_unit(4) and (g.out_size[4] > 1 or not unit(1)):
+        if x_wide and wide and (g.out_size[4] > 1 or not deep):
             return _pointwise(p, machine, lanes, workers, False, g.out_size)
-        return _pointwise(p, machine, lanes, workers, True, g.out_size) if unit(1) else None
-    first = unit(4) and x_unit(4) and not (p.channels_last and g.out_size[4] == 1 and unit(1) and x_unit(1))
+        return _pointwise(p, machine, lanes, workers, True, g.out_size) if deep else None
+    first = x_wide and wide and not (p.channels_last and g.out_size[4] == 1 and x_deep and deep)
     if p.kind == "depthwise":
         chosen = _depthwise_first(p, machine, lanes, workers) if first else None
-        return chosen or (_depthwise_last(p, machine, lanes, workers) if unit(1) and x_unit(1) else None)
+        return chosen or (_depthwise_last(p, machine, lanes, workers) if x_deep and deep else None)
     chosen = _standard_first(p, machine, lanes, workers) if first else None
-    return chosen or (_standard_last(p, machine, lanes, workers) if unit(1) and x_unit(1) else None)
+    return chosen or (_standard_last(p, machine, lanes, workers) if x_deep and deep else None)
+
+
+def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machine: Machine, workers: int) -> Choice | None:
+    """The fused kernel for the two halves, p and s, of a separable convolution, or None: then they run one after the other.
+
+    `g` has the strides of x, `after` those of the result.
+    """
+    if not (_tunable(p) and _tunable(s)):
+        return None
+    size, lanes = p.dtype.itemsize, machine.lanes(p.dtype.name)
+    (_, wide), (_, deep) = (_unit(after, axis, size, s.residual) for axis in (4, 1))
+    x_wide, x_deep = (g.x[axis] == size or g.in_size[axis] == 1 for axis in (4, 1))
+    od, oh, ow = three(p.out_size, 1)
+    row = p.out_channels * ow * size  # bytes of the middle tensor that a row takes
+    if row > 2 * L2:
+        return None
+    places = p.batch * od
+    bands = max(-(-oh // max(1, L2 // row)), 1)
+    if places * bands % workers and oh >= workers:
+        bands = min(oh, -(-bands // workers) * workers)
+    if x_wide and wide and not (p.channels_last and ow == 1 and x_deep and deep):
+        half = _depthwise_first(p, machine, lanes, 1, oh // bands)
+        if half is None or half.cut[STEP] > 1:
+            return None
+        vectors = 2 if oh // bands * ow > lanes else 1
+        outer = (lanes, _rows(s.out_channels, vectors, machine), vectors)
+        count, factory = s.out_channels, separable.channels_first
+    elif x_deep and deep:
+        half = _depthwise_last(p, machine, lanes, 1)
+        if half is None:
+            return None
+        vectors = 2 if s.out_channels > lanes else 1
+        outer = (_rows(oh // bands * ow, vectors, machine), vectors)
+        count, factory = -(-s.out_channels // (lanes * vectors)), separable.channels_last
+    else:
+        return None
+    # Few bands are shared out by output channels as well; each thread then computes the depthwise half for itself.
+    groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)
+    cut = {**half.cut, BANDS: bands, BAND: oh // bands, GROUP: -(-count // groups)}
+    jobs = places * bands * -(-count // cut[GROUP])
+    reason = f"{bands} bands of {oh // bands} rows: the depthwise half stays in the second cache; {half.reason}; then the product of {outer[-2]} rows x {vectors} vectors"
+    return Choice(factory, (*half.cells, *outer), cut, jobs, reason)
