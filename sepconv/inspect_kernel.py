@@ -96,7 +96,7 @@ def _lines(found: cross.Compiled, full: bool) -> Iterator[str]:
         yield f"{kernel.name}: " + ", ".join(f"{name} {cell}" for name, cell in kernel.cells.items())
         loops = assembly.hot_loops(kernel.assembly)
         inside = assembly.interior(loops)
-        hot = assembly.main_tiles(inside)
+        hot = assembly.main_tiles(loops)
         narrow = [code for code in inside if code not in hot]
         border = [loop for loop in loops if loop not in inside]
         shown = [("hot loop", code) for code in hot]

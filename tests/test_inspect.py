@@ -109,7 +109,7 @@ def test_main_tiles() -> None:
     """A depthwise and a pointwise tile of one kernel, and narrower ones for what is left over."""
 
     def code(fmas: int, register: str) -> assembly.Code:
-        return assembly.Code((f"vfmadd231ps (%rax){{1to16}}, %{register}1, %{register}2",) * fmas)
+        return assembly.Code((".LBB0_1:", *(f"vfmadd231ps (%rax){{1to16}}, %{register}1, %{register}2",) * fmas))
 
     tiles = [code(42, "zmm"), code(24, "zmm"), code(24, "ymm"), code(21, "zmm")]
     assert assembly.main_tiles(tiles) == tiles[:2] and tiles[1].loads == {4: 24}

@@ -45,6 +45,7 @@ KNOWN = {
     "inside avx512 separable_conv NCHW*": _WRITTEN_OUT,
     "inside * depthwise_conv NCHW k? s2": _WRITTEN_OUT,
     "inside * separable_conv NCHW s2": _WRITTEN_OUT,
+    "inside avx2 separable_conv *": "some accumulators of the product live on the stack in the fused kernel",
     "inside sse2 *": "an addition to memory is no operand of a multiplication there, each product takes a register",
     "inside neon * NHWC*": "28 accumulators leave too few registers where no operand lies in memory; with a stride LLVM loads many pixels ahead",
     "* zen3 *": "LLVM unrolls the loop over taps or depth twice",
@@ -98,13 +99,15 @@ def _ids() -> list[Any]:
     return [pytest.param(*pair, id=" ".join(pair), marks=[pytest.mark.sweep] if swept(*pair) else []) for pair in pairs]
 
 
-def _multiply_adds(kernel: Kernel) -> int | None:
-    """What one turn of a tile's inner loop has: over all outputs of the tile, and all taps along the lines, or all that are written out; None
-    for a kernel whose cells have other names."""
-    cells = kernel.cells
-    if not {"rows", "vectors"} <= cells.keys():
-        return None
-    return cells["rows"] * cells["vectors"] * cells.get("k", 1) * (cells.get("taps", 0) or 1)
+def _multiply_adds(kernel: Kernel) -> set[int]:
+    """What one turn of a tile's inner loop has: over all outputs of the tile, and all taps along the lines, or all that are written out; of the
+    fused kernel's second tile too. Nothing for a kernel whose cells have other names."""
+    cells, found = kernel.cells, set()
+    if "rows" in cells:
+        found.add(cells["rows"] * cells["vectors"] * cells.get("k", 1) * (cells.get("taps", 0) or 1))
+    if "out_rows" in cells:
+        found.add(cells["out_rows"] * cells["out_vectors"])
+    return found
 
 
 def _expect(right: bool, where: str, isa: str, sample: str, kernel: Kernel, what: str) -> None:
@@ -129,11 +132,12 @@ def test_inside(jobs: Jobs, isa: str, sample: str) -> None:
     compiled = jobs[isa].result()[sample]
     assert compiled.machine.lanes("float32") == LANES[isa] and compiled.kernels
     for kernel in compiled.kernels:
-        inside = assembly.interior(assembly.hot_loops(kernel.assembly))
-        assert inside, f"{kernel.name} multiplies no vectors"
-        assert {code.registers for code in assembly.main_tiles(inside)} == {REGISTERS[isa]}
-        found, right = sorted(code.fmas for code in assembly.main_tiles(inside)), _multiply_adds(kernel)
-        _expect(right is None or right in found, "inside", isa, sample, kernel, f"are {found} multiply-adds, and the tile has {right}")
+        loops = assembly.hot_loops(kernel.assembly)
+        inside, main = assembly.interior(loops), assembly.main_tiles(loops)
+        assert main, f"{kernel.name} multiplies no vectors"
+        assert {code.registers for code in main} == {REGISTERS[isa]}
+        found, right = {code.fmas for code in main}, _multiply_adds(kernel)
+        _expect(right <= found, "inside", isa, sample, kernel, f"are {found} multiply-adds, and the tiles have {right}")
         _expect(not any(code.spills for code in inside), "inside", isa, sample, kernel, _spills(inside))
 
 

@@ -155,19 +155,26 @@ def hot_loops(text: str) -> list[Code]:
     return [loop for loop in loops if loop.fmas]
 
 
+def _plain(loops: list[Code]) -> list[Code]:
+    return [block for loop in loops if not loop.guarded and len(loop.blocks) == 1 for block in loop.blocks]
+
+
+def _written_out(loops: list[Code]) -> list[Code]:
+    """The largest block, unguarded if there is one, unless it is a plain loop."""
+    blocks = [block for loop in loops for block in loop.blocks]
+    largest = max(blocks, key=lambda block: (not block.guarded, block.fmas), default=None)
+    return [] if largest is None or any(block.fmas >= largest.fmas for block in _plain(loops)) else [largest]
+
+
 def interior(loops: list[Code]) -> list[Code]:
     """The code that runs away from the border: loops of one unguarded block, and the largest unguarded block of all if it is none of them; if
     everything is guarded, the largest block."""
-    plain = [block for loop in loops if not loop.guarded and len(loop.blocks) == 1 for block in loop.blocks]
-    blocks = [block for loop in loops for block in loop.blocks]
-    largest = max(blocks, key=lambda block: (not block.guarded, block.fmas), default=None)
-    if largest is None or any(block.fmas >= largest.fmas for block in plain):
-        return plain
-    return [*plain, largest]
+    return _plain(loops) + _written_out(loops)
 
 
-def main_tiles(inside: list[Code]) -> list[Code]:
-    """Of `interior`, what most of the work is done by: not the narrower tiles for what is left over. A kernel that does two things has two."""
-    most = max((code.fmas for code in inside), default=0)
-    widest = max((code.registers for code in inside if code.fmas == most), default="")
-    return [code for code in inside if 2 * code.fmas > most and code.registers == widest]
+def main_tiles(loops: list[Code]) -> list[Code]:
+    """Of `interior`, what does most of the work: not the narrower tiles for what is left over. A kernel that does two things has two."""
+    plain = _plain(loops)
+    most = max((code.fmas for code in plain), default=0)
+    widest = max((code.registers for code in plain if code.fmas == most), default="")
+    return [code for code in plain if 2 * code.fmas > most and code.registers == widest] + _written_out(loops)
