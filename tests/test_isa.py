@@ -29,7 +29,6 @@ Jobs = dict[str, Future[Any]]
 ROOT = pathlib.Path(sepconv.__file__).resolve().parents[1]
 REGISTERS = {"avx512": "zmm", "avx2": "ymm", "sse2": "xmm", "neon": "v", "zen3": "ymm"}
 LANES = {"avx512": 16, "avx2": 8, "sse2": 4, "neon": 4, "zen3": 8}  # of float32
-SWEPT = ("zen3", "SSE2")  # machines, and instruction sets to force, for the sweep alone
 
 # What is known not to be so, as "where machine sample", and why.
 _MASKS = "masks, or the addresses of zeros, beside accumulators, weights and a line"
@@ -66,26 +65,33 @@ def _call(op: str, layout: str, *, k: int = 3, stride: int = 1, dtype: str = "fl
 
 
 BOTH = ("NCHW", "NHWC")
-QUICK = {f"{op} {layout}": _call(op, layout) for op in ("depthwise_conv", "separable_conv") for layout in BOTH}
-QUICK |= {"pointwise_conv NCHW": _call("pointwise_conv", "NCHW"), "conv NHWC": _call("conv", "NHWC")}
-QUICK["depthwise_conv NHWC double"] = _call("depthwise_conv", "NHWC", dtype="float64")
-LONG = {f"depthwise_conv {layout} k{k} s{s}": _call("depthwise_conv", layout, k=k, stride=s) for layout in BOTH for k in (3, 5, 7) for s in (1, 2)}
-LONG |= {f"{op} {layout} s{s}": _call(op, layout, stride=s) for op in ("conv", "separable_conv") for layout in BOTH for s in (1, 2)}
-LONG |= {f"{op} {layout} double": _call(op, layout, dtype="float64") for op in ("conv", "depthwise_conv", "pointwise_conv") for layout in BOTH}
-LONG |= {f"{op} {layout} 14x14": _call(op, layout, size=14) for op in ("depthwise_conv", "pointwise_conv") for layout in BOTH}
-LONG = {name: call for name, call in LONG.items() if name not in QUICK}
+SAMPLES = {f"{op} {layout}": _call(op, layout) for op in ("depthwise_conv", "pointwise_conv", "conv", "separable_conv") for layout in BOTH}
+SAMPLES |= {f"{op} {layout} double": _call(op, layout, dtype="float64") for op in ("depthwise_conv", "pointwise_conv", "conv") for layout in BOTH}
+SAMPLES |= {f"{op} {layout} s2": _call(op, layout, stride=2) for op in ("conv", "separable_conv") for layout in BOTH}
+SAMPLES |= {f"{op} {layout} 14x14": _call(op, layout, size=14) for op in ("depthwise_conv", "pointwise_conv") for layout in BOTH}
+for layout in BOTH:
+    for k, s in ((3, 2), (5, 1), (5, 2), (7, 1), (7, 2)):
+        SAMPLES[f"depthwise_conv {layout} k{k} s{s}"] = _call("depthwise_conv", layout, k=k, stride=s)
+FAMILIES = ("depthwise_conv NCHW", "depthwise_conv NHWC", "pointwise_conv NCHW", "conv NHWC")
+ALWAYS = {  # the others are for the sweep
+    "avx512": (*FAMILIES, "separable_conv NCHW", "depthwise_conv NHWC double"),
+    "avx2": (*FAMILIES, "separable_conv NHWC"),
+    "sse2": FAMILIES[1:],
+    "neon": FAMILIES[:3],
+}
 
 
 @pytest.fixture(scope="module")
 def jobs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     """The children, two at a time: for each machine, what each sample would run there; for each instruction set to force here, the results."""
     sweep = request.config.getoption("--sweep")
-    samples = QUICK | (LONG if sweep else {})
+    samples = {isa: SAMPLES if sweep else {name: SAMPLES[name] for name in ALWAYS.get(isa, ())} for isa in REGISTERS}
+    compiled = lambda isa: dict(zip(samples[isa], cross.compiled(isa, samples[isa].values(), timeout=900)))
     chosen = {item.callspec.params.get("isa") for item in request.session.items if hasattr(item, "callspec")}  # by -k, for example
-    machines = [isa for isa in REGISTERS if isa in chosen and (sweep or isa not in SWEPT)]
+    machines = [isa for isa in REGISTERS if isa in chosen and samples[isa]]
     forced = {isa: cpu for isa, cpu in FORCED.items() if X86 and isa in chosen and (sweep or isa not in SWEPT)}
     with ThreadPoolExecutor(2) as pool:
-        started = {isa: pool.submit(lambda isa=isa: dict(zip(samples, cross.compiled(isa, samples.values(), timeout=900)))) for isa in machines}
+        started = {isa: pool.submit(compiled, isa) for isa in machines}
         started["own"] = pool.submit(_run, "first()", tmp_path_factory.mktemp("own"))
         for isa, cpu in forced.items():
             started[isa] = pool.submit(_after, started["own"], tmp_path_factory.mktemp("forced") / isa, cpu)
@@ -94,8 +100,8 @@ def jobs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def _ids() -> list[Any]:
     """Every machine with every sample; what only the sweep looks at is marked."""
-    pairs = [(isa, sample) for isa in REGISTERS for sample in QUICK | LONG]
-    swept = lambda isa, sample: isa in SWEPT or sample in LONG
+    pairs = [(isa, sample) for isa in REGISTERS for sample in SAMPLES]
+    swept = lambda isa, sample: sample not in ALWAYS.get(isa, ())
     return [pytest.param(*pair, id=" ".join(pair), marks=[pytest.mark.sweep] if swept(*pair) else []) for pair in pairs]
 
 
@@ -154,6 +160,7 @@ def test_at_the_border(jobs: Jobs, isa: str, sample: str) -> None:
 # --- the results ---------------------------------------------------------------------------------------------------
 
 FORCED = {"AVX2": "haswell", "SSE2": "x86-64"}  # by which CPU; without features they are those of its name
+SWEPT = ("SSE2",)
 X86 = platform.machine() in ("x86_64", "AMD64")
 NARROWER = {"AVX-512": ("AVX2", "SSE2"), "AVX2": ("SSE2",)}
 
@@ -173,8 +180,8 @@ def others():
     for layout, x, y in (("NCHW", values(1, 21, 13, 19), values(1, 5, 11, 18)), ("NHWC", values(1, 13, 19, 21), values(1, 11, 18, 5))):
         oracle.check(sepconv.depthwise_conv2d, x, d, padding=1, layout=layout, activation="relu6")
         oracle.check(sepconv.pointwise_conv2d, x, p, layout=layout)
-        oracle.check(sepconv.separable_conv2d, x, d, p, padding="same", layout=layout, activation="silu")
         oracle.check(sepconv.conv2d, y, s, padding=1, layout=layout)
+    oracle.check(sepconv.separable_conv2d, values(1, 21, 13, 19), d, p, padding="same", activation="silu")
     x, d, p = (values(*shape, dtype=np.float64) for shape in ((21, 17, 23), (21, 3, 3), (13, 21)))
     oracle.check(sepconv.depthwise_conv2d, x, d, padding=1, stride=2)
     oracle.check(sepconv.pointwise_conv2d, x, p)
