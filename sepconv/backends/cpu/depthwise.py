@@ -108,19 +108,27 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
 
 
 @njit
-def room(q, channels, width, size):  # type: ignore[no-untyped-def]
-    """(pitch, bytes): what `taps_of` needs to pack the weights of so many channels; no bytes where they lie ready."""
-    if q[WO] == size:
-        return 0, 0
-    pitch = ((channels + width) * size + 63) // 64 * 64
-    return pitch, q[KD] * q[KH] * q[KW] * pitch + 64
+def tap_pitch(q, width, size):  # type: ignore[no-untyped-def]
+    """Bytes from tap to tap where the weights lie as rows of channels, a tap each, no less than a tile wide; 0: they have to be packed."""
+    pitch = q[WW] if q[KW] > 1 else q[WH] if q[KH] > 1 else q[WD] if q[KD] > 1 else size
+    ready = q[WO] == size and (q[KH] == 1 or q[WH] == q[KW] * pitch) and (q[KD] == 1 or q[WD] == q[KH] * q[KW] * pitch)
+    return pitch if ready and q[C_IN] >= width else 0
 
 
 @njit
-def taps_of(q, packed, pitch, begin, end, size):  # type: ignore[no-untyped-def]
+def room(q, channels, width, size):  # type: ignore[no-untyped-def]
+    """Bytes that `taps_of` needs to pack the weights of so many channels; none where they lie ready."""
+    taps = q[KD] * q[KH] * q[KW]
+    return 0 if tap_pitch(q, width, size) != 0 else taps * (((channels + width) * size + 63) // 64 * 64) + 64
+
+
+@njit
+def taps_of(q, packed, begin, end, width, size):  # type: ignore[no-untyped-def]
     """(address for channel 0, pitch) of the weights of channels begin to end as rows of channels, a tap each; packed if they are not that."""
-    if pitch == 0:
-        return q[WEIGHT], q[WW]
+    pitch = tap_pitch(q, width, size)
+    if pitch != 0:
+        return q[WEIGHT], pitch
+    pitch = ((end - begin + width) * size + 63) // 64 * 64
     to = aligned(packed.ctypes.data)
     pack(to, q, begin, end - begin, pitch, size)
     return to - begin * size, pitch
@@ -142,8 +150,8 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
                 if band == 0 and strange(q, begin, end - begin, size):
                     p[STRANGE] = 1
                 # With dilation a band is every STEP-th row: its input rows are then neighbours STEP apart, as without.
-                row0 = band if step > 1 else band * q[BAND]
-                count = (q[OH] - band + step - 1) // step if step > 1 else q[BAND] if band < q[BANDS] - 1 else q[OH] - row0
+                row0 = band if step > 1 else q[OH] * band // q[BANDS]
+                count = (q[OH] - band + step - 1) // step if step > 1 else q[OH] * (band + 1) // q[BANDS] - row0
                 y = q[OUT] + n * q[YN] + begin * q[YC] + row0 * q[YH]
                 for z in range(q[OD]):
                     planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
@@ -164,8 +172,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
             before, q = keep_subnormals(), snapshot(p, 0)
-            space, needed = room(q, q[GROUP], width, size)
-            packed, held = np.empty(needed, np.uint8), -1
+            packed, held = np.empty(room(q, q[GROUP], width, size), np.uint8), -1
             taps, pitch = q[WEIGHT], 0
             for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
                 rest, band = divmod(job, q[BANDS])
@@ -174,7 +181,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                 begin = group * q[GROUP]
                 end = min(q[C_IN], begin + q[GROUP])
                 if group != held:
-                    taps, pitch = taps_of(q, packed, space, begin, end, size)
+                    taps, pitch = taps_of(q, packed, begin, end, width, size)
                     held = group
                     if strange(q, begin, end - begin, size):
                         p[STRANGE] = 1

@@ -23,7 +23,7 @@ WIDE, ONE, HALF = range(3)  # a panel of all the tile's vectors, of one, of half
 @njit
 def panel(at, size, lanes, vectors, overlap):  # type: ignore[no-untyped-def]
     """(position, kind, where the next one begins) of the panel planned at `at`; narrow ones overlap those before rather than be masked."""
-    width, half, left = lanes * vectors, lanes // 2, size - at
+    width, half, left = lanes * vectors, lanes // 2 if lanes > 2 else 0, size - at
     if left >= width or overlap == 0 or size < lanes:
         return at, WIDE, at + width
     if left > half and vectors > 1 and left <= lanes + half:

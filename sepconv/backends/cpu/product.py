@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import Vectors, integer
+from .simd import Vectors, integer, rolled
 
 ONE, FIRST, LAST = 0, 1, 2  # one tap; many taps, channels first; many taps, channels last
 
@@ -98,7 +98,7 @@ class _Tile:
         """acc += rows x vectors over the depth."""
         m, b = self.m, self.ir
         stride = self.lane_stride
-        with cgutils.for_range(b, self.depth) as at:
+        with rolled(b, self.depth) as at:
             line, offset = m.at(base, b.mul(at.index, step)), b.mul(at.index, self.a_step)
             loads = [m.load(m.at(line, u * m.lanes * m.size), masks[u] if masks else None) for u in range(self.vectors * stride)]
             values = loads if stride == 1 else [m.evens(loads[2 * u], loads[2 * u + 1]) for u in range(self.vectors)]
@@ -148,7 +148,7 @@ class _Tile:
 def _generate(literals: tuple[Any, ...], taps: int, names: list[str], args: Any, context: Any, b: Any) -> None:
     kind, width, rows, vectors, bias_rows, *stride = (t.literal_value for t in literals)
     if vectors == 0:
-        width, vectors = width // 2, 1
+        width, vectors = max(2, width // 2), 1  # a vector of one lane would be a scalar; `pointwise.panel` asks for none
     m, values = Vectors(context, b, kind, width), dict(zip(names, args[len(literals) + 1 :]))
     values["act"] = args[-3:]
     with b.if_else(args[len(literals)]) as (whole, part):

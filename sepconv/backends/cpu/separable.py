@@ -25,13 +25,13 @@ def lines_of(s, rows, y_w, r_w):  # type: ignore[no-untyped-def]
 
 def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, out_lanes, out_rows, out_vectors,
                    parallel):  # type: ignore[no-untyped-def] # fmt: skip
-    """Jobs are (image, depth, band of BAND rows, group of GROUP output channels); the groups of a band share its depthwise rows."""
+    """Jobs are (image, depth, band of rows, group of GROUP output channels); the groups of a band share its depthwise rows."""
 
     def separable_channels_first(p):  # type: ignore[no-untyped-def]
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
             before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
-            most = q[BAND] * 2 - 1 if q[BANDS] > 1 else q[OH]  # rows of a band; the last one has what is left over
+            most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
             pitch = (most * q[OW] * size + 127) // 128 * 128 + 64
             middle, held = np.empty(q[C_OUT] * pitch + 4096, np.uint8), -1
             b = aligned(middle.ctypes.data)
@@ -45,8 +45,8 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
                 place, group = divmod(job, groups)
                 rest, band = divmod(place, q[BANDS])
                 n, z = divmod(rest, q[OD])
-                row0 = band * q[BAND]
-                count = q[BAND] if band < q[BANDS] - 1 else q[OH] - row0
+                row0 = q[OH] * band // q[BANDS]
+                count = q[OH] * (band + 1) // q[BANDS] - row0
                 if place != held:
                     for c in range(0, q[C_OUT], q[BLOCK]):
                         planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
@@ -76,7 +76,7 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
 
 
 def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow, out_rows, out_vectors, parallel):  # type: ignore[no-untyped-def]
-    """Jobs are (image, depth, band of BAND rows, group of GROUP panels of output channels); the groups of a band share its depthwise rows.
+    """Jobs are (image, depth, band of rows, group of GROUP panels of output channels); the groups of a band share its depthwise rows.
 
     The panels of a thread's groups are packed once, all of them, unless the pointwise weight is a transpose already.
     """
@@ -87,12 +87,11 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
         chunks = p[CHUNKS] if parallel else 1
         for chunk in prange(chunks):
             before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
-            space, needed = room(q, q[C_IN], width, size)
-            packed = np.empty(needed, np.uint8)
-            taps, tap_pitch = taps_of(q, packed, space, 0, q[C_IN], size)
+            packed = np.empty(room(q, q[C_IN], width, size), np.uint8)
+            taps, tap_by = taps_of(q, packed, 0, q[C_IN], width, size)
             pitch = (q[C_IN] * size + 63) // 64 * 64
             pitch += 64 if pitch % 4096 == 0 else 0
-            most = q[BAND] * 2 - 1 if q[BANDS] > 1 else q[OH]  # rows of a band; the last one has what is left over
+            most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
             middle, held = np.empty(most * q[OW] * pitch + 4096, np.uint8), -1
             b = aligned(middle.ctypes.data)
             ready = s[WO] == size or s[C_OUT] == 1
@@ -106,14 +105,14 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                 place, group = divmod(job, groups)
                 rest, band = divmod(place, q[BANDS])
                 n, z = divmod(rest, q[OD])
-                row0 = band * q[BAND]
-                count = q[BAND] if band < q[BANDS] - 1 else q[OH] - row0
+                row0 = q[OH] * band // q[BANDS]
+                count = q[OH] * (band + 1) // q[BANDS] - row0
                 if place != held:
                     for block in range(0, q[C_IN], q[BLOCK]):
                         here, there = max(0, min(block, q[C_IN] - width)), min(q[C_IN], block + q[BLOCK])
                         for row in range(count):
                             pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
-                                   q, n, here, there, z, row0 + row, taps, tap_pitch, b + row * q[OW] * pitch, pitch)  # fmt: skip
+                                   q, n, here, there, z, row0 + row, taps, tap_by, b + row * q[OW] * pitch, pitch)  # fmt: skip
                     held = place
                 lines, length = lines_of(s, count, s[YW], s[RW])
                 for number in range(group * q[GROUP], min(panels, (group + 1) * q[GROUP])):

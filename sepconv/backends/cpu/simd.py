@@ -6,7 +6,8 @@ Loads and stores claim the alignment of an element, no more. A vector of one lan
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -25,6 +26,18 @@ BITS = {"float32": 32, "float64": 64}
 
 def integer(n: int) -> ir.Constant:
     return ir.Constant(I64, n)
+
+
+@contextmanager
+def rolled(b: ir.IRBuilder, count: ir.Value) -> Iterator[Any]:
+    """`cgutils.for_range`, which LLVM is told to leave as it is: for Zen 3 it would unroll it twice, and spill."""
+    with cgutils.for_range(b, count) as loop:
+        yield loop
+        end = b.block  # where for_range will put the jump back
+    leaf = b.module.add_metadata([ir.MetaDataString(b.module, "llvm.loop.unroll.disable")])
+    node = ir.MDValue(b.module, [leaf, leaf], name=str(len(b.module.metadata)))
+    node.operands = (node, leaf)  # LLVM knows a loop's node by its naming itself first
+    end.terminator.set_metadata("llvm.loop", node)
 
 
 class Value:

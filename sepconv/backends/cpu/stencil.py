@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import Vectors, integer
+from .simd import Vectors, integer, rolled
 
 FIRST, LAST = 0, 1  # channels first, channels last
 INSIDE, SIDES, BORDER, NARROW = range(4)  # what a tile may meet: the array alone; its sides; all its border; and fewer channels than lanes
@@ -35,8 +35,7 @@ SKIP = 7  # kernel lines above which a line beyond the border is left out with i
 #   n_lanes                    how many of the tile's lanes are outputs; its lines all are
 #   n_safe                     so many first lines may be stored whole: what spills over is written later, by this thread
 ARGUMENTS = (
-    "x l0 l_step l_size l_by t0 t_step t_size t_by begin end z0 z_step z_size z_by z_taps w w_line w_tap w_z zeros "
-    "bias y y_by n_lanes n_safe act"
+    "x l0 l_step l_size l_by t0 t_step t_size t_by begin end z0 z_step z_size z_by z_taps w w_line w_tap w_z zeros bias y y_by n_lanes n_safe act"
 ).split()
 
 
@@ -84,7 +83,7 @@ class _Tile:
         """The sum of every output is taken in one order, whatever the tile meets: taps, or pairs of them, then kernel lines."""
         if not self.taps:
             # A real loop: unrolled, LLVM merges the weights' loads and spills.
-            with cgutils.for_range(self.b, self.b.sub(self.end, self.begin)) as loop:
+            with rolled(self.b, self.b.sub(self.end, self.begin)) as loop:
                 self.moving = self.b.add(self.begin, loop.index)
                 self._pass([0], self.m.at(x, self.b.mul(self.moving, self.t_by)), self.m.at(w, self.b.mul(self.moving, self.w_tap)), acc)
             return

@@ -84,12 +84,11 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, ban
         return None
     bands = step if step > 1 else min(oh, _parts(p.batch * blocks, workers))
     rows, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, machine.registers)
-    # Taps known when compiled share their loads (a stride of 2) or their weights (few of them, and many registers).
-    taps = kw if (machine.registers == 32 and kh * kw <= 9) or (sw == 2 and kw <= 7) else 0
+    taps = kw if machine.registers == 32 and kh * kw <= 9 and sw == 1 else 0  # written out where the registers hold all weights
     flat = int(kd == 1 and three(p.pads, (0, 0))[0] == (0, 0))
     cells = (p.dtype.name, p.dtype.itemsize, lanes, kh, taps, sh, sw, rows, vectors, flat, _loose(p, 1))
     reason = f"vectors of {lanes} along the width, {rows} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
-    cut = {BANDS: bands, BAND: oh // bands, BLOCK: planes, STEP: step}
+    cut = {BANDS: bands, BLOCK: planes, STEP: step}
     return Choice(depthwise.channels_first, cells, cut, p.batch * blocks * bands, reason)
 
 
@@ -147,7 +146,8 @@ PRODUCT_ROWS = {(32, 2): (14, 12, 10, 8, 7, 4, 2, 1), (32, 1): (14, 12, 8, 4, 2,
 
 def _rows(size: int, vectors: int, machine: Machine) -> int:
     """The rows that take the fewest cycles: those of all tiles, an overlapping last one included, and two a tile for its vectors' loads."""
-    return min((r for r in PRODUCT_ROWS[machine.registers, vectors] if r <= max(1, size)), key=lambda r: -(-size // r) * (r + 1))
+    most = 14 if machine.bytes == 64 or vectors == 1 else 12  # a splat takes a register where it is no operand of the multiplication
+    return min((r for r in PRODUCT_ROWS[machine.registers, vectors] if r <= min(most, max(1, size))), key=lambda r: -(-size // r) * (r + 1))
 
 
 def _standard_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice | None:
@@ -239,7 +239,7 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
         return None
     # Few bands are shared out by output channels as well; each thread then computes the depthwise half for itself.
     groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)
-    cut = {**half.cut, BANDS: bands, BAND: oh // bands, GROUP: -(-count // groups)}
+    cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups)}
     jobs = places * bands * -(-count // cut[GROUP])
     reason = f"{bands} bands of {oh // bands} rows: the depthwise half stays in the second cache; {half.reason}; then the product of {outer[-2]} rows x {vectors} vectors"
     return Choice(factory, (*half.cells, *outer), cut, jobs, reason)

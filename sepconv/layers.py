@@ -1,0 +1,115 @@
+"""Layers: the functions of `sepconv` with their weights and options held, for calls that are made many times with the same weights.
+
+A layer copies its weights when it is made: changing the arrays afterwards has no effect. It lays them out once as the kernel of its layout
+reads them (channels last: the output channels innermost, so that nothing is packed in a call). What a call computes, and every argument,
+is the function's of the same name.
+
+>>> layer = sepconv.layers.SeparableConv2d(depthwise, pointwise, bias, padding="same", layout="NHWC", activation="relu")
+>>> y = layer(x)                    # as sepconv.separable_conv2d(x, depthwise, pointwise, bias, padding="same", ...)
+>>> layer(x, out=y, residual=z)     # pointwise and separable layers take a residual
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import ops
+from .problem import LAYOUTS
+
+Array = Any
+LINE = 64  # bytes of a cache line
+
+
+def _innermost(weight: np.ndarray) -> np.ndarray:
+    """A copy with the output channels, the first axis, innermost in memory, each row of them on its own cache lines."""
+    item = weight.dtype.itemsize
+    channels = weight.shape[0]
+    pitch = -(-channels * item // LINE) * LINE // item
+    pitch += 0 if pitch * item % 4096 else LINE // item  # rows 4 KiB apart would drive each other out of the first cache
+    rows = weight.size // max(1, channels)
+    room = np.empty(rows * pitch * item + LINE, np.uint8)
+    start = -room.__array_interface__["data"][0] % LINE
+    table = room[start : start + rows * pitch * item].view(weight.dtype).reshape(*weight.shape[1:], pitch)
+    held = np.moveaxis(table[..., :channels], -1, 0)
+    held[...] = weight
+    return held
+
+
+class _Layer:
+    """What all layers are: the arrays and options of a function."""
+
+    function: ClassVar[Callable[..., Array]]
+    arrays: ClassVar[tuple[str, ...]]
+    dims: ClassVar[int]
+
+    def __init__(self, *arrays: Array, **options: Any) -> None:
+        names = dict(zip(self.arrays, arrays))
+        if len(arrays) > len(self.arrays):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(self.arrays)} and keywords; {len(arrays)} arrays were given")
+        for name in [name for name in self.arrays if name in options]:
+            if name in names:
+                raise TypeError(f"{type(self).__name__} got {name} twice")
+            names[name] = options.pop(name)
+        extra = [name for name in ("out", "residual") if name in options]
+        if extra:
+            raise TypeError(f"{extra[0]} belongs to a call of the layer, not to the layer")
+        last = options.get("layout") == LAYOUTS[self.dims][1]
+        self._given = {name: self._held(name, array, last) for name, array in names.items()}
+        missing = [name for name in ("weight", "depthwise", "pointwise") if name in self.arrays and self._given.get(name) is None]
+        if missing:
+            raise TypeError(f"{type(self).__name__} needs {missing[0]}")
+        self._options = options
+
+    def _held(self, name: str, array: Array, last: bool) -> Array:
+        if not isinstance(array, np.ndarray):
+            return array  # None, or another backend's: kept as it is
+        plain = array.view(np.ndarray) if type(array) is not np.ma.MaskedArray else array
+        if not last or "bias" in name or plain.ndim < 2 or plain.dtype.kind != "f" or plain.size == 0:
+            return plain.copy()
+        return _innermost(plain)
+
+    def __call__(self, x: Array, *, out: Array | None = None, **residual: Array) -> Array:
+        """The function's result for x; `out` and, where the function has one, `residual` as there."""
+        return type(self).function(x, out=out, **self._given, **self._options, **residual)
+
+    def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self._given, self._options
+
+    def __setstate__(self, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        self.__init__(**state[0], **state[1])  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        shapes = [f"{name}={None if array is None else tuple(array.shape)}" for name, array in self._given.items()]
+        return f"{type(self).__name__}({', '.join(shapes + [f'{name}={value!r}' for name, value in self._options.items()])})"
+
+
+KINDS = {  # class, function, the arrays that it holds
+    "Conv": ("conv", ("weight", "bias")),
+    "DepthwiseConv": ("depthwise_conv", ("weight", "bias")),
+    "PointwiseConv": ("pointwise_conv", ("weight", "bias")),
+    "SeparableConv": ("separable_conv", ("depthwise", "pointwise", "bias", "depthwise_bias")),
+}
+
+
+def _make(kind: str, dims: int) -> type[_Layer]:
+    operation, arrays = KINDS[kind]
+    name = f"{operation}{dims}d"
+    function = getattr(ops, name)
+    held = ", ".join(arrays[:-1] if kind == "SeparableConv" else arrays)
+    doc = f"""`sepconv.{name}` with {" and ".join(arrays)} held.
+
+    {kind}{dims}d({held}, *, ...) takes the keywords of the function but for out and residual, and raises TypeError for an array that is missing;
+    a call, layer(x, out=None{", residual=None" if "residual" in function.__kwdefaults__ else ""}), raises what the function raises.
+    """
+    return type(
+        f"{kind}{dims}d", (_Layer,), {"function": staticmethod(function), "arrays": arrays, "dims": dims, "__doc__": doc, "__module__": __name__}
+    )
+
+
+for _kind in KINDS:
+    for _dims in LAYOUTS:
+        globals()[f"{_kind}{_dims}d"] = _make(_kind, _dims)
+__all__ = [f"{kind}{dims}d" for kind in KINDS for dims in LAYOUTS]
