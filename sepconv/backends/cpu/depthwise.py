@@ -11,10 +11,11 @@ from numba import njit, prange
 
 from .frame import *
 from .loops import aligned, first_job, move, placed, snapshot, strange
-from .simd import as_float, keep, keep_subnormals, restore
+from .simd import as_float, keep, keep_subnormals, prefetch, restore
 from .stencil import BORDER, FIRST, INSIDE, LAST, NARROW, SIDES, tile
 
 FIRST_EDGES = 1 << INSIDE | 1 << SIDES | 1 << BORDER
+FAR = 2**23  # bytes of an image that come from memory: the processor foresees rows of pixels worse than it could
 LAST_EDGES, NARROW_EDGES = 1 << INSIDE | 1 << BORDER, 1 << NARROW
 
 
@@ -87,6 +88,7 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
     step, z0 = q[STEP], z * q[SD] - q[PD]
     z_inside = z0 >= 0 and z0 + (q[KD] - 1) * q[DD] < q[ID]
     tiles = (there - here + width - 1) // width
+    ahead = q[ID] * q[IH] * q[XH] > FAR
     top = row * q[SH] - q[PH]
     low, high = existing(top, 1, q[DH], q[KH], q[IH])
     # With dilation a tile is every STEP-th pixel: its inputs are then neighbours STEP apart, as without.
@@ -99,6 +101,12 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
             edge = NARROW if narrow else INSIDE if inside else BORDER
             x = q[X] + n * q[XN] + z0 * q[XD] + top * q[XH] + left * q[XW]
             to = y + col * y_w
+            if ahead:  # rows that the next output row reads first
+                for line in range(q[SH]):
+                    for pixel in range(rows * stride):
+                        soon = x + (q[KH] + line) * q[XH] + (pixel + k - stride) * q[XW]
+                        for byte in range(here * size, there * size, 64):
+                            prefetch(soon + byte)
             for number in range(tiles):
                 c = placed(here + number * width, width, there, 1)
                 tile(dtype, lanes, LAST, k, 0, stride, 1, rows, vectors, flat, loose, edges, edge,

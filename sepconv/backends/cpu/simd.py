@@ -124,13 +124,6 @@ class Vectors:
         kind = ir.FunctionType(ir.VoidType(), [self.type, pointer.type, I32, self.flags])
         self._call("masked.store", kind, [value, pointer, ir.Constant(I32, self.size), mask], ".p0")
 
-    def prefetch(self, address: ir.Value, write: bool) -> None:
-        """Asks for the cache line at an address, which need not be mapped, to be read or written soon."""
-        pointer = self._pointer(address, ir.IntType(8))
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
-        called = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
-        self.b.call(called, [pointer, *(ir.Constant(I32, n) for n in (int(write), 3, 1))])
-
     def splat(self, address: ir.Value) -> ir.Value:
         return self.spread(self.b.load(self._pointer(address, self.element), align=self.size))
 
@@ -329,6 +322,19 @@ def transpose(typing: Any, dtype: Any, lanes: Any, at: Any, at_row: Any, to: Any
         return context.get_dummy_value()
 
     return types.void(dtype, lanes, *[types.int64] * 4), codegen
+
+
+@intrinsic
+def prefetch(typing: Any, address: Any) -> Any:
+    """Asks for a cache line, which need not be mapped, to be read soon."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        kind = ir.FunctionType(ir.VoidType(), [BYTE, I32, I32, I32])
+        called = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        b.call(called, [b.inttoptr(args[0], BYTE), *(ir.Constant(I32, n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 @intrinsic

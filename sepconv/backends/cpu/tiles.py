@@ -84,7 +84,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, ban
         return None
     bands = step if step > 1 else min(oh, _parts(p.batch * blocks, workers))
     rows, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, machine.registers)
-    taps = kw if machine.registers == 32 and kh * kw <= 9 and sw == 1 else 0  # written out where the registers hold all weights
+    taps = kw if machine.registers == 32 and kh * kw <= 9 else 0  # written out where the registers hold all weights
     flat = int(kd == 1 and three(p.pads, (0, 0))[0] == (0, 0))
     cells = (p.dtype.name, p.dtype.itemsize, lanes, kh, taps, sh, sw, rows, vectors, flat, _loose(p, 1))
     reason = f"vectors of {lanes} along the width, {rows} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
