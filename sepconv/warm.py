@@ -152,19 +152,9 @@ def _call(shape: Shape, layout: str, dtype: str, batch: int) -> tuple[list[Any],
 
 def _kernels(problems: list[Any], arrays: list[Any], out: np.ndarray | None) -> list[Any]:
     """What `_make` needs to know of each kernel of one call."""
-    from .backends.cpu import plans
+    from .backends import cpu
 
-    if len(problems) == 1:
-        return _planned(plans.Call(problems[0]), arrays, out)
-    x, depthwise, depthwise_bias, pointwise, bias, residual = arrays
-    middle = plans.allocate(problems[0], x)
-    first = _planned(plans.Call(problems[0]), [x, depthwise, depthwise_bias, None], None)
-    return first + _planned(plans.Call(problems[1]), [middle, pointwise, bias, residual], out)
-
-
-def _planned(call: Any, arrays: list[Any], out: np.ndarray | None) -> list[Any]:
-    plan = call.prepare(*arrays, out)[0]
-    return [] if plan.empty else [(plan.choice.factory, plan.choice.cells, plan.workers > 1)]
+    return cpu.kernels(problems, arrays, out)
 
 
 def _kept(kernel: Any) -> bool:

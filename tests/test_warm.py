@@ -39,10 +39,12 @@ from sepconv import warm, warm_shapes
 print(warm.warm(warm_shapes.of_records(records), ["NHWC"])[:3])
 """
 RUN = """
-from sepconv.bench.network_sepconv import SepconvNetwork
+from sepconv import layers
+from sepconv.bench.network_sepconv import Functions, SepconvNetwork
 records = efficientnet.random_weights(records, np.random.default_rng(0))
-for fused in (True, False):
-    SepconvNetwork(records, "NHWC", fused)(np.zeros((1, 30, 30, 3), np.float32))
+for made in (Functions, layers):  # layers hold their weights in another order of memory, and run the same kernels
+    for fused in (True, False):
+        SepconvNetwork(records, "NHWC", fused, made)(np.zeros((1, 30, 30, 3), np.float32))
 facts = sepconv.backends()["cpu"]
 print(facts["cache_misses"], facts["cache_hits"])
 """
