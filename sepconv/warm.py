@@ -161,18 +161,18 @@ def _kept(kernel: Any) -> bool:
     """Whether the cache folder has it, as far as the name of its file tells."""
     from .backends.cpu import runtime
 
-    factory, cells, parallel = kernel
+    factory, cells = kernel
     folder = runtime.cache_folder()
-    return folder is not None and (folder / f"{runtime._Impl(factory(*cells, parallel)).filename_base}.nbi").exists()
+    return folder is not None and (folder / f"{runtime._Impl(factory(*cells)).filename_base}.nbi").exists()
 
 
 def _make(kernel: Any) -> tuple[int, int]:
     """Makes one kernel ready in this process; whether it was compiled, whether it was loaded."""
     from .backends.cpu import runtime
 
-    factory, cells, parallel = kernel
+    factory, cells = kernel
     before = dict(runtime._counts)
-    runtime.kernel(factory, *cells, parallel=parallel)
+    runtime.kernel(factory, *cells)
     return tuple(int(runtime._counts[name] - before[name]) for name in ("misses", "hits"))  # type: ignore[return-value]
 
 

@@ -41,13 +41,13 @@ def explain(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> lis
 
 
 def kernels(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> list[tuple[Any, ...]]:
-    """The (factory, cells, parallel) of `runtime.kernel` that a call with these arrays runs; nothing is compiled."""
+    """The (factory, cells) of each `runtime.kernel` that a call with these arrays runs; nothing is compiled."""
     call = Call(tuple(problems))
     plan = call.prepare(*arrays, out)[0]
     if plan.empty:
         return []
     if plan.choice is not None:
-        return [(plan.choice.factory, plan.choice.cells, plan.workers > 1)]
+        return [(plan.choice.factory, plan.choice.cells)]
     x, depthwise, depthwise_bias, pointwise, bias, residual = arrays
     middle = plans.allocate(problems[0], x)
     return [*kernels(problems[:1], (x, depthwise, depthwise_bias, None), None), *kernels(problems[1:], (middle, pointwise, bias, residual), out)]

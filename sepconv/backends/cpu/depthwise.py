@@ -7,14 +7,14 @@ through a block of channels. What a tile meets there, and with which lanes, is t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from .frame import *
 from .loops import aligned, first_job, move, placed, snapshot, strange
 from .simd import as_float, keep, keep_subnormals, prefetch, restore
-from .stencil import BORDER, FIRST, INSIDE, LAST, NARROW, SIDES, tile
+from .stencil import BORDER, FIRST, INSIDE, LAST, NARROW, tile
 
-FIRST_EDGES = 1 << INSIDE | 1 << SIDES | 1 << BORDER
+FIRST_EDGES = 1 << INSIDE | 1 << BORDER
 FAR = 2**23  # bytes of an image that come from memory: the processor foresees rows of pixels worse than it could
 LAST_EDGES, NARROW_EDGES = 1 << INSIDE | 1 << BORDER, 1 << NARROW
 
@@ -63,7 +63,7 @@ def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat
             at = placed(at0, rows, count, 1)
             top = (row0 + at * step) * q[SH] - q[PH]
             inside = z_inside and top >= 0 and top + ((rows - 1) * stride + k - 1) * step < q[IH]
-            edge = (SIDES if sides else INSIDE) if inside else BORDER
+            edge = INSIDE if inside and not sides else BORDER
             safe = count - at - spill if tight else 0
             x, to, seat = x0 + top * q[XH] + left * size, y + at * y_h + col * size, member
             for c in range(begin, end):
@@ -142,65 +142,61 @@ def taps_of(q, packed, begin, end, width, size):  # type: ignore[no-untyped-def]
     return to - begin * size, pitch
 
 
-def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, parallel):  # type: ignore[no-untyped-def]
+def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose):  # type: ignore[no-untyped-def]
     """A kernel for k kernel rows, and for `taps` columns if that is not 0; jobs are (image, block of BLOCK output channels, band of rows)."""
 
-    def depthwise_channels_first(p):  # type: ignore[no-untyped-def]
-        chunks = p[CHUNKS] if parallel else 1
-        for chunk in prange(chunks):
-            before, q = keep_subnormals(), snapshot(p, 0)
-            blocks, step = (q[C_OUT] + q[BLOCK] - 1) // q[BLOCK], q[STEP]
-            for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                rest, band = divmod(job, q[BANDS])
-                n, block = divmod(rest, blocks)
-                begin = block * q[BLOCK]
-                end = min(q[C_OUT], begin + q[BLOCK])
-                if band == 0 and strange(q, begin, end - begin, size):
-                    p[STRANGE] = 1
-                # With dilation a band is every STEP-th row: its input rows are then neighbours STEP apart, as without.
-                row0 = band if step > 1 else q[OH] * band // q[BANDS]
-                count = (q[OH] - band + step - 1) // step if step > 1 else q[OH] * (band + 1) // q[BANDS] - row0
-                y = q[OUT] + n * q[YN] + begin * q[YC] + row0 * q[YH]
-                for z in range(q[OD]):
-                    planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
-                           q, n, begin, end, z, row0, step, count, y + z * q[YD], q[YC], step * q[YH])  # fmt: skip
-            restore(before)
+    def depthwise_channels_first(p, chunk):  # type: ignore[no-untyped-def]
+        before, q = keep_subnormals(), snapshot(p, 0)
+        blocks, step = (q[C_OUT] + q[BLOCK] - 1) // q[BLOCK], q[STEP]
+        for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
+            rest, band = divmod(job, q[BANDS])
+            n, block = divmod(rest, blocks)
+            begin = block * q[BLOCK]
+            end = min(q[C_OUT], begin + q[BLOCK])
+            if band == 0 and strange(q, begin, end - begin, size):
+                p[STRANGE] = 1
+            # With dilation a band is every STEP-th row: its input rows are then neighbours STEP apart, as without.
+            row0 = band if step > 1 else q[OH] * band // q[BANDS]
+            count = (q[OH] - band + step - 1) // step if step > 1 else q[OH] * (band + 1) // q[BANDS] - row0
+            y = q[OUT] + n * q[YN] + begin * q[YC] + row0 * q[YH]
+            for z in range(q[OD]):
+                planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
+                       q, n, begin, end, z, row0, step, count, y + z * q[YD], q[YC], step * q[YH])  # fmt: skip
+        restore(before)
 
     return depthwise_channels_first
 
 
-def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow, parallel):  # type: ignore[no-untyped-def]
+def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow):  # type: ignore[no-untyped-def]
     """A kernel for k kernel columns; jobs are (group of GROUP channels, image, depth, band of rows), worked through in BLOCK channels.
 
     `narrow`: fewer channels than the tile has lanes.
     """
     width = lanes * vectors
 
-    def depthwise_channels_last(p):  # type: ignore[no-untyped-def]
-        chunks = p[CHUNKS] if parallel else 1
-        for chunk in prange(chunks):
-            before, q = keep_subnormals(), snapshot(p, 0)
-            packed, held = np.empty(room(q, q[GROUP], width, size), np.uint8), -1
-            taps, pitch = q[WEIGHT], 0
-            for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                rest, band = divmod(job, q[BANDS])
-                rest, z = divmod(rest, q[OD])
-                group, n = divmod(rest, q[N])
-                begin = group * q[GROUP]
-                end = min(q[C_IN], begin + q[GROUP])
-                if group != held:
-                    taps, pitch = taps_of(q, packed, begin, end, width, size)
-                    held = group
-                    if strange(q, begin, end - begin, size):
-                        p[STRANGE] = 1
-                y = q[OUT] + n * q[YN] + z * q[YD]
-                for block in range(begin, end, q[BLOCK]):
-                    # The last block starts early rather than be narrower than a tile.
-                    here, there = max(begin, min(block, end - width)), min(end, block + q[BLOCK])
-                    for row in range(band * q[BAND], min(q[OH], (band + 1) * q[BAND])):
-                        pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
-                               q, n, here, there, z, row, taps, pitch, y + row * q[YH], q[YW])  # fmt: skip
-            keep(packed)
-            restore(before)
+    def depthwise_channels_last(p, chunk):  # type: ignore[no-untyped-def]
+        before, q = keep_subnormals(), snapshot(p, 0)
+        packed, held = np.empty(room(q, q[GROUP], width, size), np.uint8), -1
+        taps, pitch = q[WEIGHT], 0
+        for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
+            rest, band = divmod(job, q[BANDS])
+            rest, z = divmod(rest, q[OD])
+            group, n = divmod(rest, q[N])
+            begin = group * q[GROUP]
+            end = min(q[C_IN], begin + q[GROUP])
+            if group != held:
+                taps, pitch = taps_of(q, packed, begin, end, width, size)
+                held = group
+                if strange(q, begin, end - begin, size):
+                    p[STRANGE] = 1
+            y = q[OUT] + n * q[YN] + z * q[YD]
+            for block in range(begin, end, q[BLOCK]):
+                # The last block starts early rather than be narrower than a tile.
+                here, there = max(begin, min(block, end - width)), min(end, block + q[BLOCK])
+                for row in range(band * q[BAND], min(q[OH], (band + 1) * q[BAND])):
+                    pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
+                           q, n, here, there, z, row, taps, pitch, y + row * q[YH], q[YW])  # fmt: skip
+        keep(packed)
+        restore(before)
 
     return depthwise_channels_last

@@ -1,9 +1,9 @@
-"""Plain loops under prange: any dtype, any geometry, any strides. The net under everything; the tuned kernels carry the common cases."""
+"""Plain loops: any dtype, any geometry, any strides. The net under everything; the tuned kernels carry the common cases."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ...activations import CLIP
 from .frame import *
@@ -32,44 +32,42 @@ def add_tap(acc, p, line, exists, first, weight, dtype):  # type: ignore[no-unty
         acc[o] += load(line + at * step, dtype) * weight if at >= 0 else zero
 
 
-def rows(dtype, result, accumulate, sort, parallel):  # type: ignore[no-untyped-def]
+def rows(dtype, result, accumulate, sort):  # type: ignore[no-untyped-def]
     """A kernel for one dtype, read as `dtype`, summed in `accumulate` and written as `result`; a job is one row of the output.
 
     `sort`: 0 real floating point, with every activation; 1 integer, with bounds; 2 complex, with none.
     """
 
-    def direct(p):  # type: ignore[no-untyped-def]
-        chunks = p[CHUNKS] if parallel else 1
-        for chunk in prange(chunks):
-            before, q = keep_subnormals(), snapshot(p, 0)
-            acc = np.empty(q[OW], accumulate)
-            for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                rest, row = divmod(job, q[OH])
-                rest, z = divmod(rest, q[OD])
-                n, c = divmod(rest, q[C_OUT])
-                acc[:] = 0
-                for i in range(q[GROUP_IN]):
-                    x = q[X] + n * q[XN] + (c // q[GROUP_OUT] * q[GROUP_IN] + i) * q[XC]
-                    w = q[WEIGHT] + c * q[WO] + i * q[WI]
-                    for d in range(q[KD]):
-                        depth = border(z * q[SD] + d * q[DD] - q[PD], q[ID], q[MODE])
-                        for h in range(q[KH]):
-                            height = border(row * q[SH] + h * q[DH] - q[PH], q[IH], q[MODE])
-                            line = x + depth * q[XD] + height * q[XH]
-                            for j in range(q[KW]):
-                                weight = accumulate(load(w + d * q[WD] + h * q[WH] + j * q[WW], dtype))
-                                add_tap(acc, q, line, depth >= 0 and height >= 0, j * q[DW] - q[PW], weight, dtype)
-                y = q[OUT] + n * q[YN] + c * q[YC] + z * q[YD] + row * q[YH]
-                r = q[RESIDUAL] + n * q[RN] + c * q[RC] + z * q[RD] + row * q[RH]
-                for o in range(q[OW]):
-                    value = accumulate(acc[o] + load(q[BIAS] + c * q[BIAS_BY], result))
-                    if q[RESIDUAL] != 0:
-                        value = accumulate(value + load(r + o * q[RW], result))
-                    if sort == 0:
-                        value = activate(value, q[ACT], as_float(q[LO]), as_float(q[HI]))
-                    elif sort == 1 and q[ACT] == CLIP:
-                        value = min(max(value, accumulate(q[LO])), accumulate(q[HI]))
-                    store(y + o * q[YW], accumulate(value), result)
-            restore(before)
+    def direct(p, chunk):  # type: ignore[no-untyped-def]
+        before, q = keep_subnormals(), snapshot(p, 0)
+        acc = np.empty(q[OW], accumulate)
+        for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
+            rest, row = divmod(job, q[OH])
+            rest, z = divmod(rest, q[OD])
+            n, c = divmod(rest, q[C_OUT])
+            acc[:] = 0
+            for i in range(q[GROUP_IN]):
+                x = q[X] + n * q[XN] + (c // q[GROUP_OUT] * q[GROUP_IN] + i) * q[XC]
+                w = q[WEIGHT] + c * q[WO] + i * q[WI]
+                for d in range(q[KD]):
+                    depth = border(z * q[SD] + d * q[DD] - q[PD], q[ID], q[MODE])
+                    for h in range(q[KH]):
+                        height = border(row * q[SH] + h * q[DH] - q[PH], q[IH], q[MODE])
+                        line = x + depth * q[XD] + height * q[XH]
+                        for j in range(q[KW]):
+                            weight = accumulate(load(w + d * q[WD] + h * q[WH] + j * q[WW], dtype))
+                            add_tap(acc, q, line, depth >= 0 and height >= 0, j * q[DW] - q[PW], weight, dtype)
+            y = q[OUT] + n * q[YN] + c * q[YC] + z * q[YD] + row * q[YH]
+            r = q[RESIDUAL] + n * q[RN] + c * q[RC] + z * q[RD] + row * q[RH]
+            for o in range(q[OW]):
+                value = accumulate(acc[o] + load(q[BIAS] + c * q[BIAS_BY], result))
+                if q[RESIDUAL] != 0:
+                    value = accumulate(value + load(r + o * q[RW], result))
+                if sort == 0:
+                    value = activate(value, q[ACT], as_float(q[LO]), as_float(q[HI]))
+                elif sort == 1 and q[ACT] == CLIP:
+                    value = min(max(value, accumulate(q[LO])), accumulate(q[HI]))
+                store(y + o * q[YW], accumulate(value), result)
+        restore(before)
 
     return direct

@@ -98,18 +98,8 @@ class Plan:
         choice = None if self.empty else tiles.choose_separable(first, second, g, after, runtime.machine(), workers)
         return choice, [frame.fill(first, g), frame.fill(second, after)]
 
-    def kernel(self, parallel: bool) -> Callable[..., None]:
-        return runtime.kernel(self.choice.factory, *self.choice.cells, parallel=parallel)
-
-    def _serial(self) -> Callable[..., None]:
-        """Runs a record of this plan on the calling thread alone."""
-        kernel = self.kernel(False)
-
-        def run(record: np.ndarray) -> None:
-            record[CHUNKS] = 1
-            kernel(record)
-
-        return run
+    def kernel(self) -> Callable[..., None]:
+        return runtime.kernel(self.choice.factory, *self.choice.cells)
 
     def run(self, places: Sequence[int]) -> None:
         """Computes on arrays at these addresses, the result's last; 0: there is none."""
@@ -117,7 +107,7 @@ class Plan:
             return
         kernel = self._kernel
         if kernel is None:
-            kernel = self._kernel = self.kernel(self.workers > 1)
+            kernel = self._kernel = self.kernel()
         record = self.record.copy()
         for slot, place in zip(self.slots, places):
             if place:
@@ -125,9 +115,9 @@ class Plan:
         if self.launches > 1:
             self._in_parts(kernel, record)
         elif self.workers > 1:
-            runtime.launch(kernel, record, self.workers, self._serial)
+            runtime.launch(kernel, record, self.workers)
         else:
-            kernel(record)
+            kernel(record, 0)
         if record[STRANGE]:
             self._poison(record)
 
@@ -137,9 +127,9 @@ class Plan:
         for i in range(self.launches):
             record[BEGIN], record[END] = jobs * i // self.launches, jobs * (i + 1) // self.launches
             if self.workers > 1:
-                runtime.launch(kernel, record, self.workers, self._serial)
+                runtime.launch(kernel, record, self.workers)
             else:
-                kernel(record)
+                kernel(record, 0)
 
     def _poison(self, record: np.ndarray) -> None:
         """The NaNs of infinite weights over the border, which spread to all channels of a pixel where a pointwise half follows."""
@@ -147,7 +137,7 @@ class Plan:
         if fused:
             after, record = record[LENGTH:], record[:LENGTH].copy()
             record[OUT], record[GROUP], record[YN : YW + 1] = after[OUT], after[C_OUT], after[YN : YW + 1]
-        runtime.kernel(poison.border, self.problems[0].dtype.name, int(fused), parallel=False)(record)
+        runtime.kernel(poison.border, self.problems[0].dtype.name, int(fused))(record, 0)
 
     def describe(self) -> list[str]:
         c, m = self.choice, runtime.machine()

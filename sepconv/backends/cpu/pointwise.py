@@ -9,7 +9,7 @@ What is left after the last whole panel goes to narrower tiles, of one vector an
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from .frame import *
 from .loops import aligned, first_job, move, placed, snapshot
@@ -125,88 +125,84 @@ def product_last(dtype, size, lanes, rows, vectors, q, x, x_row, x_step, w, w_st
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 
-def channels_first(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[no-untyped-def]
+def channels_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped-def]
     """Vectors lie along the pixels. Here all pixels of an image lie along W, or groups of them along D and H (see `frame.flat`).
 
     Jobs are (image, group, block of BLOCK pixels, band of BAND output channels).
     """
 
-    def pointwise_channels_first(p):  # type: ignore[no-untyped-def]
+    def pointwise_channels_first(p, chunk):  # type: ignore[no-untyped-def]
         blocks = (p[IW] + p[BLOCK] - 1) // p[BLOCK]
-        chunks = p[CHUNKS] if parallel else 1
-        for chunk in prange(chunks):
-            before, q = keep_subnormals(), snapshot(p, 0)
-            close = crowded(q[WO])
-            strip = rows if close else q[BAND]
-            copied = np.empty(rows * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8)
-            for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                rest, band = divmod(job, q[BANDS])
-                rest, block = divmod(rest, blocks)
-                rest, h = divmod(rest, q[IH])
-                n, d = divmod(rest, q[ID])
-                v = block * q[BLOCK]
-                x = q[X] + n * q[XN] + d * q[XD] + h * q[XH] + v * size
-                y = q[OUT] + n * q[YN] + d * q[YD] + h * q[YH] + v * size
-                r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + v * size if q[RESIDUAL] != 0 else 0
-                begin, pixels = band * q[BAND], min(q[BLOCK], q[IW] - v)
-                end = min(q[C_OUT], begin + q[BAND])
-                for c in range(begin, end, strip):
-                    first, last = begin + placed(c - begin, strip, end - begin, q[OVERLAP]), min(end, c + strip)
-                    w, w_row = q[WEIGHT], q[WO]
-                    if close:
-                        to = aligned(copied.ctypes.data)
-                        w_row = spread(to, q[WEIGHT] + first * q[WO], q[WO], q[WI], last - first, q[C_IN], size)
-                        w = to - first * w_row
-                    product_first(dtype, size, lanes, rows, vectors, q, w, w_row, x, q[XC], y, r, first, last, pixels)
-            keep(copied)
-            restore(before)
+        before, q = keep_subnormals(), snapshot(p, 0)
+        close = crowded(q[WO])
+        strip = rows if close else q[BAND]
+        copied = np.empty(rows * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8)
+        for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
+            rest, band = divmod(job, q[BANDS])
+            rest, block = divmod(rest, blocks)
+            rest, h = divmod(rest, q[IH])
+            n, d = divmod(rest, q[ID])
+            v = block * q[BLOCK]
+            x = q[X] + n * q[XN] + d * q[XD] + h * q[XH] + v * size
+            y = q[OUT] + n * q[YN] + d * q[YD] + h * q[YH] + v * size
+            r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + v * size if q[RESIDUAL] != 0 else 0
+            begin, pixels = band * q[BAND], min(q[BLOCK], q[IW] - v)
+            end = min(q[C_OUT], begin + q[BAND])
+            for c in range(begin, end, strip):
+                first, last = begin + placed(c - begin, strip, end - begin, q[OVERLAP]), min(end, c + strip)
+                w, w_row = q[WEIGHT], q[WO]
+                if close:
+                    to = aligned(copied.ctypes.data)
+                    w_row = spread(to, q[WEIGHT] + first * q[WO], q[WO], q[WI], last - first, q[C_IN], size)
+                    w = to - first * w_row
+                product_first(dtype, size, lanes, rows, vectors, q, w, w_row, x, q[XC], y, r, first, last, pixels)
+        keep(copied)
+        restore(before)
 
     return pointwise_channels_first
 
 
-def channels_last(dtype, size, lanes, rows, vectors, parallel):  # type: ignore[no-untyped-def]
+def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped-def]
     """Vectors lie along the output channels, rows are pixels along W, in groups along D and H.
 
     Jobs are (panel of one tile's channels, image, group, band of BAND pixels): a thread's next job mostly finds its panel packed.
     """
     width = lanes * vectors
 
-    def pointwise_channels_last(p):  # type: ignore[no-untyped-def]
-        chunks = p[CHUNKS] if parallel else 1
-        for chunk in prange(chunks):
-            before, q = keep_subnormals(), snapshot(p, 0)
-            ready = q[WO] == size or q[C_OUT] == 1  # the weight is a transpose already
-            packed, held = np.empty(0 if ready else q[C_IN] * width * size + 64, np.uint8), -1
-            close = crowded(q[XW]) and q[BAND] * q[C_IN] * size <= MOST_COPIED
-            copied, here = np.empty(q[BAND] * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8), -1
-            for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                rest, band = divmod(job, q[BANDS])
-                rest, h = divmod(rest, q[IH])
-                rest, d = divmod(rest, q[ID])
-                group, n = divmod(rest, q[N])
-                x = q[X] + n * q[XN] + d * q[XD] + h * q[XH] + band * q[BAND] * q[XW]
-                y = q[OUT] + n * q[YN] + d * q[YD] + h * q[YH] + band * q[BAND] * q[YW]
-                r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + band * q[BAND] * q[RW] if q[RESIDUAL] != 0 else 0
-                pixels, x_row, x_step = min(q[BAND], q[IW] - band * q[BAND]), q[XW], q[XC]
-                if close:
-                    to = aligned(copied.ctypes.data)
-                    if here != x:
-                        spread(to, x, x_row, x_step, pixels, q[C_IN], size)
-                        here = x
-                    x, x_row, x_step = to, spread_pitch(q[C_IN], size), size
-                at, end = group * width, min(q[C_OUT], (group + 1) * width)
-                while at < end:  # one panel, or the narrow ones of what is left
-                    v, kind, at = panel(at, q[C_OUT], lanes, vectors, q[OVERLAP])
-                    wide = panel_width(kind, lanes, vectors)
-                    w, w_step = q[WEIGHT] + v * size, q[WI]
-                    if not ready:
-                        w, w_step = aligned(packed.ctypes.data), wide * size
-                        if held != v:
-                            pack(w, q, v, min(wide, q[C_OUT] - v), wide, lanes, dtype, size)
-                            held = v
-                    product_last(dtype, size, lanes, rows, vectors, q, x, x_row, x_step, w, w_step, v, kind, y, q[YW], r, pixels)
-            keep(packed)
-            keep(copied)
-            restore(before)
+    def pointwise_channels_last(p, chunk):  # type: ignore[no-untyped-def]
+        before, q = keep_subnormals(), snapshot(p, 0)
+        ready = q[WO] == size or q[C_OUT] == 1  # the weight is a transpose already
+        packed, held = np.empty(0 if ready else q[C_IN] * width * size + 64, np.uint8), -1
+        close = crowded(q[XW]) and q[BAND] * q[C_IN] * size <= MOST_COPIED
+        copied, here = np.empty(q[BAND] * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8), -1
+        for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
+            rest, band = divmod(job, q[BANDS])
+            rest, h = divmod(rest, q[IH])
+            rest, d = divmod(rest, q[ID])
+            group, n = divmod(rest, q[N])
+            x = q[X] + n * q[XN] + d * q[XD] + h * q[XH] + band * q[BAND] * q[XW]
+            y = q[OUT] + n * q[YN] + d * q[YD] + h * q[YH] + band * q[BAND] * q[YW]
+            r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + band * q[BAND] * q[RW] if q[RESIDUAL] != 0 else 0
+            pixels, x_row, x_step = min(q[BAND], q[IW] - band * q[BAND]), q[XW], q[XC]
+            if close:
+                to = aligned(copied.ctypes.data)
+                if here != x:
+                    spread(to, x, x_row, x_step, pixels, q[C_IN], size)
+                    here = x
+                x, x_row, x_step = to, spread_pitch(q[C_IN], size), size
+            at, end = group * width, min(q[C_OUT], (group + 1) * width)
+            while at < end:  # one panel, or the narrow ones of what is left
+                v, kind, at = panel(at, q[C_OUT], lanes, vectors, q[OVERLAP])
+                wide = panel_width(kind, lanes, vectors)
+                w, w_step = q[WEIGHT] + v * size, q[WI]
+                if not ready:
+                    w, w_step = aligned(packed.ctypes.data), wide * size
+                    if held != v:
+                        pack(w, q, v, min(wide, q[C_OUT] - v), wide, lanes, dtype, size)
+                        held = v
+                product_last(dtype, size, lanes, rows, vectors, q, x, x_row, x_step, w, w_step, v, kind, y, q[YW], r, pixels)
+        keep(packed)
+        keep(copied)
+        restore(before)
 
     return pointwise_channels_last

@@ -26,10 +26,10 @@ def _meets(q, c, z, row, col, dtype):  # type: ignore[no-untyped-def]
     return False
 
 
-def border(dtype, outputs, parallel):  # type: ignore[no-untyped-def]
+def border(dtype, outputs):  # type: ignore[no-untyped-def]
     """A kernel that writes the NaNs of a depthwise convolution's border, into all `outputs` > 0 channels of a pixel where a 1x1 follows."""
 
-    def poison(p):  # type: ignore[no-untyped-def]
+    def poison(p, chunk):  # type: ignore[no-untyped-def]
         q = snapshot(p, 0)
         for n in range(q[N]):
             for c in range(q[C_OUT]):

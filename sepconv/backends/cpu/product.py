@@ -160,7 +160,10 @@ def _generate(literals: tuple[Any, ...], taps: int, names: list[str], args: Any,
 @intrinsic(prefer_literal=True)
 def tile(typing: Any, dtype, lanes, rows, vectors, bias_rows, whole,
          a, a_row, a_step, b, b_step, depth, bias, residual, r_by, y, y_by, n_rows, n_lanes, act, lo, hi):  # fmt: skip
-    """y[r, v] = epilogue(sum over depth d of a[r, d] * b[d, v]). The first five are literals, 0 vectors half of one; `whole`: all rows and lanes are outputs."""
+    """y[r, v] = epilogue(sum over depth d of a[r, d] * b[d, v]).
+
+    The first five are literals, 0 vectors half of one; `whole`: all rows and lanes are outputs.
+    """
     literals = (dtype, lanes, rows, vectors, bias_rows)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -25,11 +25,14 @@ from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
+from numba.extending import intrinsic
 from numba.np.ufunc import parallel as pool
 
 from ... import threads
+from .frame import FAILED, STRANGE
 
-SIGNATURE = numba.types.void(numba.types.Array(numba.types.int64, 1, "C"))
+RECORD = numba.types.Array(numba.types.int64, 1, "C")
+SIGNATURE = numba.types.void(RECORD, numba.types.int64)  # the record, and which chunk of its jobs to run
 OPTIONS = dict(nogil=True, error_model="numpy", boundscheck=False)
 
 
@@ -213,31 +216,62 @@ _lock = threading.RLock()
 _compiled: dict[tuple[Any, ...], Callable[..., None]] = {}
 
 
-def kernel(factory: Callable[..., Callable[..., None]], *cells: Any, parallel: bool) -> Callable[..., None]:
-    """The compiled kernel that `factory(*cells, parallel)` makes: from this process, from the cache, or compiled now.
-
-    `parallel` is a cell too, since Numba's key holds the cells of a closure and not its options.
-    """
-    key = (factory, cells, parallel)
+def kernel(factory: Callable[..., Callable[..., None]], *cells: Any) -> Callable[..., None]:
+    """The compiled kernel that `factory(*cells)` makes: from this process, from the cache, or compiled now. Its `entry` is its address."""
+    key = (factory, cells)
     found = _compiled.get(key)
     if found is None:
         with _lock:
             found = _compiled.get(key)
             if found is None:
-                found = _compiled[key] = _compile(factory(*cells, parallel), parallel)
+                found = _compiled[key] = _compile(factory(*cells), SIGNATURE)
     return found
 
 
-def _compile(function: Callable[..., None], parallel: bool) -> Callable[..., None]:
+def _compile(function: Callable[..., None], signature: Any, **options: Any) -> Callable[..., None]:
     started = time.perf_counter()
-    made = numba.njit(function, parallel=parallel, **OPTIONS)
+    made = numba.njit(function, **OPTIONS, **options)
     if cache_folder() is not None:
         made._cache = _Cache(function)
     with _steady_environment():
-        made.compile(SIGNATURE)
+        made.compile(signature)
     made.disable_compile()
+    (compiled,) = made.overloads.values()
+    made.entry = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
     _counts["seconds"] += time.perf_counter() - started
     return made
+
+
+@intrinsic
+def _enter(typing: Any, entry: Any, record: Any, chunk: Any) -> Any:
+    """Calls the kernel at an address; False if it raised, which is where its scratch could not be had."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args[1:]
+        kind = context.call_conv.get_function_type(numba.types.none, kinds)
+        status, _ = context.call_conv.call_function(b, b.inttoptr(args[0], kind.as_pointer()), numba.types.none, kinds, args[1:])
+        return b.not_(status.is_error)
+
+    return numba.types.boolean(entry, record, chunk), codegen
+
+
+def _spread(entry, record, count):  # type: ignore[no-untyped-def]
+    for chunk in numba.prange(count):
+        if not _enter(entry, record, chunk):
+            record[STRANGE] = FAILED
+
+
+def spread() -> Callable[..., None]:
+    """The one parallel function there is: it runs a kernel, given by its address, over the chunks of a record. So that each kernel is
+    compiled once, for one thread and for many."""
+    found = _compiled.get((_spread,))
+    if found is None:
+        with _lock:
+            found = _compiled.get((_spread,))
+            if found is None:
+                signature = numba.types.void(numba.types.int64, RECORD, numba.types.int64)
+                found = _compiled[_spread,] = _compile(_spread, signature, parallel=True)
+    return found
 
 
 @contextmanager
@@ -334,22 +368,26 @@ def _mask(count: int) -> Iterator[None]:
         pool._set_num_threads(before)
 
 
-def launch(run: Callable[[Any], None], record: Any, count: int, serial: Callable[[], Callable[[Any], None]]) -> None:
+def launch(kernel: Any, record: Any, count: int) -> None:
     """One parallel launch. The workqueue layer aborts where two threads enter it: the second one there runs serially."""
+    run = spread()
     if _threads.layer == "workqueue":
         if not _threads.one_at_a_time.acquire(blocking=False):
-            serial()(record)
+            for chunk in range(count):
+                kernel(record, chunk)
             return
         try:
             with _mask(count):
-                run(record)
+                run(kernel.entry, record, count)
         finally:
             _threads.one_at_a_time.release()
     elif pool._get_num_threads() == count:
-        run(record)
+        run(kernel.entry, record, count)
     else:
         with _mask(count):
-            run(record)
+            run(kernel.entry, record, count)
+    if record[STRANGE] == FAILED:
+        raise MemoryError("a thread's scratch could not be allocated")
 
 
 def facts() -> dict[str, Any]:

@@ -7,7 +7,7 @@ The array of a call holds two records: the depthwise half's, and the pointwise h
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from .depthwise import pixels, planes, room, taps_of
 from .frame import *
@@ -23,59 +23,57 @@ def lines_of(s, rows, y_w, r_w):  # type: ignore[no-untyped-def]
     return (1, rows * s[OW]) if dense else (rows, s[OW])
 
 
-def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, out_lanes, out_rows, out_vectors,
-                   parallel):  # type: ignore[no-untyped-def] # fmt: skip
+def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
+                   out_lanes, out_rows, out_vectors):  # type: ignore[no-untyped-def] # fmt: skip
     """Jobs are (image, depth, band of rows, group of GROUP output channels); the groups of a band share its depthwise rows."""
 
-    def separable_channels_first(p):  # type: ignore[no-untyped-def]
-        chunks = p[CHUNKS] if parallel else 1
-        for chunk in prange(chunks):
-            before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
-            most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
-            pitch = (most * q[OW] * size + 127) // 128 * 128 + 64
-            middle, held = np.empty(q[C_OUT] * pitch + 4096, np.uint8), -1
-            b = aligned(middle.ctypes.data)
-            groups = (s[C_OUT] + q[GROUP] - 1) // q[GROUP]
-            close = crowded(s[WO])
-            strip = out_rows if close else q[GROUP]
-            copied = np.empty(out_rows * spread_pitch(s[C_IN], size) + 64 if close else 0, np.uint8)
-            if chunk == 0 and strange(q, 0, q[C_OUT], size):
-                p[STRANGE] = 1
-            for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                place, group = divmod(job, groups)
-                rest, band = divmod(place, q[BANDS])
-                n, z = divmod(rest, q[OD])
-                row0 = q[OH] * band // q[BANDS]
-                count = q[OH] * (band + 1) // q[BANDS] - row0
-                if place != held:
-                    for c in range(0, q[C_OUT], q[BLOCK]):
-                        planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
-                               q, n, c, min(q[C_OUT], c + q[BLOCK]), z, row0, 1, count, b + c * pitch, pitch, q[OW] * size)  # fmt: skip
-                    held = place
-                lines, length = lines_of(s, count, size, size)
-                begin = group * q[GROUP]
-                end = min(s[C_OUT], begin + q[GROUP])
-                for line in range(lines):
-                    row = row0 + line
-                    y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
-                    r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
-                    for c in range(begin, end, strip):
-                        first, last = begin + placed(c - begin, strip, end - begin, s[OVERLAP]), min(end, c + strip)
-                        w, w_row = s[WEIGHT], s[WO]
-                        if close:
-                            to = aligned(copied.ctypes.data)
-                            w_row = spread(to, s[WEIGHT] + first * s[WO], s[WO], s[WI], last - first, s[C_IN], size)
-                            w = to - first * w_row
-                        product_first(dtype, size, out_lanes, out_rows, out_vectors, s, w, w_row, b + line * q[OW] * size, pitch, y, r,
-                                      first, last, length)  # fmt: skip
-            keep(middle)
-            keep(copied)
-            restore(before)
+    def separable_channels_first(p, chunk):  # type: ignore[no-untyped-def]
+        before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
+        most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
+        pitch = (most * q[OW] * size + 127) // 128 * 128 + 64
+        middle, held = np.empty(q[C_OUT] * pitch + 4096, np.uint8), -1
+        b = aligned(middle.ctypes.data)
+        groups = (s[C_OUT] + q[GROUP] - 1) // q[GROUP]
+        close = crowded(s[WO])
+        strip = out_rows if close else q[GROUP]
+        copied = np.empty(out_rows * spread_pitch(s[C_IN], size) + 64 if close else 0, np.uint8)
+        if chunk == 0 and strange(q, 0, q[C_OUT], size):
+            p[STRANGE] = 1
+        for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
+            place, group = divmod(job, groups)
+            rest, band = divmod(place, q[BANDS])
+            n, z = divmod(rest, q[OD])
+            row0 = q[OH] * band // q[BANDS]
+            count = q[OH] * (band + 1) // q[BANDS] - row0
+            if place != held:
+                for c in range(0, q[C_OUT], q[BLOCK]):
+                    planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
+                           q, n, c, min(q[C_OUT], c + q[BLOCK]), z, row0, 1, count, b + c * pitch, pitch, q[OW] * size)  # fmt: skip
+                held = place
+            lines, length = lines_of(s, count, size, size)
+            begin = group * q[GROUP]
+            end = min(s[C_OUT], begin + q[GROUP])
+            for line in range(lines):
+                row = row0 + line
+                y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
+                r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
+                for c in range(begin, end, strip):
+                    first, last = begin + placed(c - begin, strip, end - begin, s[OVERLAP]), min(end, c + strip)
+                    w, w_row = s[WEIGHT], s[WO]
+                    if close:
+                        to = aligned(copied.ctypes.data)
+                        w_row = spread(to, s[WEIGHT] + first * s[WO], s[WO], s[WI], last - first, s[C_IN], size)
+                        w = to - first * w_row
+                    product_first(dtype, size, out_lanes, out_rows, out_vectors, s, w, w_row, b + line * q[OW] * size, pitch, y, r,
+                                  first, last, length)  # fmt: skip
+        keep(middle)
+        keep(copied)
+        restore(before)
 
     return separable_channels_first
 
 
-def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow, out_rows, out_vectors, parallel):  # type: ignore[no-untyped-def]
+def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow, out_rows, out_vectors):  # type: ignore[no-untyped-def]
     """Jobs are (image, depth, band of rows, group of GROUP panels of output channels); the groups of a band share its depthwise rows.
 
     The panels of a thread's groups are packed once, all of them, unless the pointwise weight is a transpose already.
@@ -83,60 +81,58 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
     width = lanes * vectors
     out_width = lanes * out_vectors
 
-    def separable_channels_last(p):  # type: ignore[no-untyped-def]
-        chunks = p[CHUNKS] if parallel else 1
-        for chunk in prange(chunks):
-            before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
-            packed = np.empty(room(q, q[C_IN], width, size), np.uint8)
-            taps, tap_by = taps_of(q, packed, 0, q[C_IN], width, size)
-            pitch = (q[C_IN] * size + 63) // 64 * 64
-            pitch += 64 if pitch % 4096 == 0 else 0
-            most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
-            middle, held = np.empty(most * q[OW] * pitch + 4096, np.uint8), -1
-            b = aligned(middle.ctypes.data)
-            ready = s[WO] == size or s[C_OUT] == 1
-            panels = (s[C_OUT] + out_width - 1) // out_width
-            groups = (panels + q[GROUP] - 1) // q[GROUP]
-            panel_bytes = s[C_IN] * out_width * size
-            weights, have = np.empty(0 if ready else panels * panel_bytes + 64, np.uint8), np.zeros(panels, np.uint8)
-            if chunk == 0 and strange(q, 0, q[C_IN], size):
-                p[STRANGE] = 1
-            for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-                place, group = divmod(job, groups)
-                rest, band = divmod(place, q[BANDS])
-                n, z = divmod(rest, q[OD])
-                row0 = q[OH] * band // q[BANDS]
-                count = q[OH] * (band + 1) // q[BANDS] - row0
-                if place != held:
-                    for block in range(0, q[C_IN], q[BLOCK]):
-                        here, there = max(0, min(block, q[C_IN] - width)), min(q[C_IN], block + q[BLOCK])
-                        for row in range(count):
-                            pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
-                                   q, n, here, there, z, row0 + row, taps, tap_by, b + row * q[OW] * pitch, pitch)  # fmt: skip
-                    held = place
-                lines, length = lines_of(s, count, s[YW], s[RW])
-                for number in range(group * q[GROUP], min(panels, (group + 1) * q[GROUP])):
-                    at, end = number * out_width, min(s[C_OUT], (number + 1) * out_width)
-                    to = aligned(weights.ctypes.data) + number * panel_bytes
-                    while at < end:  # one panel, or the narrow ones of what is left
-                        v, kind, at = panel(at, s[C_OUT], lanes, out_vectors, s[OVERLAP])
-                        wide = panel_width(kind, lanes, out_vectors)
-                        w, w_step = s[WEIGHT] + v * size, s[WI]
-                        if not ready:
-                            w, w_step = to, wide * size
-                            if have[number] == 0:
-                                pack(w, s, v, min(wide, s[C_OUT] - v), wide, lanes, dtype, size)
-                            to += s[C_IN] * w_step
-                        for line in range(lines):
-                            row = row0 + line
-                            y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
-                            r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
-                            product_last(dtype, size, lanes, out_rows, out_vectors, s, b + line * q[OW] * pitch, pitch, size, w, w_step,
-                                         v, kind, y, s[YW], r, length)  # fmt: skip
-                    have[number] = 1
-            keep(middle)
-            keep(packed)
-            keep(weights)
-            restore(before)
+    def separable_channels_last(p, chunk):  # type: ignore[no-untyped-def]
+        before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
+        packed = np.empty(room(q, q[C_IN], width, size), np.uint8)
+        taps, tap_by = taps_of(q, packed, 0, q[C_IN], width, size)
+        pitch = (q[C_IN] * size + 63) // 64 * 64
+        pitch += 64 if pitch % 4096 == 0 else 0
+        most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
+        middle, held = np.empty(most * q[OW] * pitch + 4096, np.uint8), -1
+        b = aligned(middle.ctypes.data)
+        ready = s[WO] == size or s[C_OUT] == 1
+        panels = (s[C_OUT] + out_width - 1) // out_width
+        groups = (panels + q[GROUP] - 1) // q[GROUP]
+        panel_bytes = s[C_IN] * out_width * size
+        weights, have = np.empty(0 if ready else panels * panel_bytes + 64, np.uint8), np.zeros(panels, np.uint8)
+        if chunk == 0 and strange(q, 0, q[C_IN], size):
+            p[STRANGE] = 1
+        for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
+            place, group = divmod(job, groups)
+            rest, band = divmod(place, q[BANDS])
+            n, z = divmod(rest, q[OD])
+            row0 = q[OH] * band // q[BANDS]
+            count = q[OH] * (band + 1) // q[BANDS] - row0
+            if place != held:
+                for block in range(0, q[C_IN], q[BLOCK]):
+                    here, there = max(0, min(block, q[C_IN] - width)), min(q[C_IN], block + q[BLOCK])
+                    for row in range(count):
+                        pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
+                               q, n, here, there, z, row0 + row, taps, tap_by, b + row * q[OW] * pitch, pitch)  # fmt: skip
+                held = place
+            lines, length = lines_of(s, count, s[YW], s[RW])
+            for number in range(group * q[GROUP], min(panels, (group + 1) * q[GROUP])):
+                at, end = number * out_width, min(s[C_OUT], (number + 1) * out_width)
+                to = aligned(weights.ctypes.data) + number * panel_bytes
+                while at < end:  # one panel, or the narrow ones of what is left
+                    v, kind, at = panel(at, s[C_OUT], lanes, out_vectors, s[OVERLAP])
+                    wide = panel_width(kind, lanes, out_vectors)
+                    w, w_step = s[WEIGHT] + v * size, s[WI]
+                    if not ready:
+                        w, w_step = to, wide * size
+                        if have[number] == 0:
+                            pack(w, s, v, min(wide, s[C_OUT] - v), wide, lanes, dtype, size)
+                        to += s[C_IN] * w_step
+                    for line in range(lines):
+                        row = row0 + line
+                        y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
+                        r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
+                        product_last(dtype, size, lanes, out_rows, out_vectors, s, b + line * q[OW] * pitch, pitch, size, w, w_step,
+                                     v, kind, y, s[YW], r, length)  # fmt: skip
+                have[number] = 1
+        keep(middle)
+        keep(packed)
+        keep(weights)
+        restore(before)
 
     return separable_channels_last

@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from .simd import Vectors, integer, rolled
 
 FIRST, LAST = 0, 1  # channels first, channels last
-INSIDE, SIDES, BORDER, NARROW = range(4)  # what a tile may meet: the array alone; its sides; all its border; and fewer channels than lanes
+INSIDE, BORDER, NARROW = range(3)  # what a tile may meet: the array alone; its border; that, and fewer channels than lanes
 SKIP = 7  # kernel lines above which a line beyond the border is left out with its products; up to it, reading zeros costs less than a branch
 
 # The run-time arguments of the tile. Positions count elements, steps and pitches of x and w count bytes where they end in _by.
@@ -218,7 +218,7 @@ def tile(typing: Any, dtype, lanes, order, k, taps, stride, lane_stride, rows, v
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         m, values = Vectors(context, b, kind, width), dict(zip(ARGUMENTS, args[len(literals) + 1 :]))
         values["act"] = args[-3:]
-        kinds = [edge for edge in range(4) if some >> edge & 1]
+        kinds = [edge for edge in range(3) if some >> edge & 1]
         after = b.append_basic_block("tile.end")
         blocks = [b.append_basic_block("tile") for _ in kinds]
         switch = b.switch(args[len(literals)], blocks[-1])

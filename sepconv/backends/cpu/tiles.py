@@ -241,5 +241,6 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
     groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)
     cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups)}
     jobs = places * bands * -(-count // cut[GROUP])
-    reason = f"{bands} bands of {oh // bands} rows: the depthwise half stays in the second cache; {half.reason}; then the product of {outer[-2]} rows x {vectors} vectors"
+    kept = f"{bands} bands of {oh // bands} rows of the depthwise half stay in the second cache"
+    reason = f"fused, {kept}; {half.reason}; then a product of {outer[-2]} rows x {vectors} vectors"
     return Choice(factory, (*half.cells, *outer), cut, jobs, reason)
