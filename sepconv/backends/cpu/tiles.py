@@ -32,8 +32,8 @@ class Choice(NamedTuple):
 
 # Depthwise, channels first: tiles of rows x vectors along the width. Many rows reuse each loaded input often; two vectors serve low bands.
 ROWS_FIRST = {
-    32: [(14, 1), (7, 2), (8, 2), (10, 1), (8, 1), (7, 1), (4, 2), (5, 1), (4, 1), (3, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
-    16: [(8, 1), (4, 2), (7, 1), (6, 1), (5, 1), (4, 1), (3, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
+    32: [(14, 1), (8, 2), (7, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
+    16: [(4, 2), (7, 1), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
 }
 L1 = 24 * 2**10  # bytes that stay in a core's first cache
 
@@ -141,7 +141,7 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: boo
 
 
 # Rows of a product's tile: as many as the registers hold beside a line of vectors and a splat, or fewer that divide the size better.
-PRODUCT_ROWS = {(32, 2): (14, 12, 10, 8, 7, 4, 2, 1), (32, 1): (14, 12, 8, 4, 2, 1), (16, 2): (6, 5, 4, 2, 1), (16, 1): (8, 6, 4, 2, 1)}
+PRODUCT_ROWS = {(32, 2): (14, 12, 8, 4, 2, 1), (32, 1): (14, 12, 8, 4, 2, 1), (16, 2): (6, 4, 2, 1), (16, 1): (8, 6, 4, 2, 1)}
 
 
 def _rows(size: int, vectors: int, machine: Machine) -> int:
