@@ -243,7 +243,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     add("--layout", default="both", metavar="LAYOUT", help="of sepconv: NCHW, NHWC or both (default: %(default)s)")
     add("--threads", type=int, metavar="N", help="of every library (default: what sepconv takes)")
     add("--libraries", nargs="+", metavar="NAME", help="such as sepconv torch onnxruntime openvino numpy opencv scipy (default: all installed)")
-    add("--seconds", type=float, default=1.0, metavar="S", help="for one convolution, shared by the libraries (default: %(default)s)")
+    add("--seconds", type=float, metavar="S", help="for one convolution, shared by the libraries (default: 1; of a whole network 8)")
     add("--epilogue", default="none", metavar="WHAT", help="after each half: none, bias, or relu, which is bias and relu (default: %(default)s)")
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--unique", action="store_false", dest="all_rows", help="a line for every different convolution (default)")
@@ -253,10 +253,14 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     add("--markdown", metavar="FILE", help="write the tables")
     add("--png", metavar="FILE", help="draw the ratios and the roofline")
     add("--compare", metavar="FILE", help="show an earlier run's --json beside this one")
+    whole = parser.add_argument_group("a whole network", "takes --layout, --threads, --seconds and --json too")
+    whole.add_argument("--network", metavar="NAME", help="efficientnet_lite0, with its published weights, on a photograph")
+    whole.add_argument("--image", metavar="FILE", help="a picture file (default: scikit-image's photograph of a cat)")
+    whole.add_argument("--every-way", action="store_true", help="also sepconv's slower ways, to see what each saves")
 
 
 def _bench(chosen: argparse.Namespace) -> int:
-    """Time the layers of well-known networks in sepconv and in every other library that is installed: results checked, libraries in turns."""
+    """Time layers of well-known networks, or a whole network, in sepconv and every other library installed: results checked, libraries in turns."""
     try:
         from .bench import command
 

@@ -72,9 +72,10 @@ def _pair(first: Shape, second: Shape) -> Shape:
 
 def of_records(records: Sequence[Record]) -> list[Shape]:
     """The calls of a network of `bench.efficientnet.Record`s, one by one and in separable pairs; what is no convolution is left out."""
-    records = [r for r in records if r.kind in ("standard", "depthwise", "pointwise")]
+    kinds = {"standard": "standard", "depthwise": "depthwise", "pointwise": "pointwise", "linear": "pointwise"}  # of one pixel
+    records = [r for r in records if r.kind in kinds]
     singles = [
-        Shape(r.kind, r.in_channels, r.out_channels, r.in_size, (r.kernel, r.kernel), r.stride, r.pads, activation=r.activation,
+        Shape(kinds[r.kind], r.in_channels, r.out_channels, r.in_size, (r.kernel, r.kernel), r.stride, r.pads, activation=r.activation,
               residual=r.residual is not None)
         for r in records
     ]  # fmt: skip

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import sepconv
+from sepconv import cli
+from sepconv import layers as sepconv_layers
 from sepconv.bench import efficientnet, network, network_peers, network_sepconv, photograph
 from sepconv.bench.efficientnet import Block, Record
 from sepconv.bench.network_sepconv import Functions, SepconvNetwork
@@ -67,9 +69,10 @@ def assert_near(logits: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("layers", [Functions, sepconv_layers], ids=["functions", "layers"])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_network_is_right_again_and_again(layout: str, fused: bool, records: list[Record], images: list[np.ndarray]) -> None:
-    made = SepconvNetwork(records, layout, fused)
+def test_network_is_right_again_and_again(layout: str, layers: Any, fused: bool, records: list[Record], images: list[np.ndarray]) -> None:
+    made = SepconvNetwork(records, layout, fused, layers)
     order = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
     first, second, again = (made(np.ascontiguousarray(x.transpose(order))) for x in (*images, images[0]))
     assert_near(first, exact(records, images[0]))
@@ -104,7 +107,7 @@ def test_layers_can_come_from_elsewhere(records: list[Record], images: list[np.n
     names = ("Conv2d", "DepthwiseConv2d", "PointwiseConv2d", "SeparableConv2d")
     made = SepconvNetwork(records, "NCHW", True, SimpleNamespace(**{name: noted(name) for name in names}))
     assert_near(made(images[0]), exact(records, images[0]))
-    assert [asked.count(name) for name in names] == [1, 0, 3, 3]
+    assert [asked.count(name) for name in names] == [1, 0, 4, 3]
 
 
 def test_network_refuses(records: list[Record]) -> None:
@@ -194,6 +197,38 @@ def test_same_classes_as_the_original(tmp_path: Any, capsys: pytest.CaptureFixtu
     assert "sepconv NHWC" in capsys.readouterr().out
 
 
+def test_bench_runs_it_too(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich", reason="the tables need sepconv[bench]")
+    got: list[Any] = []
+    monkeypatch.setattr(network, "command", lambda chosen: got.append(chosen) or 1)
+    line = f"bench --network efficientnet_lite0 --image a.png --layout NHWC --threads 1 --every-way --json {tmp_path / 'a.json'}"
+    assert cli.main(line.split()) == 1  # a wrong result
+    assert cli.main([*line.split(), "--seconds", "3"]) == 1
+    assert [(c.image, c.layout, c.threads, c.seconds, c.every_way) for c in got] == [("a.png", "NHWC", 1, n, True) for n in (8.0, 3.0)]
+    assert got[0].json == str(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("--network lenet", ("network is 'lenet'", "efficientnet_lite0")),
+        ("--network efficientnet_lite0 --layout NCWH", ("layout is 'NCWH'", "NHWC")),
+        ("--network efficientnet_lite0 --op depthwise", ("--op does not go with --network",)),
+        ("--network efficientnet_lite0 --epilogue relu", ("--epilogue does not go with --network",)),
+        ("--network efficientnet_lite0 --all-rows", ("--all-rows does not go with --network",)),
+        ("--network efficientnet_lite0 --json none/a.json", ("none",)),
+        ("--every-way", ("--every-way needs --network",)),
+        ("--image a.png", ("--image needs --network",)),
+    ],
+)
+def test_bench_refuses(line: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich", reason="the tables need sepconv[bench]")
+    monkeypatch.setattr(network, "run", lambda *_, **__: pytest.fail("something was measured"))
+    assert cli.main(["bench", *line.split()]) == 2
+    said = capsys.readouterr()
+    assert not said.out and len(said.err.strip().splitlines()) == 1 and all(word in said.err for word in words)
+
+
 @pytest.mark.sweep
 def test_every_way_gives_the_original_logits() -> None:
     reason = _absent()
@@ -232,5 +267,5 @@ def test_photograph_has_the_networks_size() -> None:
 def test_mean_and_linear_are_plain(records: list[Record]) -> None:
     rng = np.random.default_rng(3)
     x, out = np.float32(rng.standard_normal((1, 24, 1, 1))), np.empty((1, 10, 1, 1), np.float32)
-    network_sepconv._linear(records[-1])(x, out=out)
+    network_sepconv._linear(records[-1], Functions)(x, out=out)
     np.testing.assert_allclose(out[0, :, 0, 0], records[-1].weight @ x[0, :, 0, 0] + records[-1].bias, rtol=1e-5, atol=1e-6)

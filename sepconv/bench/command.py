@@ -10,9 +10,18 @@ from . import report as tables
 from . import run
 from .results import Report
 
+SECONDS = 1.0  # of timing a convolution
+SECONDS_NETWORK = 8.0
+LAYERS_ONLY = ("op", "net", "layers", "libraries", "all_rows", "markdown", "png", "compare")
+NETWORK_ONLY = ("image", "every_way")
+
 
 def main(chosen: argparse.Namespace) -> int:
     """Runs, shows, writes. ValueError and OSError, before any work, for arguments and files that cannot be."""
+    if chosen.network is not None:
+        return _network(chosen)
+    _without(chosen, NETWORK_ONLY, "needs --network")
+    seconds = SECONDS if chosen.seconds is None else chosen.seconds
     old = Report.load(chosen.compare) if chosen.compare else None
     for path in (chosen.json, chosen.markdown, chosen.png):
         if path:
@@ -21,7 +30,7 @@ def main(chosen: argparse.Namespace) -> int:
         from . import picture
     console = tables.console()
     report = run(
-        chosen.op, chosen.net, chosen.layers, layout=chosen.layout, threads=chosen.threads, libraries=chosen.libraries, seconds=chosen.seconds,
+        chosen.op, chosen.net, chosen.layers, layout=chosen.layout, threads=chosen.threads, libraries=chosen.libraries, seconds=seconds,
         epilogue=chosen.epilogue, tell=lambda text: console.print(text, markup=False), progress=console.is_terminal,
     )  # fmt: skip
     if chosen.json:
@@ -32,6 +41,29 @@ def main(chosen: argparse.Namespace) -> int:
         picture.draw(report, chosen.png)
     tables.show(console, report, chosen.all_rows, old)
     return 0
+
+
+def _network(chosen: argparse.Namespace) -> int:
+    """A whole network instead of layers; the exit code is 1 if a result is wrong."""
+    from . import network
+
+    _without(chosen, LAYERS_ONLY, "does not go with --network")
+    if chosen.epilogue != "none":
+        raise ValueError("--epilogue does not go with --network, which has activations of its own")
+    if chosen.network not in network.NAMES:
+        raise ValueError(f"network is {chosen.network!r}; allowed is {', '.join(network.NAMES)}")
+    if chosen.layout not in (*network.LAYOUTS, "both"):
+        raise ValueError(f"layout is {chosen.layout!r}; allowed are {', '.join(network.LAYOUTS)} and both")
+    if chosen.json:
+        _writable(chosen.json)
+    seconds = SECONDS_NETWORK if chosen.seconds is None else chosen.seconds
+    return network.command(argparse.Namespace(**{**vars(chosen), "seconds": seconds}))
+
+
+def _without(chosen: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
+    given = next((name for name in names if getattr(chosen, name)), None)
+    if given is not None:
+        raise ValueError(f"--{given.replace('_', '-')} {why}")
 
 
 def _writable(path: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import get_num_threads, num_threads
+from .. import get_num_threads, layers, num_threads
 from . import efficientnet, libraries, network_peers, photograph, timing
 from .efficientnet import Record
 from .network_sepconv import LAYOUTS, Functions, SepconvNetwork
@@ -74,27 +74,17 @@ class Result:
 # --- the runs -----------------------------------------------------------------------------------------------------
 
 
-def packed_layers() -> Any:
-    """Where sepconv's layers come from: the module with packed weights, or plain functions while there is none."""
-    try:
-        from .. import layers
-    except ImportError:
-        return Functions
-    return layers
-
-
 def ours(records: Sequence[Record], x: np.ndarray, layouts: Sequence[str], every_way: bool = False) -> dict[str, network_peers.Run]:
     """The network by sepconv in each layout; with `every_way` also with separate calls for the two halves of a separable convolution."""
     made: dict[str, network_peers.Run] = {}
     for layout in layouts:
         image = x if layout == "NCHW" else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-        ways = {f"sepconv {layout}": (True, packed_layers())}
+        ways = {f"sepconv {layout}": (True, layers)}
         if every_way:
-            ways[f"sepconv {layout}, two calls a separable layer"] = (False, packed_layers())
-            if packed_layers() is not Functions:
-                ways[f"sepconv {layout}, weights not packed"] = (True, Functions)
-        for name, (fused, layers) in ways.items():
-            network = SepconvNetwork(records, layout, fused, layers)
+            ways[f"sepconv {layout}, two calls a separable layer"] = (False, layers)
+            ways[f"sepconv {layout}, weights not packed"] = (True, Functions)
+        for name, (fused, source) in ways.items():
+            network = SepconvNetwork(records, layout, fused, source)
             made[name] = lambda network=network, image=image: network(image)  # type: ignore[misc]
     return made
 

@@ -10,6 +10,7 @@ import numpy as np
 
 import sepconv
 
+from .. import layers as packed
 from .efficientnet import Record
 
 LAYOUTS = ("NCHW", "NHWC")
@@ -45,8 +46,8 @@ class SepconvNetwork:
     records : list of Record, each with weight and bias in float32 or float64.
     layout : "NCHW" or "NHWC", of the image and of all between.
     fused : whether a depthwise convolution and the 1x1 after it are one call, `separable_conv2d`.
-    layers : where the layers come from: anything with Conv2d, DepthwiseConv2d, PointwiseConv2d and SeparableConv2d, such as the module
-        sepconv.layers; by default `Functions`, which packs nothing.
+    layers : where the layers come from: anything with Conv2d, DepthwiseConv2d, PointwiseConv2d and SeparableConv2d; by default the module
+        `sepconv.layers`. `Functions` packs nothing.
 
     Example
     -------
@@ -55,7 +56,7 @@ class SepconvNetwork:
     (1, 1000)
     """
 
-    def __init__(self, records: Sequence[Record], layout: str = "NCHW", fused: bool = True, layers: Any = Functions) -> None:
+    def __init__(self, records: Sequence[Record], layout: str = "NCHW", fused: bool = True, layers: Any = packed) -> None:
         if layout not in LAYOUTS:
             raise ValueError(f"layout is {layout!r}; allowed are {', '.join(map(repr, LAYOUTS))}")
         bare = next((r.name for r in records if r.weight_shape and (r.weight is None or r.bias is None)), None)
@@ -99,7 +100,7 @@ def _single(record: Record, layout: str, layers: Any) -> LayerCall:
     if record.kind == "mean":
         return _mean(layout)
     if record.kind == "linear":
-        return _linear(record)
+        return _linear(record, layers)
     if record.kind == "pointwise":
         return layers.PointwiseConv2d(record.weight, record.bias, **options)
     make = layers.DepthwiseConv2d if record.kind == "depthwise" else layers.Conv2d
@@ -129,15 +130,10 @@ def _mean(layout: str) -> LayerCall:
     return first if layout == "NCHW" else last  # type: ignore[return-value]
 
 
-def _linear(record: Record) -> LayerCall:
-    """A matrix times a vector, row by row: a product of BLAS would wake a second pool of threads, which then spins on our cores."""
-    weight, bias = record.weight, record.bias
-
-    def run(x: np.ndarray, out: np.ndarray) -> None:
-        np.vecdot(weight, x.reshape(-1), out=out.reshape(-1))
-        out += bias.reshape(out.shape)  # type: ignore[union-attr]
-
-    return run  # type: ignore[return-value]
+def _linear(record: Record, layers: Any) -> LayerCall:
+    """A matrix times a vector, as a 1x1 convolution of one pixel: a product of BLAS would wake a second pool of threads, which spins on our cores."""
+    layer = layers.PointwiseConv2d(record.weight, record.bias, layout="NHWC")
+    return lambda x, out: layer(x.reshape(1, 1, 1, -1), out=out.reshape(1, 1, 1, -1))
 
 
 # --- the buffers --------------------------------------------------------------------------------------------------
