@@ -62,18 +62,18 @@ class _Layer:
         if missing:
             raise TypeError(f"{type(self).__name__} needs {missing[0]}")
         self._options = options
+        self._keywords = {**self._given, **options}
 
     def _held(self, name: str, array: Array, last: bool) -> Array:
         if not isinstance(array, np.ndarray):
             return array  # None, or another backend's: kept as it is
-        plain = array.view(np.ndarray) if type(array) is not np.ma.MaskedArray else array
-        if not last or "bias" in name or plain.ndim < 2 or plain.dtype.kind != "f" or plain.size == 0:
-            return plain.copy()
-        return _innermost(plain)
+        if not last or "bias" in name or type(array) is not np.ndarray or array.ndim < 2 or array.dtype.kind != "f" or array.size == 0:
+            return array.copy()  # a subclass stays what it is, and the function looks at it
+        return _innermost(array)
 
     def __call__(self, x: Array, *, out: Array | None = None, **residual: Array) -> Array:
         """The function's result for x; `out` and, where the function has one, `residual` as there."""
-        return type(self).function(x, out=out, **self._given, **self._options, **residual)
+        return type(self).function(x, out=out, **self._keywords, **residual)
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self._given, self._options

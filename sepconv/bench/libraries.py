@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import sepconv
+from sepconv import layers
 
 from . import graphs
 from .cases import Arrays, Case
@@ -59,18 +60,17 @@ def _sepconv(layout: str) -> Callable[[Case, Arrays, int], Prepared]:
     def make(case: Case, arrays: Arrays, threads: int) -> Prepared:
         x, out = arrays.x if layout == "NCHW" else arrays.x_last, arrays.out(layout)
         first, activation = case.steps[0], "relu" if arrays.relu else None
-        options: dict[str, Any] = dict(layout=layout, activation=activation, out=out)
+        options: dict[str, Any] = dict(layout=layout, activation=activation)
         geometry = dict(stride=first.stride, padding=first.padding, dilation=first.dilation)
         if case.op == "separable":
             (depthwise, pointwise), (middle, bias) = arrays.weights, arrays.biases
             options |= dict(depthwise_bias=middle, depthwise_activation=activation, **geometry)
-            call = lambda: sepconv.separable_conv2d(x, depthwise, pointwise, bias, **options)
+            layer = layers.SeparableConv2d(depthwise, pointwise, bias, **options)
         else:
-            functions = dict(depthwise=sepconv.depthwise_conv2d, pointwise=sepconv.pointwise_conv2d, standard=sepconv.conv2d)
-            function, weight, bias = functions[case.op], arrays.weights[0], arrays.biases[0]
+            kinds = dict(depthwise=layers.DepthwiseConv2d, pointwise=layers.PointwiseConv2d, standard=layers.Conv2d)
             options |= {} if case.op == "pointwise" else geometry
-            call = lambda: function(x, weight, bias, **options)
-        return Prepared(call, (lambda y: y) if layout == "NCHW" else (lambda y: np.moveaxis(y, -1, 1)))
+            layer = kinds[case.op](arrays.weights[0], arrays.biases[0], **options)
+        return Prepared(lambda: layer(x, out=out), (lambda y: y) if layout == "NCHW" else (lambda y: np.moveaxis(y, -1, 1)))
 
     return make
 
@@ -213,8 +213,8 @@ def _opencv(case: Case, arrays: Arrays, threads: int) -> Prepared:
 OURS = lambda threads: sepconv.num_threads(threads)
 
 LIBRARIES: tuple[Library, ...] = (
-    Library("sepconv NCHW", "sepconv", "NCHW", _sepconv("NCHW"), OURS, "into out="),
-    Library("sepconv NHWC", "sepconv", "NHWC", _sepconv("NHWC"), OURS, "into out="),
+    Library("sepconv NCHW", "sepconv", "NCHW", _sepconv("NCHW"), OURS, "sepconv.layers, which lay their weights out once; into out="),
+    Library("sepconv NHWC", "sepconv", "NHWC", _sepconv("NHWC"), OURS, "the same, channels last"),
     Library("PyTorch", "torch", "NCHW", _torch(False), _torch_session, "conv2d, contiguous; it has no out=, each call allocates"),
     Library("PyTorch channels_last", "torch", "NHWC", _torch(True), _torch_session, "conv2d, x and weights channels last; it has no out="),
     Library(

@@ -16,7 +16,7 @@ from .loops import aligned, first_job, move, placed, snapshot
 from .product import tile
 from .simd import as_float, keep, keep_subnormals, restore, transpose
 
-MOST_COPIED = 2**19  # bytes of a second cache
+MOST_COPIED = 2**20  # bytes of a second cache
 WIDE, ONE, HALF = range(3)  # a panel of all the tile's vectors, of one, of half a vector
 
 
