@@ -28,6 +28,7 @@ from .warm_shapes import Shape, models, parse, read, shape_of, shapes_of
 __all__ = ["Report", "Shape", "models", "parse", "read", "shapes_of", "warm"]
 
 DTYPES = ("float32", "float64")
+SPREAD = ("spread", ())  # in place of a kernel: what runs every kernel on several threads
 Progress = Callable[[int, int, str], None]
 
 
@@ -64,7 +65,7 @@ def warm(
     layers : a name of `models()`; or records of `sepconv.data.layers`, `Shape`s, and texts such as "32x112x112 k3 s2" (see `parse`).
     layouts : some of "NCHW" and "NHWC": where the channels lie in memory decides the kernel.
     dtypes : some of "float32" and "float64"; other dtypes run on one plain kernel, which is compiled at its first call.
-    threads : how many threads the calls will use, an int or several; a kernel for one thread is another. None: `sepconv.get_num_threads()`.
+    threads : how many threads the calls will use, an int or several; tiles may differ with it. None: `sepconv.get_num_threads()`.
     batch : images a call.
     jobs : processes that compile at once. More than one are started anew: a script that asks for them needs its `if __name__ == "__main__":`.
     progress : called as progress(done, total, text) before each kernel, and once at the end.
@@ -93,6 +94,8 @@ def warm(
         with num_threads(n), dispatch.use_backend("cpu"):
             for kernel in _kernels(*_call(shape, layout, dtype, batch)):
                 found.setdefault(kernel, f"{layout} {dtype} {shape}")
+    if max(counts) > 1:
+        found[SPREAD] = "calls on several threads"
     folder = dispatch.load("cpu").info()["cache_folder"]
     if folder.startswith("none"):
         raise OSError("there is no folder to keep kernels in that can be written; SEPCONV_CACHE_DIR names one")
@@ -162,8 +165,9 @@ def _kept(kernel: Any) -> bool:
     from .backends.cpu import runtime
 
     factory, cells = kernel
+    function = runtime._spread if kernel == SPREAD else factory(*cells)
     folder = runtime.cache_folder()
-    return folder is not None and (folder / f"{runtime._Impl(factory(*cells)).filename_base}.nbi").exists()
+    return folder is not None and (folder / f"{runtime._Impl(function).filename_base}.nbi").exists()
 
 
 def _make(kernel: Any) -> tuple[int, int]:
@@ -172,7 +176,10 @@ def _make(kernel: Any) -> tuple[int, int]:
 
     factory, cells = kernel
     before = dict(runtime._counts)
-    runtime.kernel(factory, *cells)
+    if kernel == SPREAD:
+        runtime.spread()
+    else:
+        runtime.kernel(factory, *cells)
     return tuple(int(runtime._counts[name] - before[name]) for name in ("misses", "hits"))  # type: ignore[return-value]
 
 

@@ -1,0 +1,165 @@
+"""The fused separable kernel: that it runs where it should, and what it gives at the seams of its bands, its threads and its tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from oracle import check, values
+
+import sepconv
+from sepconv.backends import cpu
+from sepconv.problem import LAYOUTS
+from sepconv.threads import LIMIT
+
+L2 = 2**19  # bytes of the middle tensor from which there are several bands
+
+
+def image(size: tuple[int, ...], channels: int, layout: str, batch: int = 1, dtype: Any = np.float32) -> np.ndarray:
+    last = layout == LAYOUTS[len(size)][1]
+    return values(np.random.default_rng(channels), (batch, *size, channels) if last else (batch, channels, *size), dtype)
+
+
+def weights(channels: int, outputs: int, kernel: tuple[int, ...], multiplier: int = 1, dtype: Any = np.float32) -> tuple[np.ndarray, ...]:
+    """(depthwise, pointwise, bias)"""
+    rng = np.random.default_rng(outputs)
+    shapes = (channels * multiplier, 1, *kernel), (outputs, channels * multiplier), (outputs,)
+    return tuple(values(rng, shape, dtype) for shape in shapes)
+
+
+def fused(fn: Any, x: np.ndarray, depthwise: np.ndarray, pointwise: np.ndarray, bias: np.ndarray | None = None, **options: Any) -> bool:
+    """Whether one kernel computes both halves."""
+    problems = sepconv.explain(fn, x, depthwise, pointwise, bias, **options).problems
+    arrays = (x, depthwise, options.get("depthwise_bias"), pointwise, bias, options.get("residual"))
+    found = cpu.kernels(problems, arrays, options.get("out"))
+    return [kernel[0].__module__ for kernel in found] == ["sepconv.backends.cpu.separable"]
+
+
+def assert_bits(a: np.ndarray, b: np.ndarray) -> None:
+    assert a.shape == b.shape and np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
+
+
+SMALL, TALL = (19, 21, (20, 23)), (35, 21, (93, 61))  # (channels, outputs, size): one band, several; most tests share their kernels
+# (channels, outputs, size, kernel, multiplier, options): none a multiple of a tile
+CASES = {
+    "one band": (*SMALL, (3, 3), 1, {}),
+    "bands": (*TALL, (3, 3), 1, {}),
+    "stride 2, bands": (40, 21, (139, 131), (3, 3), 1, {"stride": 2}),
+    "multiplier": (*SMALL, (3, 3), 2, {}),
+    "one dimension": (19, 21, (301,), (3,), 1, {}),
+    "three dimensions": (9, 21, (5, 20, 23), (3, 3, 3), 1, {}),
+}
+RARER = {
+    "five taps": (33, 18, (14, 14), (5, 5), 1, {}),
+    "stride 2": (19, 21, (37, 30), (3, 3), 1, {"stride": 2}),
+    "dilation across": (*SMALL, (3, 3), 1, {"dilation": (1, 2)}),
+    "dilation": (*SMALL, (3, 3), 1, {"dilation": 2}),
+    "no padding": (19, 21, (40, 41), (3, 3), 1, {"padding": "valid"}),
+    "padding wider than the kernel": (7, 9, (12, 15), (3, 3), 1, {"padding": 4}),
+    "one output": (19, 1, (20, 23), (3, 3), 1, {}),
+    "narrow": (35, 40, (9, 3), (3, 3), 1, {}),
+    "one pixel": (35, 40, (1, 1), (3, 3), 1, {}),
+}
+APART = {"multiplier NHWC", "dilation NCHW"}  # what no fused kernel is for
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("name", [*CASES, *(pytest.param(name, marks=pytest.mark.sweep) for name in RARER)])
+def test_against_the_reference(name: str, last: bool) -> None:
+    """With every option of the epilogue; the bits are the same with any number of threads, and of an image alone and in a batch."""
+    channels, outputs, size, kernel, multiplier, options = (CASES | RARER)[name]
+    layout, fn = LAYOUTS[len(size)][last], oracle.function("separable_conv", len(size))
+    x, arrays = image(size, channels, layout, batch=2), weights(channels, outputs, kernel, multiplier)
+    depthwise_bias = values(np.random.default_rng(1), (channels * multiplier,), np.float32)
+    options = {"padding": "same", "layout": layout, **options}
+    assert fused(fn, x, *arrays, **options) == (f"{name} {layout}" not in APART)
+    more = dict(depthwise_bias=depthwise_bias, depthwise_activation="relu6", activation="hard_swish")
+    with sepconv.num_threads(1):
+        whole = check(fn, x, *arrays, **options, **more)
+        assert_bits(fn(x[1:], *arrays, **options, **more), whole[1:])
+    for count in range(2, min(LIMIT, 4) + 1):
+        with sepconv.num_threads(count):
+            assert_bits(fn(x, *arrays, **options, **more), whole)
+            assert_bits(fn(x[1:], *arrays, **options, **more), whole[1:])
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("layout", LAYOUTS[2])
+def test_float64(layout: str) -> None:
+    x, arrays = image((60, 61), 35, layout, dtype=np.float64), weights(35, 21, (3, 3), dtype=np.float64)
+    assert fused(sepconv.separable_conv2d, x, *arrays, layout=layout, padding=1)
+    check(sepconv.separable_conv2d, x, *arrays, layout=layout, padding=1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[2])
+def test_bands_are_told(layout: str) -> None:
+    x, arrays = image((93, 61), 35, layout), weights(35, 21, (3, 3))
+    assert 35 * 93 * 61 * 4 > L2
+    text = str(sepconv.explain(sepconv.separable_conv2d, x, *arrays, layout=layout, padding=1))
+    assert "bands of" in text and "separable.channels_" + ("last" if layout == "NHWC" else "first") in text
+
+
+# --- where the result lies --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[2])
+@pytest.mark.parametrize("sizes", [SMALL, TALL], ids=["one band", "bands"])
+def test_residual_is_out(sizes: Any, layout: str) -> None:
+    """Tiles that overlap would add the residual twice."""
+    channels, outputs, size = sizes
+    x, arrays = image(size, channels, layout), weights(channels, outputs, (3, 3))
+    options = dict(layout=layout, padding=1, activation="relu")
+    residual = image(size, outputs, layout)
+    want = check(sepconv.separable_conv2d, x, *arrays, residual=residual, **options)
+    out = residual.copy()
+    assert fused(sepconv.separable_conv2d, x, *arrays, residual=out, out=out, **options)
+    assert sepconv.separable_conv2d(x, *arrays, residual=out, out=out, **options) is out
+    assert_bits(out, want)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[2])
+@pytest.mark.parametrize("names", [("margin",), ("rotated",), ("stepped", "rotated")], ids="-".join)
+def test_out_is_a_view(names: tuple[str, ...], layout: str) -> None:
+    """Every row of the result apart from the next, or every element: nothing between them is written."""
+    x, arrays = image((20, 23), 19, layout), weights(19, 21, (3, 3))
+    want = oracle.expected(sepconv.separable_conv2d, x, *arrays, layout=layout, padding=1)
+    place = oracle.place(np.zeros(want.wide.shape, np.float32), names)
+    assert sepconv.separable_conv2d(x, *arrays, layout=layout, padding=1, out=place.array) is place.array
+    oracle.compare(place.array.copy(), want)
+    place.assert_guards()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[2])
+def test_rows_apart_are_fused_too(layout: str) -> None:
+    x, arrays = image((20, 23), 19, layout), weights(19, 21, (3, 3))
+    wide = image((20, 50), 21, layout)
+    out, residual = (wide[:, :, :23], wide[:, :, 25:48]) if layout == "NHWC" else (wide[..., :23], wide[..., 25:48])
+    options = dict(layout=layout, padding=1)
+    assert fused(sepconv.separable_conv2d, x, *arrays, residual=residual, out=out, **options)
+    want = oracle.expected(sepconv.separable_conv2d, x, *arrays, residual=residual, **options)
+    oracle.compare(sepconv.separable_conv2d(x, *arrays, residual=residual, out=out, **options).copy(), want)
+
+
+# --- NaN and Inf ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[2])
+@pytest.mark.parametrize("sizes", [SMALL, TALL], ids=["one band", "bands"])
+def test_infinite_weights_over_the_border(sizes: Any, layout: str) -> None:
+    """0 * inf is NaN, in the zeros around the image as well; the product carries it to all channels of the pixel."""
+    channels, outputs, size = sizes
+    x, (depthwise, pointwise, bias) = image(size, channels, layout), weights(channels, outputs, (3, 3))
+    depthwise[4, 0, 0, 1] = np.inf  # over the row above the image
+    result = check(sepconv.separable_conv2d, x, depthwise, pointwise, bias, layout=layout, padding=1)
+    first = result[0, 0] if layout == "NHWC" else result[0, :, 0]
+    assert np.isnan(first).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[2])
+def test_nan_of_a_pixel_stays_in_its_windows(layout: str) -> None:
+    x, arrays = image((20, 23), 19, layout), weights(19, 21, (3, 3))
+    x[(0, 15, 16, 3) if layout == "NHWC" else (0, 3, 15, 16)] = np.nan
+    result = check(sepconv.separable_conv2d, x, *arrays, layout=layout, padding=1)
+    assert np.isnan(result).sum() == 9 * 21
