@@ -241,7 +241,7 @@ def test_roofs() -> None:
 def test_measured_roofs_are_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "SIZES", (2**14, 2**20))
     monkeypatch.setattr(machine, "SECONDS", 0.002)
-    found = machine.measure(min(2, sepconv.threads.LIMIT))
+    found = machine.measure(1)  # threads that wait for a busy core would be measured instead
     assert 1 < found.gflops < 1e5 and all(0.1 < value < 1e5 for value in found.bandwidth.values())
 
 
