@@ -14,9 +14,8 @@ from .loops import aligned, first_job, move, placed, snapshot, strange
 from .simd import as_float, keep, keep_subnormals, prefetch, restore
 from .stencil import BORDER, FIRST, INSIDE, LAST, NARROW, tile
 
-FIRST_EDGES = 1 << INSIDE | 1 << BORDER
 FAR = 2**23  # bytes of an image that come from memory: the processor foresees rows of pixels worse than it could
-LAST_EDGES, NARROW_EDGES = 1 << INSIDE | 1 << BORDER, 1 << NARROW
+EDGES, NARROW_EDGES = 1 << INSIDE | 1 << BORDER, 1 << NARROW
 
 
 @njit
@@ -67,7 +66,7 @@ def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat
             safe = count - at - spill if tight else 0
             x, to, seat = x0 + top * q[XH] + left * size, y + at * y_h + col * size, member
             for c in range(begin, end):
-                tile(dtype, lanes, FIRST, k, taps, stride, lane_stride, rows, vectors, flat, loose, FIRST_EDGES, edge,
+                tile(dtype, lanes, FIRST, k, taps, stride, lane_stride, rows, vectors, flat, loose, EDGES, edge,
                      x, top, step, q[IH], step * q[XH], left, q[DW], q[IW], q[DW] * size, first, last,
                      z0, q[DD], q[ID], q[DD] * q[XD], q[KD], q[WEIGHT] + c * q[WO], q[WH], q[WW], q[WD], q[ZEROS],
                      q[BIAS] + c * size, to, y_h, q[OW] - col, safe, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
@@ -84,7 +83,7 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
 
     Weights lie at `taps` for channel 0, `pitch` bytes from tap to tap. The row has no fewer pixels, STEP apart, than the tile.
     """
-    width, edges = lanes * vectors, NARROW_EDGES if narrow else LAST_EDGES
+    width, edges = lanes * vectors, NARROW_EDGES if narrow else EDGES
     step, z0 = q[STEP], z * q[SD] - q[PD]
     z_inside = z0 >= 0 and z0 + (q[KD] - 1) * q[DD] < q[ID]
     tiles = (there - here + width - 1) // width

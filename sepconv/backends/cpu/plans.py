@@ -202,12 +202,13 @@ class Call:
         self.shape, self.dtype = self.last.out_shape, self.last.result
         self.plain = False  # a new result is simply `empty`
         self.spans: tuple[tuple[int, int], ...] = ()
+        self.halves: tuple[Call, Call] | None = None  # of a separable convolution that no fused kernel fits
 
     def __call__(self, *given: Any) -> np.ndarray:
         """The arrays in the order of `ops.NAMES`, then out."""
         plan = self.plans.get(runtime.workers())
         if plan is None:
-            return self._general(*given)
+            return self._general(*given) if self.halves is None else self._in_halves(*given)
         out = given[-1]
         if out is not None:
             target = out
@@ -215,12 +216,11 @@ class Call:
             target = empty(self.shape, self.dtype)
         else:
             target = allocate(self.last, given[0])
-        places, bits = [], address(target)
-        for array in given[:-1]:
+        places, bits = [], 0
+        for array in (*given[:-1], target):
             place = 0 if array is None else address(array)
             places.append(place)
             bits |= place
-        places.append(address(target))
         if bits & (plan.alignment - 1) or (out is not None and not self._clear(out, places)):
             return self._general(*given)
         plan.run(places)
@@ -239,22 +239,28 @@ class Call:
 
     def _general(self, *given: Any) -> np.ndarray:
         """The call with everything looked at: conversions, overlaps."""
-        *inputs, out = given
-        if out is not None:
-            overlap.check(self.last, out, tuple(zip(NAMES[len(self.problems)], inputs[:-1])), inputs[-1])
+        out = given[-1]
+        self._check(*given)
         plan, arrays, target = self.prepare(*given)
         if plan.choice is None:
-            return self._halves(inputs, out)
+            self.halves = Call(self.problems[:1]), Call(self.problems[1:])
+            return self._in_halves(*given)
         plan.run([0 if a is None else address(a) for a in (*arrays, target)])
         if out is None or target is out:
             return target
         out[...] = target
         return out
 
-    def _halves(self, arrays: Sequence[Any], out: Any) -> np.ndarray:
+    def _check(self, *given: Any) -> None:
+        *inputs, out = given
+        if out is not None:
+            overlap.check(self.last, out, tuple(zip(NAMES[len(self.problems)], inputs[:-1])), inputs[-1])
+
+    def _in_halves(self, *given: Any) -> np.ndarray:
         """The two halves one after the other, with the middle tensor in memory between them."""
-        x, depthwise, depthwise_bias, pointwise, bias, residual = arrays
-        first, second = (Call((p,)) for p in self.problems)
+        x, depthwise, depthwise_bias, pointwise, bias, residual, out = given
+        self._check(*given)  # the second half does not see what the first one reads
+        first, second = self.halves  # type: ignore[misc]
         return second(first(x, depthwise, depthwise_bias, None, None), pointwise, bias, residual, out)
 
     def prepare(self, *given: Any) -> tuple[Plan, tuple[np.ndarray | None, ...], np.ndarray]:
@@ -273,7 +279,7 @@ class Call:
         if (target is out or out is None) and plan.choice is not None:
             if all(a is b or (a is not None and a.dtype == b.dtype and a.strides == b.strides) for a, b in zip(arrays, inputs)):
                 self.spans = tuple((0, 0) if a is None else _span(a) for a in (*arrays, target))
-                self.plain = _order(self.last, target) == self.last.channels_last == _order(self.problems[0], inputs[0])
+                self.plain = _order(self.last, inputs[0]) == self.last.channels_last
                 self.plans[workers] = plan
         return plan, arrays, target
 

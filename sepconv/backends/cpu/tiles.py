@@ -21,7 +21,7 @@ L2 = 2**19  # bytes that stay in a core's second cache
 
 
 class Choice(NamedTuple):
-    """A kernel to compile, `factory(*cells, parallel)`, how its jobs are cut, and why."""
+    """A kernel to compile, `factory(*cells)`, how its jobs are cut, and why."""
 
     factory: Callable[..., Any]
     cells: tuple[Any, ...]
