@@ -13,7 +13,7 @@ import numpy as np
 
 from . import dispatch, overlap
 from .cache import Cache
-from .problem import LAYOUTS, Problem, resolve
+from .problem import ARRAYS, LAYOUTS, Problem, resolve
 
 Array = Any  # whatever a backend takes; the result is of x's kind
 _calls: Cache[Any] = Cache(4096)
@@ -71,12 +71,7 @@ def _documented(dims: int) -> Callable[[Callable[..., Array]], Callable[..., Arr
 # --- the way of a call -------------------------------------------------------------------------------------------
 
 
-NAMES = {  # the arrays of each kind, in the order in which backends get them
-    "standard": ("x", "weight", "bias", "residual"),
-    "depthwise": ("x", "weight", "bias", "residual"),
-    "pointwise": ("x", "weight", "bias", "residual"),
-    "separable": ("x", "depthwise", "depthwise_bias", "pointwise", "bias", "residual"),
-}
+NAMES = {**dict.fromkeys(("standard", "depthwise", "pointwise"), ARRAYS[1]), "separable": ARRAYS[2]}
 
 REQUIRED = ("x", "weight", "depthwise", "pointwise")
 

@@ -21,6 +21,10 @@ from .backends import borders
 LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 MODES = tuple(borders.CODES) + tuple(borders.ALIASES)
 LARGEST = 2**63 - 1
+ARRAYS = {  # of a call, in the order in which backends get them, by the number of its problems
+    1: ("x", "weight", "bias", "residual"),
+    2: ("x", "depthwise", "depthwise_bias", "pointwise", "bias", "residual"),
+}
 
 
 @dataclass(frozen=True, eq=True)

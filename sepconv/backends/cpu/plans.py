@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import dtypes, overlap
 from ...cache import Cache
-from ...problem import Problem
+from ...problem import ARRAYS, Problem
 from . import direct, frame, poison, runtime, tiles
 from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, RESIDUAL, STRANGE, WEIGHT, YN, YW, ZEROS, X
 
@@ -45,7 +45,7 @@ _probe = np.zeros(3)[1:]
 address = _peeked if sys.implementation.name == "cpython" and _peeked(_probe) == _asked(_probe) else _asked
 
 
-SLOTS = {  # where a call's addresses stand in its record, in the order of `ops.NAMES`, the result last
+SLOTS = {  # where a call's addresses stand in its record, in the order of `problem.ARRAYS`, the result last
     1: (X, WEIGHT, BIAS, RESIDUAL, OUT),
     2: (X, WEIGHT, BIAS, LENGTH + WEIGHT, LENGTH + BIAS, LENGTH + RESIDUAL, LENGTH + OUT),
 }
@@ -205,7 +205,7 @@ class Call:
         self.halves: tuple[Call, Call] | None = None  # of a separable convolution that no fused kernel fits
 
     def __call__(self, *given: Any) -> np.ndarray:
-        """The arrays in the order of `ops.NAMES`, then out."""
+        """The arrays in the order of `problem.ARRAYS`, then out."""
         plan = self.plans.get(runtime.workers())
         if plan is None:
             return self._general(*given) if self.halves is None else self._in_halves(*given)
@@ -254,7 +254,7 @@ class Call:
     def _check(self, *given: Any) -> None:
         *inputs, out = given
         if out is not None:
-            overlap.check(self.last, out, tuple(zip(NAMES[len(self.problems)], inputs[:-1])), inputs[-1])
+            overlap.check(self.last, out, tuple(zip(ARRAYS[len(self.problems)], inputs[:-1])), inputs[-1])
 
     def _in_halves(self, *given: Any) -> np.ndarray:
         """The two halves one after the other, with the middle tensor in memory between them."""
@@ -285,7 +285,7 @@ class Call:
 
     def explain(self, *given: Any) -> list[str]:
         lines = []
-        for name, array, (dtype, _) in zip(NAMES[len(self.problems)], given, _kinds(self.problems)):
+        for name, array, (dtype, _) in zip(ARRAYS[len(self.problems)], given, _kinds(self.problems)):
             if array is not None and "bias" not in name and array.dtype != dtype:
                 lines.append(f"{name} is {array.dtype} and is converted: the common dtype is {dtype}")
         plan = self.prepare(*given)[0]
@@ -294,9 +294,6 @@ class Call:
         (x, depthwise, depthwise_bias, pointwise, bias, residual, out), (first, second) = given, self.problems
         lines += Call((first,)).explain(x, depthwise, depthwise_bias, None, None)
         return [*lines, "then, over the middle tensor,", *Call((second,)).explain(allocate(first, x), pointwise, bias, residual, out)]
-
-
-NAMES = {1: ("x", "weight", "bias", "residual"), 2: ("x", "depthwise", "depthwise_bias", "pointwise", "bias", "residual")}
 
 
 def _kinds(problems: Problems) -> list[tuple[np.dtype, bool]]:

@@ -74,31 +74,46 @@ def spread_pitch(depth, size):  # type: ignore[no-untyped-def]
     return (depth * size + 127) // 128 * 128 + 64
 
 
+@njit
+def copy_room(q, rows, size):  # type: ignore[no-untyped-def]
+    """Bytes of scratch that `product_first` copies a tile's crowded weights to; none where they are not."""
+    return rows * spread_pitch(q[C_IN], size) + 64 if crowded(q[WO]) else 0
+
+
 @njit(inline="always")
-def product_first(dtype, size, lanes, rows, vectors, q, w, w_row, x, x_step, y, r, begin, end, pixels):  # type: ignore[no-untyped-def]
+def product_first(dtype, size, lanes, rows, vectors, q, copied, x, x_step, y, r, begin, end, pixels):  # type: ignore[no-untyped-def]
     """Output channels begin to end of so many pixels: x, with x_step bytes from channel to channel, to y; r is the residual or 0.
 
-    w is the address of channel 0's weights, with w_row bytes to channel 1's; y and r are the addresses of channel 0.
+    `copied` has `copy_room` bytes; y and r are the addresses of channel 0. Crowded weights go by a tile's rows at a time, copied.
     """
-    at = 0
-    while at < pixels:
-        v, kind, at = panel(at, pixels, lanes, vectors, q[OVERLAP])
-        for c0 in range(begin, end, rows):
-            c = begin + placed(c0 - begin, rows, end - begin, q[OVERLAP])
-            added = r + c * q[RC] + v * size if r != 0 else 0
-            if kind == WIDE:
-                whole = end - c >= rows and pixels - v >= lanes * vectors
-                tile(dtype, lanes, rows, vectors, 1, whole, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
-                     q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], end - c, pixels - v,
-                     q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
-            elif kind == ONE:
-                tile(dtype, lanes, rows, 1, 1, end - c >= rows, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
-                     q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], end - c, lanes,
-                     q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
-            else:
-                tile(dtype, lanes, rows, 0, 1, end - c >= rows, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
-                     q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], end - c, lanes // 2,
-                     q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+    close = crowded(q[WO])
+    strip = rows if close else max(1, end - begin)
+    for from_c in range(begin, end, strip):
+        first, last = begin + placed(from_c - begin, strip, end - begin, q[OVERLAP]), min(end, from_c + strip)
+        w, w_row = q[WEIGHT], q[WO]
+        if close:
+            to = aligned(copied.ctypes.data)
+            w_row = spread(to, q[WEIGHT] + first * q[WO], q[WO], q[WI], last - first, q[C_IN], size)
+            w = to - first * w_row
+        at = 0
+        while at < pixels:
+            v, kind, at = panel(at, pixels, lanes, vectors, q[OVERLAP])
+            for c0 in range(first, last, rows):
+                c = first + placed(c0 - first, rows, last - first, q[OVERLAP])
+                added = r + c * q[RC] + v * size if r != 0 else 0
+                if kind == WIDE:
+                    whole = last - c >= rows and pixels - v >= lanes * vectors
+                    tile(dtype, lanes, rows, vectors, 1, whole, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], last - c, pixels - v,
+                         q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+                elif kind == ONE:
+                    tile(dtype, lanes, rows, 1, 1, last - c >= rows, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], last - c, lanes,
+                         q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+                else:
+                    tile(dtype, lanes, rows, 0, 1, last - c >= rows, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], last - c, lanes // 2,
+                         q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 
 @njit(inline="always")
@@ -134,9 +149,7 @@ def channels_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untype
     def pointwise_channels_first(p, chunk):  # type: ignore[no-untyped-def]
         blocks = (p[IW] + p[BLOCK] - 1) // p[BLOCK]
         before, q = keep_subnormals(), snapshot(p, 0)
-        close = crowded(q[WO])
-        strip = rows if close else q[BAND]
-        copied = np.empty(rows * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8)
+        copied = np.empty(copy_room(q, rows, size), np.uint8)
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             rest, band = divmod(job, q[BANDS])
             rest, block = divmod(rest, blocks)
@@ -148,14 +161,7 @@ def channels_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untype
             r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + v * size if q[RESIDUAL] != 0 else 0
             begin, pixels = band * q[BAND], min(q[BLOCK], q[IW] - v)
             end = min(q[C_OUT], begin + q[BAND])
-            for c in range(begin, end, strip):
-                first, last = begin + placed(c - begin, strip, end - begin, q[OVERLAP]), min(end, c + strip)
-                w, w_row = q[WEIGHT], q[WO]
-                if close:
-                    to = aligned(copied.ctypes.data)
-                    w_row = spread(to, q[WEIGHT] + first * q[WO], q[WO], q[WI], last - first, q[C_IN], size)
-                    w = to - first * w_row
-                product_first(dtype, size, lanes, rows, vectors, q, w, w_row, x, q[XC], y, r, first, last, pixels)
+            product_first(dtype, size, lanes, rows, vectors, q, copied, x, q[XC], y, r, begin, end, pixels)
         keep(copied)
         restore(before)
 

@@ -11,8 +11,8 @@ from numba import njit
 
 from .depthwise import pixels, planes, room, taps_of
 from .frame import *
-from .loops import aligned, first_job, placed, snapshot, strange
-from .pointwise import crowded, pack, panel, panel_width, product_first, product_last, spread, spread_pitch
+from .loops import aligned, first_job, snapshot, strange
+from .pointwise import copy_room, pack, panel, panel_width, product_first, product_last
 from .simd import keep, keep_subnormals, restore
 
 
@@ -21,6 +21,15 @@ def lines_of(s, rows, y_w, r_w):  # type: ignore[no-untyped-def]
     """(lines, pixels of one) of so many rows: rows that follow each other in the result, and in the residual, are one line."""
     dense = rows == 1 or (s[YH] == s[OW] * y_w and (s[RESIDUAL] == 0 or s[RH] == s[OW] * r_w))
     return (1, rows * s[OW]) if dense else (rows, s[OW])
+
+
+@njit
+def band_of(q, place):  # type: ignore[no-untyped-def]
+    """(image, depth, first row, rows) of the place-th band."""
+    rest, band = divmod(place, q[BANDS])
+    n, z = divmod(rest, q[OD])
+    row0 = q[OH] * band // q[BANDS]
+    return n, z, row0, q[OH] * (band + 1) // q[BANDS] - row0
 
 
 def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
@@ -34,17 +43,12 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
         middle, held = np.empty(q[C_OUT] * pitch + 4096, np.uint8), -1
         b = aligned(middle.ctypes.data)
         groups = (s[C_OUT] + q[GROUP] - 1) // q[GROUP]
-        close = crowded(s[WO])
-        strip = out_rows if close else q[GROUP]
-        copied = np.empty(out_rows * spread_pitch(s[C_IN], size) + 64 if close else 0, np.uint8)
+        copied = np.empty(copy_room(s, out_rows, size), np.uint8)
         if chunk == 0 and strange(q, 0, q[C_OUT], size):
             p[STRANGE] = 1
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             place, group = divmod(job, groups)
-            rest, band = divmod(place, q[BANDS])
-            n, z = divmod(rest, q[OD])
-            row0 = q[OH] * band // q[BANDS]
-            count = q[OH] * (band + 1) // q[BANDS] - row0
+            n, z, row0, count = band_of(q, place)
             if place != held:
                 for c in range(0, q[C_OUT], q[BLOCK]):
                     planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
@@ -57,15 +61,7 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
                 row = row0 + line
                 y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
                 r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
-                for c in range(begin, end, strip):
-                    first, last = begin + placed(c - begin, strip, end - begin, s[OVERLAP]), min(end, c + strip)
-                    w, w_row = s[WEIGHT], s[WO]
-                    if close:
-                        to = aligned(copied.ctypes.data)
-                        w_row = spread(to, s[WEIGHT] + first * s[WO], s[WO], s[WI], last - first, s[C_IN], size)
-                        w = to - first * w_row
-                    product_first(dtype, size, out_lanes, out_rows, out_vectors, s, w, w_row, b + line * q[OW] * size, pitch, y, r,
-                                  first, last, length)  # fmt: skip
+                product_first(dtype, size, out_lanes, out_rows, out_vectors, s, copied, b + line * q[OW] * size, pitch, y, r, begin, end, length)
         keep(middle)
         keep(copied)
         restore(before)
@@ -99,10 +95,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
             p[STRANGE] = 1
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             place, group = divmod(job, groups)
-            rest, band = divmod(place, q[BANDS])
-            n, z = divmod(rest, q[OD])
-            row0 = q[OH] * band // q[BANDS]
-            count = q[OH] * (band + 1) // q[BANDS] - row0
+            n, z, row0, count = band_of(q, place)
             if place != held:
                 for block in range(0, q[C_IN], q[BLOCK]):
                     here, there = max(0, min(block, q[C_IN] - width)), min(q[C_IN], block + q[BLOCK])
