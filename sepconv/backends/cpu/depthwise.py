@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 
 from .frame import *
-from .loops import aligned, first_job, move, placed, snapshot, strange
+from .loops import aligned, first_job, move, placed, snapshot, strange, within
+from .rows import fill_first, fill_last, room_first, room_last
 from .simd import as_float, keep, keep_subnormals, prefetch, restore
 from .stencil import BORDER, FIRST, INSIDE, LAST, NARROW, tile
 
@@ -40,17 +41,19 @@ def existing(at, span, step, taps, size):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
-           q, n, begin, end, z, row0, step, count, y, y_c, y_h):  # type: ignore[no-untyped-def] # fmt: skip
+           q, x0, begin, end, z, row0, step, count, y, y_c, y_h):  # type: ignore[no-untyped-def] # fmt: skip
     """Channels first: `count` output rows, from row0 in steps of `step`, of the output channels begin to end.
 
-    They go to address y on, y_c bytes from channel to channel and y_h from row to row. There are no fewer rows than the tile has.
+    x0 is the image. They go to address y on, y_c bytes from channel to channel and y_h from row to row. There are no fewer rows than the
+    tile has.
     """
     width = lanes * vectors
     tight = y_h == q[OW] * size
     z0 = z * q[SD] - q[PD]
     z_inside = z0 >= 0 and z0 + (q[KD] - 1) * q[DD] < q[ID]
     group, member = divmod(begin, q[GROUP_OUT])
-    x0 = q[X] + n * q[XN] + group * q[XC] + z0 * q[XD]
+    x0 += group * q[XC] + z0 * q[XD]
+    l_step = step if rows > 1 else q[DH]  # the lines of one row are the kernel's
     for col0 in range(0, q[OW], width):
         col = placed(col0, width, q[OW], 1)
         left = col * q[SW] - q[PW]
@@ -61,13 +64,13 @@ def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat
         for at0 in range(0, count, rows):
             at = placed(at0, rows, count, 1)
             top = (row0 + at * step) * q[SH] - q[PH]
-            inside = z_inside and top >= 0 and top + ((rows - 1) * stride + k - 1) * step < q[IH]
+            inside = z_inside and top >= 0 and top + ((rows - 1) * stride + k - 1) * l_step < q[IH]
             edge = INSIDE if inside and not sides else BORDER
             safe = count - at - spill if tight else 0
             x, to, seat = x0 + top * q[XH] + left * size, y + at * y_h + col * size, member
             for c in range(begin, end):
                 tile(dtype, lanes, FIRST, k, taps, stride, lane_stride, rows, vectors, flat, loose, EDGES, edge,
-                     x, top, step, q[IH], step * q[XH], left, q[DW], q[IW], q[DW] * size, first, last,
+                     x, top, l_step, q[IH], l_step * q[XH], left, q[DW], q[IW], q[DW] * size, first, last,
                      z0, q[DD], q[ID], q[DD] * q[XD], q[KD], q[WEIGHT] + c * q[WO], q[WH], q[WW], q[WD], q[ZEROS],
                      q[BIAS] + c * size, to, y_h, q[OW] - col, safe, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
                 to += y_c
@@ -78,13 +81,14 @@ def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat
 
 @njit(inline="always")
 def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
-           q, n, here, there, z, row, taps, pitch, y, y_w):  # type: ignore[no-untyped-def] # fmt: skip
+           q, x0, here, there, z, row, taps, pitch, y, y_w):  # type: ignore[no-untyped-def] # fmt: skip
     """Channels last: the output row `row` of channels here to there, to address y on, which is channel 0's, y_w bytes from pixel to pixel.
 
-    Weights lie at `taps` for channel 0, `pitch` bytes from tap to tap. The row has no fewer pixels, STEP apart, than the tile.
+    x0 is the image, at channel 0. Weights lie at `taps` for channel 0, `pitch` bytes from tap to tap. The row has no fewer pixels, STEP apart, than the tile.
     """
     width, edges = lanes * vectors, NARROW_EDGES if narrow else EDGES
     step, z0 = q[STEP], z * q[SD] - q[PD]
+    l_step = step if rows > 1 else q[DW]  # the lines of one pixel are the kernel's
     z_inside = z0 >= 0 and z0 + (q[KD] - 1) * q[DD] < q[ID]
     tiles = (there - here + width - 1) // width
     ahead = q[ID] * q[IH] * q[XH] > FAR
@@ -96,9 +100,9 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
         for at0 in range(0, count, rows):
             col = first + placed(at0, rows, count, 1) * step
             left = col * q[SW] - q[PW]
-            inside = z_inside and left >= 0 and left + ((rows - 1) * stride + k - 1) * step < q[IW]
+            inside = z_inside and left >= 0 and left + ((rows - 1) * stride + k - 1) * l_step < q[IW]
             edge = NARROW if narrow else INSIDE if inside else BORDER
-            x = q[X] + n * q[XN] + z0 * q[XD] + top * q[XH] + left * q[XW]
+            x = x0 + z0 * q[XD] + top * q[XH] + left * q[XW]
             to = y + col * y_w
             if ahead:  # rows that the next output row reads first
                 for line in range(q[SH]):
@@ -109,7 +113,7 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
             for number in range(tiles):
                 c = placed(here + number * width, width, there, 1)
                 tile(dtype, lanes, LAST, k, 0, stride, 1, rows, vectors, flat, loose, edges, edge,
-                     x + c * size, left, step, q[IW], step * q[XW], top, q[DH], q[IH], q[DH] * q[XH], low, high,
+                     x + c * size, left, l_step, q[IW], l_step * q[XW], top, q[DH], q[IH], q[DH] * q[XH], low, high,
                      z0, q[DD], q[ID], q[DD] * q[XD], q[KD], taps + c * size, pitch, k * pitch, q[KH] * k * pitch, q[ZEROS],
                      q[BIAS] + c * size, to + c * size, step * y_w, there - c, 0, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
@@ -119,7 +123,7 @@ def tap_pitch(q, width, size):  # type: ignore[no-untyped-def]
     """Bytes from tap to tap where the weights lie as rows of channels, a tap each, no less than a tile wide; 0: they have to be packed."""
     pitch = q[WW] if q[KW] > 1 else q[WH] if q[KH] > 1 else q[WD] if q[KD] > 1 else size
     ready = q[WO] == size and (q[KH] == 1 or q[WH] == q[KW] * pitch) and (q[KD] == 1 or q[WD] == q[KH] * q[KW] * pitch)
-    return pitch if ready and q[C_IN] >= width else 0
+    return pitch if ready and q[C_OUT] >= width else 0
 
 
 @njit
@@ -141,40 +145,56 @@ def taps_of(q, packed, begin, end, width, size):  # type: ignore[no-untyped-def]
     return to - begin * size, pitch
 
 
-def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose):  # type: ignore[no-untyped-def]
-    """A kernel for k kernel rows, and for `taps` columns if that is not 0; jobs are (image, block of BLOCK output channels, band of rows)."""
+def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, staged):  # type: ignore[no-untyped-def]
+    """A kernel for k kernel rows, and for `taps` columns if that is not 0; jobs are (image, block of BLOCK output channels, band of rows).
+
+    `staged`: what they read is filled into scratch first, whose geometry is the second record.
+    """
 
     def depthwise_channels_first(p, chunk):  # type: ignore[no-untyped-def]
         before, q = keep_subnormals(), snapshot(p, 0)
+        s = within(p, 0, 1) if staged else q
+        scratch = np.empty(room_first(q, s) if staged else 0, np.uint8)
         blocks, step = (q[C_OUT] + q[BLOCK] - 1) // q[BLOCK], q[STEP]
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             rest, band = divmod(job, q[BANDS])
             n, block = divmod(rest, blocks)
             begin = block * q[BLOCK]
             end = min(q[C_OUT], begin + q[BLOCK])
-            if band == 0 and strange(q, begin, end - begin, size):
+            if not staged and band == 0 and strange(q, begin, end - begin, size):
                 p[STRANGE] = 1
             # With dilation a band is every STEP-th row: its input rows are then neighbours STEP apart, as without.
             row0 = band if step > 1 else q[OH] * band // q[BANDS]
             count = (q[OH] - band + step - 1) // step if step > 1 else q[OH] * (band + 1) // q[BANDS] - row0
-            y = q[OUT] + n * q[YN] + begin * q[YC] + row0 * q[YH]
+            x, y = q[X] + n * q[XN], q[OUT] + n * q[YN] + begin * q[YC] + row0 * q[YH]
             for z in range(q[OD]):
+                x_in, z_in, row_in, step_in = x, z, row0, step
+                if staged:
+                    x_in, z_in, row_in, step_in = (
+                        fill_first(scratch.ctypes.data, q, s, x, begin, end, z, row0, step, count, dtype, lanes, size),
+                        0,
+                        0,
+                        1,
+                    )
                 planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
-                       q, n, begin, end, z, row0, step, count, y + z * q[YD], q[YC], step * q[YH])  # fmt: skip
+                       s, x_in, begin, end, z_in, row_in, step_in, count, y + z * q[YD], q[YC], step * q[YH])  # fmt: skip
+        keep(scratch)
         restore(before)
 
     return depthwise_channels_first
 
 
-def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow):  # type: ignore[no-untyped-def]
+def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow, staged):  # type: ignore[no-untyped-def]
     """A kernel for k kernel columns; jobs are (group of GROUP channels, image, depth, band of rows), worked through in BLOCK channels.
 
-    `narrow`: fewer channels than the tile has lanes.
+    `narrow`: fewer channels than the tile has lanes; `staged` as for channels first.
     """
     width = lanes * vectors
 
     def depthwise_channels_last(p, chunk):  # type: ignore[no-untyped-def]
         before, q = keep_subnormals(), snapshot(p, 0)
+        s = within(p, 0, 1) if staged else q
+        scratch = np.empty(room_last(s) if staged else 0, np.uint8)
         packed, held = np.empty(room(q, q[GROUP], width, size), np.uint8), -1
         taps, pitch = q[WEIGHT], 0
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
@@ -182,20 +202,29 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
             rest, z = divmod(rest, q[OD])
             group, n = divmod(rest, q[N])
             begin = group * q[GROUP]
-            end = min(q[C_IN], begin + q[GROUP])
+            end = min(q[C_OUT], begin + q[GROUP])
             if group != held:
                 taps, pitch = taps_of(q, packed, begin, end, width, size)
                 held = group
-                if strange(q, begin, end - begin, size):
+                if not staged and strange(q, begin, end - begin, size):
                     p[STRANGE] = 1
-            y = q[OUT] + n * q[YN] + z * q[YD]
+            x, y = q[X] + n * q[XN], q[OUT] + n * q[YN] + z * q[YD]
+            row0, row1 = band * q[BAND], min(q[OH], (band + 1) * q[BAND])
             for block in range(begin, end, q[BLOCK]):
                 # The last block starts early rather than be narrower than a tile.
                 here, there = max(begin, min(block, end - width)), min(end, block + q[BLOCK])
-                for row in range(band * q[BAND], min(q[OH], (band + 1) * q[BAND])):
+                z_in, row_in = z, 0
+                if staged:
+                    x, z_in, row_in = (
+                        fill_last(scratch.ctypes.data, q, s, q[X] + n * q[XN], here, there, z, row0, row1 - row0, dtype, lanes, size),
+                        0,
+                        row0,
+                    )
+                for row in range(row0, row1):
                     pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
-                           q, n, here, there, z, row, taps, pitch, y + row * q[YH], q[YW])  # fmt: skip
+                           s, x, here, there, z_in, row - row_in, taps, pitch, y + row * q[YH], q[YW])  # fmt: skip
         keep(packed)
+        keep(scratch)
         restore(before)
 
     return depthwise_channels_last

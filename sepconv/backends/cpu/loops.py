@@ -10,6 +10,7 @@ from .frame import LENGTH
 from .simd import copy_line, load, store, word, words
 
 border = njit(source)
+CALL, REST = CHUNKS + 1, LENGTH - CHUNKS - 1  # fields of a record that belong to a call, and those of its geometry
 
 
 @njit
@@ -30,6 +31,12 @@ def placed(at, tile, size, overlap):  # type: ignore[no-untyped-def]
 def snapshot(p, which):  # type: ignore[no-untyped-def]
     """The which-th record of an array as a tuple: after every store LLVM would have to read the array again."""
     return words(p, which * LENGTH, LENGTH)
+
+
+@njit
+def within(p, which, inner):  # type: ignore[no-untyped-def]
+    """The record of a band in scratch, the inner-th, with the addresses of the one whose input it holds."""
+    return words(p, which * LENGTH, CALL) + words(p, inner * LENGTH + CALL, REST)
 
 
 @njit

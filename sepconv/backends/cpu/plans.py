@@ -64,9 +64,11 @@ class Plan:
         self.tuned, self.choice, self.slots = choice is not None and choice.factory is not direct.rows, choice, SLOTS[len(problems)]
         if choice is None:
             return
-        self.record = np.concatenate(records)
         for field, value in choice.cut.items():
-            self.record[field] = value
+            records[0][field] = value
+        if choice.stage is not None:
+            records.append(choice.stage(records[0]))
+        self.record = np.concatenate(records)
         self.record[END] = choice.jobs
         # Zeros stand in for what lies beyond the border, channels of a pixel or as much of a row as a tile reads, and for a missing bias.
         most = max(max(p.in_channels, p.out_channels, (p.kernel[-1] - 1) * p.dilation[-1]) for p in problems)

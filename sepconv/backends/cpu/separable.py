@@ -1,7 +1,8 @@
 """Depthwise-separable convolution, fused: a band of depthwise rows, all channels of it, stays in the second cache and is at once what the
 1x1 product reads. The middle tensor exists nowhere else.
 
-The array of a call holds two records: the depthwise half's, and the pointwise half's over the pixels of a band.
+The array of a call holds two records: the depthwise half's, and the pointwise half's over the pixels of a band; `staged`, a third, that of
+the scratch which the depthwise half reads (see `rows.py`).
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from numba import njit
 
 from .depthwise import pixels, planes, room, taps_of
 from .frame import *
-from .loops import aligned, first_job, snapshot, strange
+from .loops import aligned, first_job, snapshot, strange, within
 from .pointwise import copy_room, pack, panel, panel_width, product_first, product_last
+from .rows import fill_first, fill_last, room_first, room_last
 from .simd import keep, keep_subnormals, restore
 
 
@@ -32,27 +34,33 @@ def band_of(q, place):  # type: ignore[no-untyped-def]
     return n, z, row0, q[OH] * (band + 1) // q[BANDS] - row0
 
 
-def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
+def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, staged,
                    out_lanes, out_rows, out_vectors):  # type: ignore[no-untyped-def] # fmt: skip
     """Jobs are (image, depth, band of rows, group of GROUP output channels); the groups of a band share its depthwise rows."""
 
     def separable_channels_first(p, chunk):  # type: ignore[no-untyped-def]
         before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
+        t = within(p, 0, 2) if staged else q
+        scratch = np.empty(room_first(q, t) if staged else 0, np.uint8)
         most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
         pitch = (most * q[OW] * size + 127) // 128 * 128 + 64
         middle, held = np.empty(q[C_OUT] * pitch + 4096, np.uint8), -1
         b = aligned(middle.ctypes.data)
         groups = (s[C_OUT] + q[GROUP] - 1) // q[GROUP]
         copied = np.empty(copy_room(s, out_rows, size), np.uint8)
-        if chunk == 0 and strange(q, 0, q[C_OUT], size):
+        if not staged and chunk == 0 and strange(q, 0, q[C_OUT], size):
             p[STRANGE] = 1
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             place, group = divmod(job, groups)
             n, z, row0, count = band_of(q, place)
             if place != held:
                 for c in range(0, q[C_OUT], q[BLOCK]):
+                    end = min(q[C_OUT], c + q[BLOCK])
+                    x_in, z_in, row_in = q[X] + n * q[XN], z, row0
+                    if staged:
+                        x_in, z_in, row_in = fill_first(scratch.ctypes.data, q, t, x_in, c, end, z, row0, 1, count, dtype, lanes, size), 0, 0
                     planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
-                           q, n, c, min(q[C_OUT], c + q[BLOCK]), z, row0, 1, count, b + c * pitch, pitch, q[OW] * size)  # fmt: skip
+                           t, x_in, c, end, z_in, row_in, 1, count, b + c * pitch, pitch, q[OW] * size)  # fmt: skip
                 held = place
             lines, length = lines_of(s, count, size, size)
             begin = group * q[GROUP]
@@ -64,12 +72,14 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
                 product_first(dtype, size, out_lanes, out_rows, out_vectors, s, copied, b + line * q[OW] * size, pitch, y, r, begin, end, length)
         keep(middle)
         keep(copied)
+        keep(scratch)
         restore(before)
 
     return separable_channels_first
 
 
-def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow, out_rows, out_vectors):  # type: ignore[no-untyped-def]
+def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow, staged,
+                  out_rows, out_vectors):  # type: ignore[no-untyped-def] # fmt: skip
     """Jobs are (image, depth, band of rows, group of GROUP panels of output channels); the groups of a band share its depthwise rows.
 
     The panels of a thread's groups are packed once, all of them, unless the pointwise weight is a transpose already.
@@ -79,9 +89,11 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
 
     def separable_channels_last(p, chunk):  # type: ignore[no-untyped-def]
         before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
-        packed = np.empty(room(q, q[C_IN], width, size), np.uint8)
-        taps, tap_by = taps_of(q, packed, 0, q[C_IN], width, size)
-        pitch = (q[C_IN] * size + 63) // 64 * 64
+        t = within(p, 0, 2) if staged else q
+        scratch = np.empty(room_last(t) if staged else 0, np.uint8)
+        packed = np.empty(room(q, q[C_OUT], width, size), np.uint8)
+        taps, tap_by = taps_of(q, packed, 0, q[C_OUT], width, size)
+        pitch = (q[C_OUT] * size + 63) // 64 * 64
         pitch += 64 if pitch % 4096 == 0 else 0
         most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
         middle, held = np.empty(most * q[OW] * pitch + 4096, np.uint8), -1
@@ -91,17 +103,20 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
         groups = (panels + q[GROUP] - 1) // q[GROUP]
         panel_bytes = s[C_IN] * out_width * size
         weights, have = np.empty(0 if ready else panels * panel_bytes + 64, np.uint8), np.zeros(panels, np.uint8)
-        if chunk == 0 and strange(q, 0, q[C_IN], size):
+        if not staged and chunk == 0 and strange(q, 0, q[C_OUT], size):
             p[STRANGE] = 1
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             place, group = divmod(job, groups)
             n, z, row0, count = band_of(q, place)
             if place != held:
-                for block in range(0, q[C_IN], q[BLOCK]):
-                    here, there = max(0, min(block, q[C_IN] - width)), min(q[C_IN], block + q[BLOCK])
+                for block in range(0, q[C_OUT], q[BLOCK]):
+                    here, there = max(0, min(block, q[C_OUT] - width)), min(q[C_OUT], block + q[BLOCK])
+                    x_in, z_in, row_in = q[X] + n * q[XN], z, row0
+                    if staged:
+                        x_in, z_in, row_in = fill_last(scratch.ctypes.data, q, t, x_in, here, there, z, row0, count, dtype, lanes, size), 0, 0
                     for row in range(count):
                         pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
-                               q, n, here, there, z, row0 + row, taps, tap_by, b + row * q[OW] * pitch, pitch)  # fmt: skip
+                               t, x_in, here, there, z_in, row_in + row, taps, tap_by, b + row * q[OW] * pitch, pitch)  # fmt: skip
                 held = place
             lines, length = lines_of(s, count, s[YW], s[RW])
             for number in range(group * q[GROUP], min(panels, (group + 1) * q[GROUP])):
@@ -126,6 +141,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
         keep(middle)
         keep(packed)
         keep(weights)
+        keep(scratch)
         restore(before)
 
     return separable_channels_last

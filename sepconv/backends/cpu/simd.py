@@ -355,6 +355,27 @@ def copy_line(typing: Any, to: Any, at: Any) -> Any:
     return types.void(types.int64, types.int64), codegen
 
 
+@intrinsic(prefer_literal=True)
+def copy_vectors(typing: Any, to: Any, at: Any, count: Any, dtype: Any, lanes: Any) -> Any:
+    """Copies `count` neighbouring elements in whole vectors; what the last one writes beyond them is zero, and has to have room."""
+    kind, width = dtype.literal_value, lanes.literal_value
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        m, (to, at, count) = Vectors(context, b, kind, width), args[:3]
+        whole = b.sdiv(count, integer(width))
+        with rolled(b, whole) as loop:
+            offset = b.mul(loop.index, integer(width * m.size))
+            m.store(m.load(m.at(at, offset)), m.at(to, offset))
+        done = b.mul(whole, integer(width))
+        with b.if_then(b.icmp_signed("<", done, count)):
+            start, span = m.window(integer(0), b.sub(count, done))
+            offset = b.mul(done, integer(m.size))
+            m.store(m.load(m.at(at, offset), m.inside(start, 0, span)), m.at(to, offset))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3, dtype, lanes), codegen
+
+
 @intrinsic
 def word(typing: Any, base: Any, index: Any) -> Any:
     """The index-th int32 from a byte address, read so that LLVM can make a vector of a loop over them."""

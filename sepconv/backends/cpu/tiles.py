@@ -5,12 +5,15 @@ Only speed is decided here. `choose` returns None where no tile fits, and `direc
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...problem import Problem
-from . import depthwise, pointwise, separable, standard
+from . import depthwise, pointwise, rows, separable, standard
 from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
 from .runtime import Machine
 
@@ -28,6 +31,7 @@ class Choice(NamedTuple):
     cut: dict[int, int]  # fields of the record: BANDS, BAND ...
     jobs: int
     reason: str
+    stage: Callable[[np.ndarray], np.ndarray] | None = None  # the record of a band in scratch, from the problem's: see rows.py
 
 
 # Depthwise, channels first: tiles of rows x vectors along the width. Many rows reuse each loaded input often; two vectors serve low bands.
@@ -50,9 +54,9 @@ def _parts(jobs: int, workers: int) -> int:
     return 1 if jobs % workers == 0 or jobs >= 16 * workers else workers
 
 
-def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, registers: int) -> tuple[int, int]:
+def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, registers: int, most: int) -> tuple[int, int]:
     """(rows, vectors) of the tile with the least estimated cycles over an output of height x width: multiply-adds, no fewer than hide their
-    latency, and what a tile costs besides."""
+    latency, and what a tile costs besides. `most`: rows that may be in one."""
 
     def cycles(shape: tuple[int, int]) -> float:
         rows, vectors = shape
@@ -60,7 +64,7 @@ def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, register
         loads = (rows + k - 1) * vectors * taps
         return tiles * (max(max(rows * vectors, 8) * k * taps, loads) + 20 + 2 * rows * vectors)
 
-    return min((shape for shape in ROWS_FIRST[registers] if shape[0] <= height), key=cycles)
+    return min((shape for shape in ROWS_FIRST[registers] if shape[0] <= min(height, most)), key=cycles)
 
 
 def _loose(p: Problem, axis: int) -> int:
@@ -69,56 +73,76 @@ def _loose(p: Problem, axis: int) -> int:
     return int(max(before, after) > reach)
 
 
-def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, band: int = 0) -> Choice | None:
-    """`band`: rows of a band, if they are decided already."""
+def _bands(rows_out: int, bands: int, row_bytes: int) -> int:
+    """No fewer bands than given, so that what one reads stays in half of the second cache once it is staged."""
+    return min(rows_out, max(bands, rows_out * row_bytes // (L2 // 2)))
+
+
+STAGED = "; rows are filled into scratch first, with the border"
+
+
+def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, band: int, astray: bool) -> Choice | None:
+    """`band`: rows of a band, if they are decided already; `astray`: x does not lie as the kernel reads it."""
     (kd, kh, kw), (_, sh, sw), (_, dh, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
-    (_, oh, ow), (_, ih, iw) = three(p.out_size, 1), three(p.in_size, 1)
-    if max(sh, sw) > 2 or (sh > 1 and dh > 1 and kh > 1) or kh > 64 or (sw == 2 and dw > 1 and kw > 1):
+    (_, oh, ow), (_, ih, iw), size = three(p.out_size, 1), three(p.in_size, 1), p.dtype.itemsize
+    if kh > 64:
         return None
+    apart = sw > 2 or (sw == 2 and dw > 1 and kw > 1)  # the lanes of a vector, by more than a shuffle can tell
+    staged, lane_stride = int(apart or astray or p.mode != "constant"), 1 if apart else sw
     while lanes > 4 and ow <= lanes // 2:
         lanes //= 2  # a narrow map fills a shorter vector
-    planes = max(1, min(16, L1 // max(1, (ih * iw + oh * ow) * p.dtype.itemsize), p.batch * p.out_channels // (4 * workers)))
+    planes = max(1, min(16, L1 // max(1, (ih * iw + oh * ow) * size), p.batch * p.out_channels // (4 * workers)))
     blocks = -(-p.out_channels // planes)
-    step = dh if kh > 1 else 1
+    step = dh if kh > 1 and sh == 1 and not band else 1
     if step > oh:
         return None
     bands = step if step > 1 else min(oh, _parts(p.batch * blocks, workers))
-    rows, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, machine.registers)
+    if staged and step == 1:
+        bands = _bands(oh, bands, kd * sh * (iw + kw * dw) * size * planes)
+    # The lines of a tile are its kernel's and its rows' alike: with strides and dilations that do not fit each other it has one row.
+    joint = sh <= 2 and (kh == 1 or dh == step)
+    tall, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, machine.registers, oh if joint else 1)
     taps = kw if machine.registers == 32 and kh * kw <= 9 else 0  # written out where the registers hold all weights
-    flat = int(kd == 1 and three(p.pads, (0, 0))[0] == (0, 0))
-    cells = (p.dtype.name, p.dtype.itemsize, lanes, kh, taps, sh, sw, rows, vectors, flat, _loose(p, 1))
-    reason = f"vectors of {lanes} along the width, {rows} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
+    flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
+    cells = (p.dtype.name, size, lanes, kh, taps, sh if tall > 1 else 1, lane_stride, tall, vectors, flat, _loose(p, 1) * (1 - staged), staged)
+    reason = f"vectors of {lanes} along the width, {tall} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
     cut = {BANDS: bands, BLOCK: planes, STEP: step}
-    return Choice(depthwise.channels_first, cells, cut, p.batch * blocks * bands, reason)
+    stage = functools.partial(rows.first, cut=cut, size=size, width=lanes * vectors, lane_stride=lane_stride) if staged else None
+    return Choice(depthwise.channels_first, cells, cut, p.batch * blocks * bands, reason + STAGED * staged, stage)
 
 
-def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice | None:
-    (kd, kh, kw), (_, _, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
-    (od, oh, ow), iw, size = three(p.out_size, 1), p.in_size[-1], p.dtype.itemsize
-    if p.group_out != 1 or (sw > 1 and dw > 1 and kw > 1) or kw > 64 or sw > 2:
+def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, astray: bool) -> Choice | None:
+    (kd, kh, kw), (_, sh, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
+    (od, oh, ow), iw, size, channels = three(p.out_size, 1), p.in_size[-1], p.dtype.itemsize, p.out_channels
+    if kw > 64:
         return None
+    staged, joint = int(p.group_out != 1 or astray or p.mode != "constant"), sw <= 2 and (kw == 1 or sw == 1 or dw == 1)
     many = machine.registers == 32
-    vectors = 2 if p.in_channels >= 2 * lanes and kw <= 5 else 1
+    vectors = 2 if channels >= 2 * lanes and kw <= 5 else 1
     most = (7 if vectors == 2 else 8) if many else (3 if vectors == 2 else 6)
-    step = dw if kw > 1 else 1
+    step = dw if kw > 1 and joint else 1
     if ow < step:
-        return None
-    rows = next(r for r in (8, 7, 6, 4, 3, 2, 1) if r <= min(most, ow // step))
+        step, joint = 1, False
+    tall = next(r for r in (8, 7, 6, 4, 3, 2, 1) if r <= min(most, ow // step if joint else 1))
     width = lanes * vectors
-    narrow = int(p.in_channels < width)
+    narrow = int(channels < width)
     # Small planes are shared out by channels, so that each thread packs its own weights only; large ones by rows, which lie together.
-    small = math.prod(p.in_size) * p.in_channels * size <= L2 and p.in_channels >= 2 * workers * width
+    small = math.prod(p.in_size) * channels * size <= L2 and channels >= 2 * workers * width
     parts = _parts(p.batch * od, workers)
-    groups, group = _span(p.in_channels, parts, width)
-    if not small or p.in_channels - (groups - 1) * group < width:
-        small, groups, group = False, 1, p.in_channels
-    bands, band = _span(oh, 1 if small else parts, 1)
+    groups, group = _span(channels, parts, width)
+    if not small or channels - (groups - 1) * group < width:
+        small, groups, group = False, 1, channels
     block = max(width, L1 // max(1, kh * iw * size) // width * width)
-    flat = int(kd == 1 and three(p.pads, (0, 0))[0] == (0, 0))
+    bands = 1 if small else parts
+    if staged:
+        bands = _bands(oh, bands, kd * sh * (iw + kw * dw) * size * min(block, channels))
+    bands, band = _span(oh, bands, 1)
+    flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step}
-    cells = (p.dtype.name, size, lanes, kw, sw, rows, vectors, flat, _loose(p, 2), narrow)
-    reason = f"vectors of {lanes} channels, {rows} pixels x {vectors} vectors a tile: each input pixel feeds {kw} kernel columns from registers"
-    return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands, reason)
+    cells = (p.dtype.name, size, lanes, kw, sw if tall > 1 else 1, tall, vectors, flat, _loose(p, 2) * (1 - staged), narrow, staged)
+    reason = f"vectors of {lanes} channels, {tall} pixels x {vectors} vectors a tile: each input pixel feeds {kw} kernel columns from registers"
+    stage = functools.partial(rows.last, cut=cut, size=size) if staged else None
+    return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands, reason + STAGED * staged, stage)
 
 
 def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...]) -> Choice:
@@ -182,7 +206,16 @@ def _unit(g: Geometry, axis: int, size: int, residual: bool) -> tuple[bool, bool
 
 
 def _tunable(p: Problem) -> bool:
-    return p.dtype.name in ("float32", "float64") and p.mode == "constant"
+    return p.dtype.name in ("float32", "float64")
+
+
+def _depthwise(p: Problem, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...], band: int = 0) -> tuple[Choice | None, bool]:
+    """(kernel, whether channels first) by how x and the result lie: where x lies otherwise than the result, it is staged."""
+    x_wide, wide, x_deep, deep = lies
+    first = wide and not (deep and (not x_wide or (p.channels_last and p.out_size[-1] == 1 and x_deep)))
+    if first:
+        return _depthwise_first(p, machine, lanes, workers, band, not x_wide), True
+    return (_depthwise_last(p, machine, lanes, workers, not x_deep) if deep else None), False
 
 
 def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: int) -> Choice | None:
@@ -197,8 +230,9 @@ def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: in
         return _pointwise(p, machine, lanes, workers, True, g.out_size) if deep else None
     first = x_wide and wide and not (p.channels_last and g.out_size[4] == 1 and x_deep and deep)
     if p.kind == "depthwise":
-        chosen = _depthwise_first(p, machine, lanes, workers) if first else None
-        return chosen or (_depthwise_last(p, machine, lanes, workers) if x_deep and deep else None)
+        return _depthwise(p, machine, lanes, workers, (x_wide, wide, x_deep, deep))[0]
+    if p.mode != "constant":
+        return None
     chosen = _standard_first(p, machine, lanes, workers) if first else None
     return chosen or (_standard_last(p, machine, lanes, workers) if x_deep and deep else None)
 
@@ -221,26 +255,22 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
     bands = max(-(-oh // max(1, L2 // row)), 1)
     if places * bands % workers and oh >= workers:
         bands = min(oh, -(-bands // workers) * workers)
-    if x_wide and wide and not (p.channels_last and ow == 1 and x_deep and deep):
-        half = _depthwise_first(p, machine, lanes, 1, oh // bands)
-        if half is None or half.cut[STEP] > 1:
-            return None
+    half, first = _depthwise(p, machine, lanes, 1, (x_wide, wide, x_deep, deep), oh // bands)
+    if half is None:
+        return None
+    if first:
         vectors = 2 if oh // bands * ow > lanes else 1
         outer = (lanes, _rows(s.out_channels, vectors, machine), vectors)
         count, factory = s.out_channels, separable.channels_first
-    elif x_deep and deep:
-        half = _depthwise_last(p, machine, lanes, 1)
-        if half is None:
-            return None
+    else:
         vectors = 2 if s.out_channels > lanes else 1
         outer = (_rows(oh // bands * ow, vectors, machine), vectors)
         count, factory = -(-s.out_channels // (lanes * vectors)), separable.channels_last
-    else:
-        return None
     # Few bands are shared out by output channels as well; each thread then computes the depthwise half for itself.
     groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)
     cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups)}
     jobs = places * bands * -(-count // cut[GROUP])
     kept = f"{bands} bands of {oh // bands} rows of the depthwise half stay in the second cache"
+    stage = half.stage and functools.partial(half.stage, cut=cut)
     reason = f"fused, {kept}; {half.reason}; then a product of {outer[-2]} rows x {vectors} vectors"
-    return Choice(factory, (*half.cells, *outer), cut, jobs, reason)
+    return Choice(factory, (*half.cells, *outer), cut, jobs, reason, stage)

@@ -1,0 +1,185 @@
+"""Rows of the input in scratch, as they lie on past the border: what the tuned kernels read where the array itself will not do.
+
+Border modes other than zeros, strides that no shuffle serves, and input channels that several output channels read are all gone from what
+lies in scratch: a second record has its sizes and pitches, and the kernels' loops run over it as over an array without a border. A band of
+rows is filled at a time, so that it stays in a core's caches. Padding with zeros is written out too, and multiplied as it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numba import njit
+
+from .frame import *
+from .loops import aligned, border, move
+from .simd import copy_vectors, load, store
+
+
+def _pitch(bytes: int) -> int:
+    """Whole cache lines, but no multiple of 4 KiB, which would put all rows in the same places of the first cache."""
+    lines = -(-bytes // 64)
+    return (lines + (lines % 64 == 0)) * 64
+
+
+def _inner(record: np.ndarray, cut: Mapping[int, int]) -> tuple[np.ndarray, int]:
+    """A copy of the record that begins where a band's first output reads, and how many rows a band reads at most."""
+    s = record.copy()
+    s[XN] = s[PD] = s[PH] = s[PW] = s[MODE] = 0
+    s[ID], s[DD] = s[KD], 1  # just the planes that the kernel's taps read
+    if cut.get(STEP, 1) > 1:
+        s[DH] = 1  # just the rows that the band reads
+    most = -(-s[OH] // cut[BANDS])
+    s[IH] = (most - 1) * s[SH] + (s[KH] - 1) * s[DH] + 1
+    return s, int(s[IH])
+
+
+def first(record: np.ndarray, cut: Mapping[int, int], size: int, width: int, lane_stride: int) -> np.ndarray:
+    """The record of a channels-first band in scratch, for tiles of `width` lanes. Where the lanes' stride is not the problem's, each tap
+    has a row of its own, which is as good as a dilation."""
+    s, rows = _inner(record, cut)
+    if lane_stride != s[SW]:
+        tap = -(-max(s[OW], width) // 16) * 16
+        s[SW], s[DW], s[IW] = 1, tap, s[KW] * tap
+    else:
+        s[IW] = max(s[OW] * s[SW], width * s[SW]) + (s[KW] - 1) * s[DW] + s[SW]
+    s[XW], s[XH] = size, _pitch(int(s[IW]) * size)
+    s[XD] = rows * s[XH]
+    s[XC] = s[KD] * s[XD]
+    return s
+
+
+def last(record: np.ndarray, cut: Mapping[int, int], size: int) -> np.ndarray:
+    """The record of a channels-last band in scratch, a block of BLOCK output channels to each pixel."""
+    s, rows = _inner(record, {**cut, STEP: 1})  # there the step is along the width
+    s[IW] = (s[OW] - 1) * s[SW] + (s[KW] - 1) * s[DW] + 1
+    s[XC], s[XW] = size, -(-cut[BLOCK] * size // 64) * 64
+    s[XH] = _pitch(int(s[IW] * s[XW]))
+    s[XD] = rows * s[XH]
+    return s
+
+
+@njit
+def _tables(s):  # type: ignore[no-untyped-def]
+    """Bytes for the tables of `_positions`, of the rows and of the columns of a band."""
+    return (s[IH] + s[IW]) * 8 + 128
+
+
+@njit
+def room_first(q, s):  # type: ignore[no-untyped-def]
+    """Bytes that `fill_first` needs for a block of BLOCK output channels."""
+    return _tables(s) + ((q[BLOCK] - 1) // q[GROUP_OUT] + 2) * s[XC] + 4096
+
+
+@njit
+def room_last(s):  # type: ignore[no-untyped-def]
+    return _tables(s) + s[KD] * s[XD] + 4096
+
+
+@njit
+def _positions(to, first, step, count, length, mode):  # type: ignore[no-untyped-def]
+    """A table of what the positions first, first + step, ... of an axis copy; -1 is a zero."""
+    for i in range(count):
+        store(to + i * 8, border(first + i * step, length, mode), "int64")
+
+
+@njit
+def _gather(to, line, table, begin, end, by, size):  # type: ignore[no-untyped-def]
+    """The begin-th to the end-th element of a row, as a table says where they are."""
+    for i in range(begin, end):
+        at = load(table + i * 8, "int64")
+        if size == 4:
+            store(to + i * 4, load(line + at * by, "int32") if at >= 0 else 0, "int32")
+        else:
+            store(to + i * 8, load(line + at * by, "int64") if at >= 0 else 0, "int64")
+
+
+@njit
+def _clear(to, count, size):  # type: ignore[no-untyped-def]
+    for at in range(to, to + count * size, 4):
+        store(at, 0, "int32")
+
+
+@njit
+def _inside(first, count, length):  # type: ignore[no-untyped-def]
+    """(begin, end) of the positions first, first + 1, ... that lie in [0, length)."""
+    begin = min(count, max(0, -first))
+    return begin, min(count, max(begin, length - first))
+
+
+@njit
+def fill_first(to, q, s, x, begin, end, z, row0, step, count, dtype, lanes, size):  # type: ignore[no-untyped-def]
+    """Fills scratch with what `count` output rows, from row0 in steps of `step`, of the output channels begin to end read.
+
+    Returns where input channel 0 would begin, as `planes` takes it; x is its address in the array. A vector may be written past a row.
+    """
+    heights, length, by = aligned(to), q[IW], q[XW]
+    across, base = heights + s[IH] * 8, aligned(heights + _tables(s) - 64)
+    lines, taps, columns = (count - 1) * q[SH] + (q[KH] - 1) * s[DH] + 1, 1, (q[OW] - 1) * q[SW] + (q[KW] - 1) * q[DW] + 1
+    low, high = _inside(-q[PW], columns, length) if by == size else (0, 0)
+    if s[SW] == q[SW]:
+        _positions(across, -q[PW], 1, columns, length, q[MODE])
+    else:  # a row for each tap: nothing of it is a run in the array
+        taps, columns, low, high = q[KW], q[OW], 0, 0
+        for j in range(taps):
+            _positions(across + j * columns * 8, j * q[DW] - q[PW], q[SW], columns, length, q[MODE])
+    _positions(heights, row0 * q[SH] - q[PH], step, lines, q[IH], q[MODE])
+    c0 = begin // q[GROUP_OUT]
+    for c in range(c0, (end - 1) // q[GROUP_OUT] + 1):
+        for d in range(q[KD]):
+            depth = border(z * q[SD] - q[PD] + d * q[DD], q[ID], q[MODE])
+            for r in range(lines):
+                height = load(heights + r * 8, "int64")
+                line, at = x + c * q[XC] + depth * q[XD] + height * q[XH], base + (c - c0) * s[XC] + d * s[XD] + r * s[XH]
+                if depth < 0 or height < 0:
+                    _clear(at, s[IW], size)
+                    continue
+                copy_vectors(at + low * size, line + (low - q[PW]) * size, high - low, dtype, lanes)
+                for j in range(taps):
+                    _gather(at + j * s[DW] * size, line, across + j * columns * 8, 0, low, by, size)
+                    _gather(at + j * s[DW] * size, line, across + j * columns * 8, high, columns, by, size)
+    return base - c0 * s[XC]
+
+
+@njit
+def _pixel(to, at, begin, end, times, by, dtype, lanes, size):  # type: ignore[no-untyped-def]
+    """What the output channels begin to end read, `times` of them an input channel, of the pixel at an address. A vector may be written past them."""
+    if times == 1 and by == size:
+        copy_vectors(to, at + begin * size, end - begin, dtype, lanes)
+    elif size == 4:
+        for c in range(begin, end):
+            store(to + (c - begin) * 4, load(at + c // times * by, "int32"), "int32")
+    else:
+        for c in range(begin, end):
+            store(to + (c - begin) * 8, load(at + c // times * by, "int64"), "int64")
+
+
+@njit
+def fill_last(to, q, s, x, begin, end, z, row0, count, dtype, lanes, size):  # type: ignore[no-untyped-def]
+    """The same for channels last, as `pixels` takes it."""
+    heights, by, times, channel = aligned(to), q[XW], q[GROUP_OUT], q[XC]
+    across, base = heights + s[IH] * 8, aligned(heights + _tables(s) - 64)
+    lines, columns = (count - 1) * q[SH] + (q[KH] - 1) * q[DH] + 1, (q[OW] - 1) * q[SW] + (q[KW] - 1) * q[DW] + 1
+    _positions(heights, row0 * q[SH] - q[PH], 1, lines, q[IH], q[MODE])
+    _positions(across, -q[PW], 1, columns, q[IW], q[MODE])
+    dense = times == 1 and s[XW] == by and (end - begin) * size == by and channel == size
+    low, high = _inside(-q[PW], columns, q[IW]) if dense else (0, 0)
+    for d in range(q[KD]):
+        depth = border(z * q[SD] - q[PD] + d * q[DD], q[ID], q[MODE])
+        for r in range(lines):
+            height = load(heights + r * 8, "int64")
+            line, to = x + depth * q[XD] + height * q[XH], base + d * s[XD] + r * s[XH]
+            if depth < 0 or height < 0:
+                _clear(to, columns * s[XW] // size, size)
+                continue
+            copy_vectors(to + low * by, line + (low - q[PW]) * by, (high - low) * (end - begin), dtype, lanes)
+            for i in range(columns):
+                if low <= i < high:
+                    continue
+                at = load(across + i * 8, "int64")
+                if at < 0:
+                    _clear(to + i * s[XW], end - begin, size)
+                else:
+                    _pixel(to + i * s[XW], line + at * by, begin, end, times, channel, dtype, lanes, size)
+    return base - begin * size
