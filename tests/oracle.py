@@ -361,9 +361,7 @@ def _activation(result: np.dtype) -> Any:
     return _sometimes(st.sampled_from(["relu", "relu6", *bounds]), None) if kind.integer else st.none()
 
 
-def _draw_shapes(
-    draw: Any, op: str, n: int, scale: int, free: bool
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[int, ...]], tuple[int, ...]]:
+def _draw_shapes(draw: Any, op: str, n: int, scale: int, free: bool) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], tuple[int, ...]]:
     """(layout, geometry options, shapes of x and weights by name, shape of the result) of a random call in n dimensions."""
     few = {1: 12, 2: 9, 3: 5}[n] * scale
     channels, multiplier, outputs = draw(st.integers(1, few)), draw(st.integers(1, 3)), draw(st.integers(1, few))
@@ -377,15 +375,11 @@ def _draw_shapes(
         kernel = [draw(st.sampled_from((1, 2, 3, 3, 4, 5, 7) if n < 3 else (1, 2, 3, 4))) for _ in range(n)]
         each = st.lists(st.integers(1, 3), min_size=n, max_size=n)
         stride, dilation = draw(_sometimes(each, [1] * n)), draw(_sometimes(each, [1] * n))
+        mode = draw(_sometimes(st.sampled_from((*MODES, "circular")), "constant"))
         if not free and draw(st.integers(0, 3)):  # the others are for the plain loops
-            kernel, stride = draw(st.sampled_from(cells.taps(op, n)))
+            (kernel, stride), dilation, mode = draw(st.sampled_from(cells.taps(op, n))), [1] * n, "constant"
         padding = draw(paddings(n, draw(st.sampled_from((2, 5, 5, 25 if n == 1 else 9)))))
-        geometry = {
-            "stride": tuple(stride),
-            "dilation": dilation,
-            "padding": padding,
-            "padding_mode": draw(_sometimes(st.sampled_from((*MODES, "circular")), "constant")),
-        }
+        geometry = {"stride": tuple(stride), "dilation": dilation, "padding": padding, "padding_mode": mode}
         size = _fitting(padding, n, size, [d * (k - 1) + 1 for d, k in zip(dilation, kernel)])
     if op == "conv":
         groups = geometry["groups"] = draw(st.integers(1, 3))
