@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     settings.register_profile("normal", max_examples=60, **shared)
-    settings.register_profile("sweep", max_examples=2000, **shared)
+    settings.register_profile("sweep", max_examples=500, **shared)
     settings.load_profile("sweep" if config.getoption("--sweep") else "normal")
 
 
@@ -58,6 +58,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     missing = [f"backend {name} is not covered: {reason}" for name, reason in others.items()]
     versions = ", ".join(_version(package) for package in ("numpy", "numba", "torch"))
     return [f"sepconv {sepconv.__version__}, backends covered: {covered}", *missing, f"with {versions}"]
+
+
+@pytest.fixture
+def sweep(request: pytest.FixtureRequest) -> bool:
+    """Whether this run has the longer sweeps."""
+    return bool(request.config.getoption("--sweep"))
 
 
 @pytest.fixture(params=CHECKED)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cells
 import ml_dtypes
 import numpy as np
 from hypothesis import strategies as st
@@ -257,6 +258,11 @@ class Call:
     def exact(self) -> Expected:
         return expected(function(self.op, self.dims), **self.arrays, **self.options)
 
+    def kernels(self) -> set[Any]:
+        """What backends compile for it."""
+        found = problems(function(self.op, self.dims), **self.arrays, **self.options)
+        return cells.used(found, self.arrays, None if self.out is None else self.out.array)
+
     def check(self) -> float:
         """Runs and compares; the worst error as a share of the bound."""
         return compare(self.run(), self.exact())
@@ -297,19 +303,24 @@ def arrangements(draw: Any) -> tuple[str, ...]:
     return tuple(draw(st.lists(st.sampled_from(ARRANGEMENTS), max_size=3, unique=True)))
 
 
+def calls(free: bool = False, **limits: Any) -> Any:
+    """Whole random calls on kernels of the shared table, or, if `free`, on any. The limits are those of `_calls`."""
+    return _calls(free, **limits) if free else cells.few(_calls(free, **limits))
+
+
 @st.composite
-def calls(
-    draw: Any, ops: tuple[str, ...] = OPS, dims: tuple[int, ...] = (1, 2, 3), pairs: Any = None, memory: bool = True,
+def _calls(
+    draw: Any, free: bool, ops: tuple[str, ...] = OPS, dims: tuple[int, ...] = (1, 2, 3), pairs: Any = None, memory: bool = True,
     specials: bool = True, scale: int = 1,
 ) -> Call:  # fmt: skip
-    """A whole random call. `pairs` are the (x, weight) dtypes to draw from; `memory` False means plain arrays and no `out`;
-    `specials` False leaves NaN and Inf out; `scale` is for more channels and longer axes (in 3-D, not every one)."""
+    """`pairs` are the (x, weight) dtypes to draw from; `memory` False means plain arrays and no `out`; `specials` False leaves NaN and Inf out;
+    `scale` is for more channels and longer axes (in 3-D, not every one)."""
     op, n = draw(st.sampled_from(ops)), draw(st.sampled_from(dims))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kinds = draw(st.sampled_from(pairs or [(d.name, d.name) for d in DTYPES] * 2 + MIXES + [("float32", "float32")] * 6))
     x_dtype, w_dtype = (NAMED[k] for k in kinds)
     result = dtypes.result(dtypes.common({"x": x_dtype, "weight": w_dtype}))
-    options, geometry, shapes, out_shape = _draw_shapes(draw, op, n, scale)
+    options, geometry, shapes, out_shape = _draw_shapes(draw, op, n, scale, free)
     specials = specials and result.kind not in "iu" and draw(st.integers(0, 7)) == 0
 
     def array(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -350,7 +361,7 @@ def _activation(result: np.dtype) -> Any:
     return _sometimes(st.sampled_from(["relu", "relu6", *bounds]), None) if kind.integer else st.none()
 
 
-def _draw_shapes(draw: Any, op: str, n: int, scale: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, tuple[int, ...]], tuple[int, ...]]:
+def _draw_shapes(draw: Any, op: str, n: int, scale: int, free: bool) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], tuple[int, ...]]:
     """(layout, geometry options, shapes of x and weights by name, shape of the result) of a random call in n dimensions."""
     few = {1: 12, 2: 9, 3: 5}[n] * scale
     channels, multiplier, outputs = draw(st.integers(1, few)), draw(st.integers(1, 3)), draw(st.integers(1, few))
@@ -364,13 +375,11 @@ def _draw_shapes(draw: Any, op: str, n: int, scale: int) -> tuple[dict[str, Any]
         kernel = [draw(st.sampled_from((1, 2, 3, 3, 4, 5, 7) if n < 3 else (1, 2, 3, 4))) for _ in range(n)]
         each = st.lists(st.integers(1, 3), min_size=n, max_size=n)
         stride, dilation = draw(_sometimes(each, [1] * n)), draw(_sometimes(each, [1] * n))
+        mode = draw(_sometimes(st.sampled_from((*MODES, "circular")), "constant"))
+        if not free and draw(st.integers(0, 3)):  # the others are for the plain loops
+            (kernel, stride), dilation, mode = draw(st.sampled_from(cells.taps(op, n))), [1] * n, "constant"
         padding = draw(paddings(n, draw(st.sampled_from((2, 5, 5, 25 if n == 1 else 9)))))
-        geometry = {
-            "stride": tuple(stride),
-            "dilation": dilation,
-            "padding": padding,
-            "padding_mode": draw(st.sampled_from((*MODES, "zeros", "circular"))),
-        }
+        geometry = {"stride": tuple(stride), "dilation": dilation, "padding": padding, "padding_mode": mode}
         size = _fitting(padding, n, size, [d * (k - 1) + 1 for d, k in zip(dilation, kernel)])
     if op == "conv":
         groups = geometry["groups"] = draw(st.integers(1, 3))

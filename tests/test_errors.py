@@ -16,7 +16,7 @@ import sepconv
 from sepconv import dtypes
 
 DIMS = (1, 2, 3)
-SIZE, TAPS = (7, 8, 9), (3, 3, 3)
+SIZE, TAPS = (5, 8, 23), (3, 3, 3)  # results of 3 x 6 x 21: kernels of the shared table (cells.py)
 
 
 class PerDim(NamedTuple):
@@ -36,7 +36,7 @@ class Ask(NamedTuple):
 
 def arrays_of(op: str, dims: int, dtype: Any = np.float32) -> dict[str, np.ndarray]:
     """A correct call: 6 channels, and 6 outputs; kernel 3 on every axis."""
-    size, taps = SIZE[:dims], TAPS[:dims]
+    size, taps = SIZE[3 - dims :], TAPS[:dims]
     weights = {
         "conv": {"weight": (6, 6, *taps)},
         "depthwise_conv": {"weight": (6, 1, *taps)},
@@ -47,7 +47,7 @@ def arrays_of(op: str, dims: int, dtype: Any = np.float32) -> dict[str, np.ndarr
 
 
 def result_shape(op: str, dims: int) -> tuple[int, ...]:
-    return (2, 6, *(n if op == "pointwise_conv" else n - 2 for n in SIZE[:dims]))
+    return (2, 6, *(n if op == "pointwise_conv" else n - 2 for n in SIZE[3 - dims :]))
 
 
 def parameters(op: str, dims: int) -> list[str]:

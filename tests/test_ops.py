@@ -65,12 +65,12 @@ def test_random_calls_on_plain_memory(backend, call):
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("scale, examples", ((1, 4_000), (5, 300)))
+@pytest.mark.parametrize("scale, examples", ((1, 1500), (5, 150)))
 def test_random_calls_sweep(backend, scale, examples):
-    """The same for longer."""
+    """The same on any kernel: nearly every call compiles one."""
 
     @settings(max_examples=examples)
-    @given(call=oracle.calls(scale=scale))
+    @given(call=oracle.calls(scale=scale, free=True))
     def run(call):
         call.check()
 
@@ -102,21 +102,26 @@ SMALL = list(itertools.product((1, 2, 7, 8, 9), range(1, 8), (1, 2, 3)))
 
 @pytest.mark.parametrize("kernel", range(1, 8))
 def test_small_maps(backend, kernel):
-    """G16, thinned: widths around one vector and its multiples; strides with three of the kernels, for each of them compiles anew."""
+    """G16, thinned: every sort of width with one kernel, those around one and two vectors with the others, for each tile is compiled anew."""
     for channels, k, stride in SMALL:
-        if k == kernel and (stride == 1 or (channels in (1, 8, 9) and kernel in (2, 3, 5))):
-            _small_maps(channels, k, stride, (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33))
+        if (k, stride) == (kernel, 1) and (k == 3 or channels == 9):
+            _small_maps(channels, k, stride, (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33) if k == 3 else (15, 16, 17, 31, 33))
+        elif k == kernel and (k == 3 or (k == 2 and channels == 9)):
+            _small_maps(channels, k, stride, (16, 33))
 
 
 @pytest.mark.sweep
 def test_small_maps_sweep(backend):
     """G16: every map from narrower than a vector to two vectors and one more."""
     for channels, kernel, stride in SMALL:
-        _small_maps(channels, kernel, stride, range(1, 34))
+        if stride == 1 or kernel in (2, 3, 5):  # a stride of 2 has tiles of its own for each kernel size
+            _small_maps(channels, kernel, stride, range(1, 34))
 
 
-@pytest.mark.parametrize("dims", DIMS)
-@pytest.mark.parametrize("kernel", (1, 3, 7))
+@pytest.mark.parametrize(
+    "kernel, dims",
+    [(k, n) if k == 3 or n == 2 else pytest.param(k, n, marks=pytest.mark.sweep) for k, n in itertools.product((1, 3, 7), DIMS)],
+)
 @pytest.mark.parametrize("op", OPS)
 def test_one_pixel_maps(backend, op, kernel, dims):
     """G16: a 1x1 map, padded; every channel count that is around a vector's."""
@@ -395,13 +400,13 @@ def test_groups(backend, groups):
 @pytest.mark.parametrize("op", OPS)
 def test_not_flipped(backend, op, dims):
     """G23: a unit in the middle gives the kernel back to front; the first tap meets the pixel before."""
-    x = np.zeros((1, 1, *(5,) * dims))
+    x = np.zeros((1, 1, *(5,) * dims), np.float32)
     x[(0, 0) + (2,) * dims] = 1
     if op == "pointwise_conv":
-        assert check(function(op, dims), x + 0.5, np.array([[3.0]])).max() == 4.5
+        assert check(function(op, dims), x + np.float32(0.5), np.array([[3.0]], np.float32)).max() == 4.5
         return
-    w = np.arange(1.0, 3**dims + 1).reshape((1, 1) + (3,) * dims)
-    arrays = {"depthwise": w, "pointwise": np.ones((1, 1))} if op == "separable_conv" else {"weight": w}
+    w = np.arange(1, 3**dims + 1, dtype=np.float32).reshape((1, 1) + (3,) * dims)
+    arrays = {"depthwise": w, "pointwise": np.ones((1, 1), np.float32)} if op == "separable_conv" else {"weight": w}
     result = check(function(op, dims), x, **arrays)
     np.testing.assert_array_equal(result[0, 0], np.flip(w[0, 0]))
 

@@ -698,7 +698,8 @@ LONG = {
 def test_interrupt(kernel, workers):
     """R21: Ctrl-C in a call of many seconds arrives soon, and the next call works."""
     script = f"""
-    import time
+    import signal, time
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background inherits deafness to it
     sepconv.set_num_threads({workers})
     want = call()
     print("started", flush=True)
