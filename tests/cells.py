@@ -33,6 +33,8 @@ TABLE: list[tuple[str, str, int, int, tuple[int, ...], tuple[int, ...], dict[str
     ("depthwise_conv", FLOAT, 6, 0, (9, 19), (3, 3), {"padding": 1, "stride": 2}),
     ("depthwise_conv", FLOAT, 6, 0, (9, 19), (3, 3), {"padding": 4}),
     ("depthwise_conv", FLOAT, 6, 0, (9, 19), (5, 5), {"padding": 2}),
+    ("depthwise_conv", FLOAT, 6, 0, (9, 19), (3, 3), {"padding": 1, "stride": 3}),
+    ("depthwise_conv", FLOAT, 6, 0, (9, 19), (3, 3), {"padding": 1, "padding_mode": "wrap"}),
     ("depthwise_conv", FLOAT, 6, 0, (9, 19), (2, 2), {}),
     ("depthwise_conv", FLOAT, 6, 0, (21,), (3,), {"padding": 1}),
     ("depthwise_conv", FLOAT, 6, 0, (30,), (4,), {"padding": 1}),
@@ -50,6 +52,7 @@ TABLE: list[tuple[str, str, int, int, tuple[int, ...], tuple[int, ...], dict[str
     # separable: on a fused kernel
     *(("separable_conv", FLOAT, c, outputs, size, (3, 3), {"padding": 1}) for c, outputs, size in ((6, 5, (9, 19)), (19, 21, (20, 23)))),
     *(("separable_conv", FLOAT, 6, 5, size, (3,) * len(size), {"padding": 1}) for size in ((21,), (3, 6, 21))),
+    ("separable_conv", FLOAT, 6, 5, (9, 19), (3, 3), {"padding": 1, "padding_mode": "wrap"}),
     *(("separable_conv", dtype, 3, 3, (6, 37), (3, 3), {"padding": 1}) for dtype in (FLOAT, DOUBLE)),
     # what hypothesis tries first
     *((op, FLOAT, 1, 1, (1,), (1,), {}) for op in ("depthwise_conv", "pointwise_conv", "conv", "separable_conv")),

@@ -84,7 +84,8 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
            q, x0, here, there, z, row, taps, pitch, y, y_w):  # type: ignore[no-untyped-def] # fmt: skip
     """Channels last: the output row `row` of channels here to there, to address y on, which is channel 0's, y_w bytes from pixel to pixel.
 
-    x0 is the image, at channel 0. Weights lie at `taps` for channel 0, `pitch` bytes from tap to tap. The row has no fewer pixels, STEP apart, than the tile.
+    x0 is the image, at channel 0. Weights lie at `taps` for channel 0, `pitch` bytes from tap to tap. The row has no fewer pixels, STEP
+    apart, than the tile.
     """
     width, edges = lanes * vectors, NARROW_EDGES if narrow else EDGES
     step, z0 = q[STEP], z * q[SD] - q[PD]

@@ -56,6 +56,13 @@ def move(to, to_step, at, at_step, count, size):  # type: ignore[no-untyped-def]
 
 
 @njit
+def lines_of(s, rows, y_w, r_w):  # type: ignore[no-untyped-def]
+    """(lines, pixels of one) of so many rows: rows that follow each other in the result, and in the residual, are one line."""
+    dense = rows == 1 or (s[YH] == s[OW] * y_w and (s[RESIDUAL] == 0 or s[RH] == s[OW] * r_w))
+    return (1, rows * s[OW]) if dense else (rows, s[OW])
+
+
+@njit
 def aligned(address):  # type: ignore[no-untyped-def]
     """The next multiple of 64 bytes: a vector that lies across two cache lines costs two reads."""
     return (address + 63) // 64 * 64

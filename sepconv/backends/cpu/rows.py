@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from .frame import *
-from .loops import aligned, border, move
+from .loops import aligned, border
 from .simd import copy_vectors, load, store
 
 
@@ -64,6 +64,14 @@ def last(record: np.ndarray, cut: Mapping[int, int], size: int) -> np.ndarray:
 def _tables(s):  # type: ignore[no-untyped-def]
     """Bytes for the tables of `_positions`, of the rows and of the columns of a band."""
     return (s[IH] + s[IW]) * 8 + 128
+
+
+def gathered(record: np.ndarray, cut: Mapping[int, int], size: int) -> np.ndarray:
+    """The record of a standard convolution as a pointwise one: its input channels are the taps of each input channel."""
+    s = record.copy()
+    s[C_IN] = s[GROUP_IN] * s[KD] * s[KH] * s[KW]
+    s[WI] = size
+    return s
 
 
 @njit
@@ -135,7 +143,7 @@ def fill_first(to, q, s, x, begin, end, z, row0, step, count, dtype, lanes, size
                 if depth < 0 or height < 0:
                     _clear(at, s[IW], size)
                     continue
-                copy_vectors(at + low * size, line + (low - q[PW]) * size, high - low, dtype, lanes)
+                copy_vectors(at + low * size, line + (low - q[PW]) * size, high - low, dtype, lanes, 1)
                 for j in range(taps):
                     _gather(at + j * s[DW] * size, line, across + j * columns * 8, 0, low, by, size)
                     _gather(at + j * s[DW] * size, line, across + j * columns * 8, high, columns, by, size)
@@ -146,7 +154,7 @@ def fill_first(to, q, s, x, begin, end, z, row0, step, count, dtype, lanes, size
 def _pixel(to, at, begin, end, times, by, dtype, lanes, size):  # type: ignore[no-untyped-def]
     """What the output channels begin to end read, `times` of them an input channel, of the pixel at an address. A vector may be written past them."""
     if times == 1 and by == size:
-        copy_vectors(to, at + begin * size, end - begin, dtype, lanes)
+        copy_vectors(to, at + begin * size, end - begin, dtype, lanes, 1)
     elif size == 4:
         for c in range(begin, end):
             store(to + (c - begin) * 4, load(at + c // times * by, "int32"), "int32")
@@ -173,7 +181,7 @@ def fill_last(to, q, s, x, begin, end, z, row0, count, dtype, lanes, size):  # t
             if depth < 0 or height < 0:
                 _clear(to, columns * s[XW] // size, size)
                 continue
-            copy_vectors(to + low * by, line + (low - q[PW]) * by, (high - low) * (end - begin), dtype, lanes)
+            copy_vectors(to + low * by, line + (low - q[PW]) * by, (high - low) * (end - begin), dtype, lanes, 1)
             for i in range(columns):
                 if low <= i < high:
                     continue
@@ -183,3 +191,67 @@ def fill_last(to, q, s, x, begin, end, z, row0, count, dtype, lanes, size):  # t
                 else:
                     _pixel(to + i * s[XW], line + at * by, begin, end, times, channel, dtype, lanes, size)
     return base - begin * size
+
+
+@njit
+def gather_first(to, table, q, x, z, row0, count, pitch, dtype, lanes, size):  # type: ignore[no-untyped-def]
+    """Fills scratch with the taps of `count` output rows, from row0 on: for each input channel and tap, which lie `pitch` bytes apart as in
+    the weight, what it reads for each output. x is the group's first channel; `table` has room for KW * OW numbers.
+
+    This is im2col (Chellapilla et al., 2006), for as much as stays in the second cache.
+    """
+    width, length, by = q[OW], q[IW], q[XW]
+    step = q[SW]
+    run = step <= 2 and by == size
+    for j in range(q[KW]):
+        _positions(table + j * width * 8, j * q[DW] - q[PW], q[SW], width, length, q[MODE])
+    for c in range(q[GROUP_IN]):
+        for d in range(q[KD]):
+            depth = border(z * q[SD] - q[PD] + d * q[DD], q[ID], q[MODE])
+            for i in range(q[KH]):
+                for j in range(q[KW]):
+                    first, across = j * q[DW] - q[PW], table + j * width * 8
+                    low = min(width, max(0, (step - 1 - first) // step)) if run else 0
+                    high = min(width, max(low, (length - 1 - first) // step + 1)) if run else 0
+                    for r in range(count):
+                        height = border((row0 + r) * q[SH] - q[PH] + i * q[DH], q[IH], q[MODE])
+                        at, line = to + r * width * size, x + c * q[XC] + depth * q[XD] + height * q[XH]
+                        if depth < 0 or height < 0:
+                            _clear(at, width, size)
+                            continue
+                        if step == 1:
+                            copy_vectors(at + low * size, line + (first + low) * size, high - low, dtype, lanes, 1)
+                        else:
+                            copy_vectors(at + low * size, line + (first + 2 * low) * size, high - low, dtype, lanes, 2)
+                        _gather(at, line, across, 0, low, by, size)
+                        _gather(at, line, across, high, width, by, size)
+                    to += pitch
+
+
+@njit
+def gather_last(to, table, q, x, z, row0, count, pitch, dtype, lanes, size):  # type: ignore[no-untyped-def]
+    """The same for channels last: for each output, which lie `pitch` bytes apart, its taps, and for each the input channels."""
+    width, channels, by = q[OW], q[GROUP_IN], q[XW]
+    row = q[KW] * channels  # what a row of taps reads is a run in the array, away from the border
+    dense = by == channels * size and q[XC] == size and q[DW] == 1
+    for j in range(q[KW]):
+        _positions(table + j * width * 8, j * q[DW] - q[PW], q[SW], width, q[IW], q[MODE])
+    for r in range(count):
+        for o in range(width):
+            at = to + (r * width + o) * pitch
+            for d in range(q[KD]):
+                depth = border(z * q[SD] - q[PD] + d * q[DD], q[ID], q[MODE])
+                for i in range(q[KH]):
+                    height = border((row0 + r) * q[SH] - q[PH] + i * q[DH], q[IH], q[MODE])
+                    left = o * q[SW] - q[PW]
+                    if dense and depth >= 0 and height >= 0 and left >= 0 and left + q[KW] <= q[IW]:
+                        copy_vectors(at, x + depth * q[XD] + height * q[XH] + left * by, row, dtype, lanes, 1)
+                        at += row * size
+                        continue
+                    for j in range(q[KW]):
+                        col = load(table + (j * width + o) * 8, "int64")
+                        if depth < 0 or height < 0 or col < 0:
+                            _clear(at, channels, size)
+                        else:
+                            _pixel(at, x + depth * q[XD] + height * q[XH] + col * by, 0, channels, 1, q[XC], dtype, lanes, size)
+                        at += channels * size

@@ -12,17 +12,10 @@ from numba import njit
 
 from .depthwise import pixels, planes, room, taps_of
 from .frame import *
-from .loops import aligned, first_job, snapshot, strange, within
+from .loops import aligned, first_job, lines_of, snapshot, strange, within
 from .pointwise import copy_room, pack, panel, panel_width, product_first, product_last
 from .rows import fill_first, fill_last, room_first, room_last
 from .simd import keep, keep_subnormals, restore
-
-
-@njit
-def lines_of(s, rows, y_w, r_w):  # type: ignore[no-untyped-def]
-    """(lines, pixels of one) of so many rows: rows that follow each other in the result, and in the residual, are one line."""
-    dense = rows == 1 or (s[YH] == s[OW] * y_w and (s[RESIDUAL] == 0 or s[RH] == s[OW] * r_w))
-    return (1, rows * s[OW]) if dense else (rows, s[OW])
 
 
 @njit

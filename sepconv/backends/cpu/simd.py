@@ -356,24 +356,31 @@ def copy_line(typing: Any, to: Any, at: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def copy_vectors(typing: Any, to: Any, at: Any, count: Any, dtype: Any, lanes: Any) -> Any:
-    """Copies `count` neighbouring elements in whole vectors; what the last one writes beyond them is zero, and has to have room."""
-    kind, width = dtype.literal_value, lanes.literal_value
+def copy_vectors(typing: Any, to: Any, at: Any, count: Any, dtype: Any, lanes: Any, stride: Any) -> Any:
+    """Copies `count` elements, neighbours or every second one (stride, 1 or 2), to neighbouring places in whole vectors; what the last vector
+    writes beyond them is zero, and has to have room."""
+    kind, width, pieces = dtype.literal_value, lanes.literal_value, stride.literal_value
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         m, (to, at, count) = Vectors(context, b, kind, width), args[:3]
-        whole = b.sdiv(count, integer(width))
-        with rolled(b, whole) as loop:
-            offset = b.mul(loop.index, integer(width * m.size))
-            m.store(m.load(m.at(at, offset)), m.at(to, offset))
-        done = b.mul(whole, integer(width))
-        with b.if_then(b.icmp_signed("<", done, count)):
-            start, span = m.window(integer(0), b.sub(count, done))
-            offset = b.mul(done, integer(m.size))
-            m.store(m.load(m.at(at, offset), m.inside(start, 0, span)), m.at(to, offset))
+
+        def copy(done: ir.Value, masks: list[Any]) -> None:
+            place = m.at(at, b.mul(done, integer(pieces * m.size)))
+            found = [m.load(m.at(place, u * width * m.size), masks[u]) for u in range(pieces)]
+            m.store(found[0] if pieces == 1 else m.evens(*found), m.at(to, b.mul(done, integer(m.size))))
+
+        reach = b.sub(b.mul(count, integer(pieces)), integer(pieces - 1))  # of two, the last one's neighbour is not read
+        whole = b.sdiv(reach, integer(pieces * width))
+        with b.if_then(b.icmp_signed(">", count, integer(0))):
+            with rolled(b, whole) as loop:
+                copy(b.mul(loop.index, integer(width)), [None] * pieces)
+            done = b.mul(whole, integer(width))
+            with b.if_then(b.icmp_signed("<", done, count)):
+                start, span = m.window(integer(0), b.sub(reach, b.mul(done, integer(pieces))))
+                copy(done, [m.inside(start, u, span) for u in range(pieces)])
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 3, dtype, lanes), codegen
+    return types.void(*[types.int64] * 3, dtype, lanes, stride), codegen
 
 
 @intrinsic

@@ -1,4 +1,9 @@
-"""Standard convolution, grouped or not: the product of `product.py` summed over the kernel's taps, for both layouts, without im2col."""
+"""Standard convolution, grouped or not: the product of `product.py`, for both layouts.
+
+channels_first  channels_last    the product summed over the kernel's taps, each read in place, without im2col
+gathered_first  gathered_last    a band of rows is filled into scratch, tap by tap, as the matrix that a pointwise convolution reads: for border
+                                 modes, strides that no shuffle serves, and few input channels, where a tap by itself is too short a sum
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,10 @@ import numpy as np
 from numba import njit
 
 from .frame import *
-from .loops import first_job, move, placed, snapshot
+from .loops import aligned, first_job, lines_of, move, placed, snapshot, within
+from .pointwise import copy_room, panel, panel_width, product_first, product_last
 from .product import taps_tile
+from .rows import gather_first, gather_last
 from .simd import as_float, keep, keep_subnormals, restore
 
 
@@ -104,3 +111,84 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
         restore(before)
 
     return standard_channels_last
+
+
+@njit
+def _job(q, job):  # type: ignore[no-untyped-def]
+    """(image, group, depth, first row, rows) of a job: (image, group, depth, band of rows)."""
+    rest, band = divmod(job, q[BANDS])
+    rest, z = divmod(rest, q[OD])
+    n, group = divmod(rest, q[C_OUT] // q[GROUP_OUT])
+    row0 = q[OH] * band // q[BANDS]
+    return n, group, z, row0, q[OH] * (band + 1) // q[BANDS] - row0
+
+
+def gathered_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped-def]
+    """The taps of a band as the second record's input channels; jobs are (image, group, depth, band of rows)."""
+
+    def standard_gathered_first(p, chunk):  # type: ignore[no-untyped-def]
+        before, q, s = keep_subnormals(), snapshot(p, 0), within(p, 0, 1)
+        most = (q[OH] + q[BANDS] - 1) // q[BANDS]
+        pitch = (most * q[OW] * size + 127) // 128 * 128 + 64
+        taken, copied = np.empty(s[C_IN] * pitch + q[KW] * q[OW] * 8 + 192, np.uint8), np.empty(copy_room(s, rows, size), np.uint8)
+        table = aligned(taken.ctypes.data)
+        b = aligned(table + q[KW] * q[OW] * 8)
+        for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
+            n, group, z, row0, count = _job(q, job)
+            gather_first(b, table, q, q[X] + n * q[XN] + group * q[GROUP_IN] * q[XC], z, row0, count, pitch, dtype, lanes, size)
+            lines, length = lines_of(s, count, size, size)
+            for line in range(lines):
+                row = row0 + line
+                y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
+                r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
+                product_first(dtype, size, lanes, rows, vectors, s, copied, b + line * q[OW] * size, pitch, y, r,
+                              group * q[GROUP_OUT], (group + 1) * q[GROUP_OUT], length)  # fmt: skip
+        keep(taken)
+        keep(copied)
+        restore(before)
+
+    return standard_gathered_first
+
+
+def gathered_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped-def]
+    """The same for channels last, of one group; the panels of the weight are packed once a thread."""
+    width = lanes * vectors
+
+    def standard_gathered_last(p, chunk):  # type: ignore[no-untyped-def]
+        before, q, s = keep_subnormals(), snapshot(p, 0), within(p, 0, 1)
+        most = (q[OH] + q[BANDS] - 1) // q[BANDS]
+        pitch = (s[C_IN] * size + 63) // 64 * 64
+        pitch += 64 if pitch % 4096 == 0 else 0
+        taken, panels = np.empty(most * q[OW] * pitch + q[KW] * q[OW] * 8 + 192, np.uint8), (s[C_OUT] + width - 1) // width
+        table = aligned(taken.ctypes.data)
+        b = aligned(table + q[KW] * q[OW] * 8)
+        packed = np.empty(panels * s[C_IN] * width * size + 64, np.uint8)
+        weights = aligned(packed.ctypes.data)
+        for number in range(panels):
+            at, to = number * width, weights + number * s[C_IN] * width * size
+            while at < min(s[C_OUT], (number + 1) * width):
+                v, kind, at = panel(at, s[C_OUT], lanes, vectors, s[OVERLAP])
+                wide = panel_width(kind, lanes, vectors)
+                pack(to, q, v, min(wide, s[C_OUT] - v), wide, size)
+                to += s[C_IN] * wide * size
+        for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
+            n, group, z, row0, count = _job(q, job)
+            gather_last(b, table, q, q[X] + n * q[XN], z, row0, count, pitch, dtype, lanes, size)
+            lines, length = lines_of(s, count, s[YW], s[RW])
+            for number in range(panels):
+                at, to = number * width, weights + number * s[C_IN] * width * size
+                while at < min(s[C_OUT], (number + 1) * width):
+                    v, kind, at = panel(at, s[C_OUT], lanes, vectors, s[OVERLAP])
+                    w_step = panel_width(kind, lanes, vectors) * size
+                    for line in range(lines):
+                        row = row0 + line
+                        y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
+                        r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
+                        product_last(dtype, size, lanes, rows, vectors, s, b + line * q[OW] * pitch, pitch, size, to, w_step,
+                                     v, kind, y, s[YW], r, length)  # fmt: skip
+                    to += s[C_IN] * w_step
+        keep(taken)
+        keep(packed)
+        restore(before)
+
+    return standard_gathered_last

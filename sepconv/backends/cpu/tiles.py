@@ -174,10 +174,55 @@ def _rows(size: int, vectors: int, machine: Machine) -> int:
     return min((r for r in PRODUCT_ROWS[machine.registers, vectors] if r <= min(most, max(1, size))), key=lambda r: -(-size // r) * (r + 1))
 
 
-def _standard_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice | None:
+FEW = 4  # input channels, below which a tap by itself is too short a sum
+GATHER = 14  # output channels whose products take as long as filling scratch with their taps
+
+
+def _gathered(p: Problem, machine: Machine, lanes: int, workers: int, last: bool) -> Choice:
+    """A standard convolution as a pointwise one over a band of its taps in scratch."""
+    od, oh, ow = three(p.out_size, 1)
+    size, depth, places = p.dtype.itemsize, p.group_in * math.prod(p.kernel), p.batch * p.groups * od
+    bands = min(oh, max(_parts(places, workers), oh * ow * depth * size // (L2 // 2)))
+    if places * bands % workers and oh >= workers:
+        bands = min(oh, -(-bands // workers) * workers)
+    pixels = oh // bands * ow
+    vectors = 2 if (p.group_out if last else pixels) > lanes else 1
+    tall = _rows(pixels if last else p.group_out, vectors, machine)
+    cut = {BANDS: bands}
+    reason = f"the taps of {bands} bands of rows in scratch, then a product of {tall} rows x {vectors} vectors of {lanes}"
+    stage = functools.partial(rows.gathered, cut=cut, size=size)
+    factory = standard.gathered_last if last else standard.gathered_first
+    return Choice(factory, (p.dtype.name, size, lanes, tall, vectors), cut, places * bands, reason, stage)
+
+
+def _dense(p: Problem, g: Geometry, size: int) -> bool:
+    """Whether a standard weight lies as a matrix, (C_out, taps of all input channels)."""
+    step = size
+    for n, by in zip(reversed((p.group_in, *three(p.kernel, 1))), reversed(g.weight[1:])):
+        if n > 1 and by != step:
+            return False
+        step *= n
+    return True
+
+
+def _standard(p: Problem, g: Geometry, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...]) -> Choice | None:
+    x_wide, wide, x_deep, deep = lies
+    plain = p.mode == "constant"
+    if wide and not (deep and (not x_wide or (p.channels_last and p.out_size[-1] == 1 and x_deep))):
+        if plain and x_wide and p.stride[-1] <= 2:
+            choice = _standard_first(p, machine, lanes, workers)
+            _, _, own, _, vectors, _ = choice.cells
+            computed = -(-p.out_size[-1] // (own * vectors)) * own * vectors  # lanes of a row's tiles, which overlap
+            if not _dense(p, g, p.dtype.itemsize) or (p.group_in >= FEW and computed < p.out_size[-1] * (1 + GATHER / p.group_out)):
+                return choice
+        return _gathered(p, machine, lanes, workers, False) if _dense(p, g, p.dtype.itemsize) else None
+    if deep and plain and x_deep:
+        return _standard_last(p, machine, lanes, workers)
+    return _gathered(p, machine, lanes, workers, True) if deep and p.groups == 1 else None
+
+
+def _standard_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice:
     (_, _, sw), (od, oh, ow) = three(p.stride, 1), three(p.out_size, 1)
-    if sw > 2:
-        return None
     while lanes > 4 and ow <= lanes // 2:
         lanes //= 2
     vectors = 2 if ow >= 2 * lanes else 1
@@ -228,13 +273,9 @@ def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: in
         if x_wide and wide and (g.out_size[4] > 1 or not deep):
             return _pointwise(p, machine, lanes, workers, False, g.out_size)
         return _pointwise(p, machine, lanes, workers, True, g.out_size) if deep else None
-    first = x_wide and wide and not (p.channels_last and g.out_size[4] == 1 and x_deep and deep)
     if p.kind == "depthwise":
         return _depthwise(p, machine, lanes, workers, (x_wide, wide, x_deep, deep))[0]
-    if p.mode != "constant":
-        return None
-    chosen = _standard_first(p, machine, lanes, workers) if first else None
-    return chosen or (_standard_last(p, machine, lanes, workers) if x_deep and deep else None)
+    return _standard(p, g, machine, lanes, workers, (x_wide, wide, x_deep, deep))
 
 
 def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machine: Machine, workers: int) -> Choice | None:
