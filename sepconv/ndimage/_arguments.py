@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -68,8 +69,6 @@ def result(output: Any, input: np.ndarray, complex_result: bool | None = None) -
         if complex_result and dtype.kind != "c":
             if isinstance(output, str):
                 raise RuntimeError(f"output must have complex dtype, but is {output!r}")
-            import warnings
-
             warnings.warn("promoting specified output dtype to complex", stacklevel=4)
             dtype = np.promote_types(dtype, np.complex64)
         return numbers("output", np.empty(input.shape, dtype))
@@ -80,7 +79,7 @@ def result(output: Any, input: np.ndarray, complex_result: bool | None = None) -
         raise RuntimeError(f"output must have complex dtype, but is of {target.dtype}")
     if not target.flags.writeable:
         raise ValueError("output array is read-only.")
-    if any(step == 0 and n > 1 for step, n in zip(target.strides, target.shape)):
+    if target.size and any(step == 0 and n > 1 for step, n in zip(target.strides, target.shape)):
         raise ValueError(f"output has the strides {target.strides} for the shape {target.shape}; its elements have to be apart")
     return numbers("output", target)
 

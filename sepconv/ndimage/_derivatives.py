@@ -107,9 +107,12 @@ def laplace(input: Array, output: Any = None, mode: Any = "reflect", cval: Any =
 
 
 def _derivative(order: int, sigmas: list[Any], axes: tuple[int, ...], kwargs: dict[str, Any]) -> Derivative:
+    """The Gaussian derivative along one of the axes, smoothed along the others, in the array's order as in SciPy."""
+    numbers, deviations = zip(*sorted(zip(axes, sigmas))) if axes else ((), ())
+
     def along(x: Array, axis: int, output: Any, mode: Any, cval: Any) -> Array:
-        orders = [order if other == axis else 0 for other in axes]
-        return gaussian_filter(x, sigmas, orders, output, mode, cval, axes=axes, **kwargs)
+        orders = [order if other == axis else 0 for other in numbers]
+        return gaussian_filter(x, deviations, orders, output, mode, cval, axes=numbers, **kwargs)
 
     return along
 

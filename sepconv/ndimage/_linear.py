@@ -94,7 +94,9 @@ def convolve1d(input: Array, weights: Array, axis: int = -1, output: Any = None,
 def _spread(weights: np.ndarray, origin: Any, axes: tuple[int, ...], ndim: int, flip: bool) -> tuple[np.ndarray, list[int]]:
     """Weights and origins with an entry for each axis of the array, those of a correlation."""
     if weights.ndim != len(axes) or 0 in weights.shape:
-        raise RuntimeError(f"weights.ndim ({sum(k > 0 for k in weights.shape)}) must match len(axes) ({len(axes)}): weights have shape {weights.shape}")
+        raise RuntimeError(
+            f"weights.ndim ({sum(k > 0 for k in weights.shape)}) must match len(axes) ({len(axes)}): weights have shape {weights.shape}"
+        )
     origins = [0] * ndim
     for o, axis in zip(arguments.one_each("origin", origin, len(axes)), axes):
         origins[axis] = operator.index(o)

@@ -85,5 +85,3 @@ def joined(typing: Any, dtype: Any, lanes: Any, vectors: Any, kind: Any, x: Any,
         return context.get_dummy_value()
 
     return types.void(*literals, *[types.int64] * 3), codegen
-
-
