@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..filters import GENERAL, REAL, Pass, order, symmetry
+from ..filters import REAL, Pass, order, symmetry
 from . import frame, lines, runtime
 from .plans import address
 
@@ -120,6 +120,8 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
     """As `filters.dense`."""
     if not output.size:
         return
+    if not input.ndim:
+        return dense(input[None], output[None], weights[None], (0,), cval, (0,))
     x = input if _readable(input) else input.astype(input.dtype.newbyteorder("="))
     apart = _readable(output) and not np.may_share_memory(x, output)
     y = output if apart else np.empty(output.shape, output.dtype.newbyteorder("="))
@@ -159,6 +161,3 @@ def _rows(weights: np.ndarray, origins: Sequence[int]) -> tuple[list[np.ndarray]
 
 def describe(what: str, input: np.ndarray, *arguments: Any) -> list[str]:
     return [f"{what} over lines in float64, {runtime.workers()} threads"]
-
-
-__all__ = ["dense", "describe", "passes", "GENERAL"]
