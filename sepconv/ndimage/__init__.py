@@ -16,7 +16,7 @@ Corrected, where SciPy is wrong
     Uniform filters do not pile up rounding along a line, and a NaN or an infinity spoils its own windows alone.
     The n-D filters read nothing outside the array, whatever the size of filter and array.
     bool results are bools.
-    `gaussian_gradient_magnitude` with `axes` smooths along these, not along all, and `sigma` goes with them.
+    `gaussian_gradient_magnitude` with `axes` smooths along these, not along all; its sigmas and those of `gaussian_laplace` go with them.
     A complex output that is the input, and a Laplacian or gradient magnitude whose output is the input, are right.
 
 Left out
