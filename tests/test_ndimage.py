@@ -158,7 +158,7 @@ def test_any_dimension(backend: str, data: st.DataObject) -> None:
     axes = tuple(data.draw(st.permutations(range(x.ndim)))[: data.draw(st.integers(1, x.ndim))])
     limit = 20 if len(axes) == 1 else 5
     w = weights(data.draw, tuple(data.draw(st.integers(1, limit)) for _ in axes))
-    w = w[tuple(slice(0, 7 * x.shape[axis] if x.shape[axis] > 1 else None) for axis in sorted(axes))]  # SciPy reads outside beyond (S11)
+    w = w[tuple(slice(0, 2 * x.shape[axis] if x.shape[axis] > 1 else None) for axis in sorted(axes))]  # SciPy reads outside beyond (S11)
     name, mode = "convolve" if convolve else "correlate", data.draw(st.sampled_from(MODES))
     shifts = [0] * len(axes) if x.ndim > 1 else [origins(data.draw, w.shape[0], convolve)]
     options = dict(mode=mode, cval=data.draw(st.sampled_from((0.0, 1.5, -2))), origin=shifts, axes=axes)
@@ -201,7 +201,7 @@ def test_made_of_passes(backend: str, data: st.DataObject) -> None:
         warnings.simplefilter("ignore", RuntimeWarning)  # the root of a negative number, which squares of integers can wrap to
         want = getattr(scipy.ndimage, name)(x, *given_, **options)
         got = getattr(ndi, name)(x, *given_, **options)
-    if name == "uniform_filter" and want.dtype.kind in "fc" and x.dtype.kind in "fc":
+    if name == "uniform_filter" and want.dtype.kind in "fc":
         eps = np.finfo(want.dtype).eps
         np.testing.assert_allclose(got, want, rtol=8 * eps, atol=64 * eps * np.abs(want).max() + 1e-14)
     else:
