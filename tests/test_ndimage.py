@@ -459,6 +459,47 @@ def test_explained() -> None:
     assert "each of 2 axes" in str(sepconv.explain(ndi.gaussian_gradient_magnitude, x, 1.0))
 
 
+def gaussian(size: int) -> np.ndarray:
+    line = np.exp(-(((np.arange(size) - size // 2) / (size / 4)) ** 2))
+    return np.outer(line, line) / line.sum() ** 2
+
+
+@pytest.mark.parametrize("mode", PAD)
+@pytest.mark.parametrize("dtype", ("float32", "float64", "uint8"))
+def test_separability_is_found(backend: str, mode: str, dtype: str) -> None:
+    """And changes nothing beyond rounding; beyond the edge, cval goes through the passes."""
+    rng = np.random.default_rng(6)
+    x, whole = rng.integers(0, 9, (40, 33)).astype(dtype), np.outer(np.arange(1, 13), rng.integers(-3, 4, 15))
+    for weights, output in (
+        (gaussian(15), np.float64),
+        (gaussian(15), np.float32),
+        (whole, np.int64),
+        (whole, None),
+        (gaussian(15)[None], np.float64),
+    ):
+        image = x[None].repeat(2, 0) if weights.ndim == 3 else x
+        options = dict(mode=mode, cval=2.5, origin=(0, 2, -3)[-weights.ndim :], output=output)
+        found = "outer product" in str(sepconv.explain(ndi.convolve, image, weights, **options))
+        assert found == (np.dtype(output or dtype).kind == "f" or dtype == "uint8")
+        got, want = (fn.convolve(image, weights, **options) for fn in (ndi, scipy.ndimage))
+        if want.dtype.kind in "iu":
+            assert_bits(got, want)
+        else:
+            eps = np.finfo(want.dtype).eps
+            np.testing.assert_allclose(got, want, atol=8 * eps * np.abs(weights).sum() * 9, rtol=2 * eps)
+
+
+def test_separability_is_left_alone() -> None:
+    """Where a sum that is cut could become another number, where a NaN would spread, and where the kernel is not an outer product."""
+    x, w = np.ones((40, 40)), gaussian(15)
+    explained = lambda x, w, **options: "outer product" in str(sepconv.explain(ndi.correlate, x, w, **options))
+    assert explained(x, w) and not explained(x, w, output=np.uint8) and not explained(x, w + np.eye(15)) and not explained(x, gaussian(5))
+    x[3, 3] = np.nan
+    assert not explained(x, w)
+    x[3, 3] = 1e200
+    assert not explained(x, w)
+
+
 def test_import_costs_nothing() -> None:
     """No numba and no SciPy before the first call, and none of SciPy after it."""
     script = """

@@ -13,7 +13,7 @@ After each pass the values are cast to the output's dtype, as SciPy does: toward
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,5 +126,13 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
         output[...] = cast(total, output.dtype)
 
 
-def describe(what: str, *arguments: object) -> list[str]:
-    return [f"plain NumPy in float64: {what}"]
+def describe(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> list[str]:
+    return [*said(what, arguments), "plain NumPy in float64"]
+
+
+def said(what: str, arguments: Sequence[Any]) -> list[str]:
+    """The filter in words; a note may follow its arguments."""
+    if what == "dense":
+        return [f"n-D filter of {'x'.join(map(str, arguments[0].shape))} taps, of which {np.count_nonzero(arguments[0])} are not zero"]
+    each = [f"{'mean of' if p.weights is None else 'filter of'} {p.size} along axis {p.axis}" for p in arguments[0]]
+    return [*arguments[1:], ", then ".join(each)]

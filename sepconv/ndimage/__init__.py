@@ -10,6 +10,9 @@ As in SciPy
     Where `axes` is not sorted, `size`, `sigma`, `mode` and `origin` go with it, the axes of n-D weights with the array's.
     64-bit integers beyond 2**53 are rounded.
 
+A large n-D kernel that is an outer product of vectors, to rounding, runs as 1-D passes with float64 between them: results then agree to
+rounding, and to the bit where they are integers. `sepconv.explain` tells when.
+
 Corrected, where SciPy is wrong
     Weights count as symmetric by the size of the largest, not by 2.2e-16 whatever they are: filters of tiny weights keep them.
     The n-D filters do not drop taps of up to 2.2e-16, nor a NaN among the weights.

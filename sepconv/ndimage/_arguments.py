@@ -14,6 +14,7 @@ from .. import dispatch
 from ..backends.borders import CONSTANT
 from ..backends.filters import MODES, REAL, Pass
 from ..ops import Explanation
+from . import _factors
 
 F = TypeVar("F", bound=Callable[..., Any])
 COMPLEX = {"complex64": np.dtype(np.float32), "complex128": np.dtype(np.float64)}
@@ -191,7 +192,18 @@ def run_dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, mode: 
     """One n-D filter of real arrays."""
     if output.dtype.kind == "c":
         raise RuntimeError(f"array type {output.dtype!r} not supported for output, since the results are real")
-    _run("dense", input, output, weights, [mode] * input.ndim, real_number(cval), list(origins))
+    outside = real_number(cval)
+    passes = _factors.passes(input, output.dtype, weights, mode, outside, origins)
+    if not passes:
+        _run("dense", input, output, weights, [mode] * input.ndim, outside, list(origins))
+        return
+    if dispatch.explaining():
+        taps = "x".join(str(k) for k in weights.shape)
+        note = f"the {taps} weights are an outer product of vectors: {sum(p.size for p in passes)} products instead of {weights.size}"
+        _run("passes", input, output, passes, note)
+    between = output if output.dtype == np.float64 else np.empty(output.shape)
+    _run("passes", input, between, passes[:-1])
+    _run("passes", between, output, passes[-1:])
 
 
 def _apart(input: np.ndarray, output: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..filters import REAL, Pass, order, symmetry
+from ..filters import REAL, Pass, order, said, symmetry
 from . import frame, lines, runtime
 from .plans import address
 
@@ -159,5 +159,8 @@ def _rows(weights: np.ndarray, origins: Sequence[int]) -> tuple[list[np.ndarray]
     return arrays, len(starts) - 1
 
 
-def describe(what: str, input: np.ndarray, *arguments: Any) -> list[str]:
-    return [f"{what} over lines in float64, {runtime.workers()} threads"]
+def describe(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> list[str]:
+    """As `filters.describe`."""
+    machine = runtime.machine()
+    how = f"compiled loops over lines in scratch, float64 whatever the dtype ({input.dtype} -> {output.dtype}), for {machine.isa}"
+    return [*said(what, arguments), f"{how}, up to {runtime.workers()} threads"]
