@@ -28,7 +28,7 @@ from .threads import set_num_threads as set_num_threads
 
 __version__ = "0.1.0"
 
-_LATER = ("bench", "data", "layers", "warm")  # modules that are imported when they are first asked for
+_LATER = ("bench", "data", "layers", "ndimage", "signal", "warm")  # modules that are imported when they are first asked for
 
 
 def __getattr__(name: str) -> object:

@@ -23,11 +23,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .. import activations, dtypes
 from ..problem import Problem
+from . import filters
 from .borders import CODES, source
 
 Maybe = np.ndarray | None
@@ -138,6 +140,11 @@ def bind(problems: list[Problem], arrays: list[Maybe], out: Maybe) -> Callable[.
 
 def explain(problems: list[Problem], arrays: list[Maybe], out: Maybe) -> list[str]:
     return ["plain NumPy in wide arithmetic, one tap at a time: the oracle, for checks and not for speed"]
+
+
+def filter_engine() -> Any:
+    """What computes the filters of `sepconv.ndimage`."""
+    return filters
 
 
 def info() -> dict[str, object]:

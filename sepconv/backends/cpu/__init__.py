@@ -4,6 +4,7 @@ plans.py      a call's plan: which kernel, its record of sizes and strides, how 
 tiles.py      which kernel and register tile for which problem and machine
 depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: plain loops that drive the register tiles
 stencil.py  product.py   the two tiles: depthwise; a matrix product, for the rest
+filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`
 direct.py     plain loops for everything else; poison.py  NaNs at the border, where a weight is infinite
 simd.py       vectors in LLVM; frame.py  the record that every kernel takes; loops.py  what all loops share;
 runtime.py    machine, cache, threads, fork
@@ -11,6 +12,7 @@ runtime.py    machine, cache, threads, fork
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +25,7 @@ from . import plans
 from .plans import Call
 from .runtime import facts as info
 
-__all__ = ["bind", "explain", "info", "kernels"]
+__all__ = ["bind", "explain", "filter_engine", "info", "kernels"]
 
 
 def bind(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> Callable[..., np.ndarray]:
@@ -38,6 +40,13 @@ def explain(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> lis
     if config.DISABLE_JIT:
         return ["NUMBA_DISABLE_JIT is set; " + line for line in reference.explain(list(problems), list(arrays), out)]
     return Call(tuple(problems)).explain(*arrays, out)
+
+
+def filter_engine() -> Any:
+    """What computes the filters of `sepconv.ndimage`."""
+    if config.DISABLE_JIT:
+        return reference.filter_engine()
+    return importlib.import_module(".filters", __name__)
 
 
 def kernels(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> list[tuple[Any, ...]]:

@@ -1,0 +1,166 @@
+"""The filters of `sepconv.ndimage` on the CPU: which arrays the kernels of `lines.py` can read, and the record that tells them how."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..filters import REAL, Pass, order, said, symmetry
+from . import frame, lines, runtime
+from .plans import address
+
+CODES = {name: code for code, name in enumerate(REAL)}
+WHOLE = 64  # lines beside each other in a block: whole cache lines, even of bytes
+SCRATCH = 2**14  # float64 of a band, so that it stays in the second cache
+ENOUGH = 2**16  # products from which a second thread pays
+SHORT = 32  # positions along the filtered axis below which lines are taken in blocks, although memory runs along them
+
+
+def _tile() -> tuple[int, int]:
+    machine = runtime.machine()
+    return machine.lanes("float64"), 8 if machine.registers > 16 else 4
+
+
+def _readable(array: np.ndarray) -> bool:
+    """Whether the kernels can address the elements by strides: native, on whole elements."""
+    return array.dtype.isnative and array.flags.aligned
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return address(a) == address(b) and a.strides == b.strides and a.dtype == b.dtype
+
+
+def _launch(factory: Callable[..., Any], record: np.ndarray, jobs: int, products: int) -> None:
+    kernel = runtime.kernel(factory, *_tile(), 0)
+    chunks = min(runtime.workers(), jobs) if products >= ENOUGH else 1
+    record[frame.BEGIN : frame.CHUNKS + 1] = 0, jobs, chunks
+    if chunks > 1:
+        runtime.launch(kernel, record, chunks)
+    else:
+        kernel(record, 0)
+
+
+# --- 1-D filters ----------------------------------------------------------------------------------------------------
+
+
+def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> None:
+    """As `filters.passes`."""
+    if not output.size:
+        return
+    plain = _readable(output) and all(_axes(output, output, p.axis) is not None for p in passes)
+    target = output if plain else np.empty(output.shape, output.dtype.newbyteorder("="))
+    x = input
+    for p in passes:
+        if not _readable(x) or (np.may_share_memory(x, target) and not _same(x, target)) or _axes(x, target, p.axis) is None:
+            x = _like(x, target)
+        _run(x, target, p)
+        x = target
+    if target is not output:
+        output[...] = target
+
+
+def _like(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """A copy of x, in native byte order, with its axes in memory as the target's are."""
+    copy = np.empty_like(target, x.dtype.newbyteorder("="))
+    copy[...] = x
+    return copy
+
+
+def _axes(x: np.ndarray, y: np.ndarray, axis: int) -> list[tuple[int, int, int]] | None:
+    """(size, stride of x, stride of y) of the axes besides `axis`, as few as the strides allow, the last the densest; None: more than three."""
+    axes = [(n, a, b) for i, (n, a, b) in enumerate(zip(x.shape, x.strides, y.strides)) if i != axis and n > 1]
+    axes.sort(key=lambda each: (-abs(each[2]), -abs(each[1])))
+    merged: list[tuple[int, int, int]] = []
+    for n, a, b in reversed(axes):
+        if merged and a == merged[0][0] * merged[0][1] and b == merged[0][0] * merged[0][2]:
+            merged[0] = (n * merged[0][0], *merged[0][1:])
+        else:
+            merged.insert(0, (n, a, b))
+    return None if len(merged) > 3 else [(1, 0, 0)] * (3 - len(merged)) + merged
+
+
+def _offsets(p: Pass, kind: int, block: int) -> list[int]:
+    """Byte offsets of the taps, in the order of the sum, where the block has so many lines."""
+    return [8 * block * j for term in order(p.size, kind) for j in term]
+
+
+def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> None:
+    """One pass; x and y have no more axes than the kernel takes, and are the same memory or do not share any."""
+    (a, xa, ya), (b, xb, yb), (count, xl, yl) = _axes(x, y, p.axis)  # type: ignore[misc]
+    n, xn, yn = x.shape[p.axis], x.strides[p.axis], y.strides[p.axis]
+    alone = count == 1 or (abs(yn) < abs(yl) and n >= SHORT)
+    block, halo = 1 if alone else min(count, WHOLE), p.size - 1
+    band = min(n, max(SCRATCH // block - halo, halo, 64))
+    workers, work = runtime.workers(), x.size * p.size
+    blocks = a * b * -(-count // block)
+    parts = min(n, -(-4 * workers // blocks)) if workers > 1 and work >= ENOUGH and blocks < 4 * workers and not _same(x, y) else 1
+    record, width = np.zeros(lines.LENGTH, np.int64), _tile()[0] * _tile()[1]
+    if p.weights is None:
+        kind, terms, places, weights = lines.RUNNING, 0, np.zeros(1, np.int64), np.array([float(p.size)])
+    else:
+        kind = symmetry(p.weights)
+        weights = np.ascontiguousarray(p.weights[[term[0] for term in order(p.size, kind)]])
+        terms, places = len(weights), np.array(_offsets(p, kind, block) + _offsets(p, kind, max(1, count % block)), np.int64)
+    record[[lines.X, lines.Y, lines.PLACES, lines.WEIGHTS]] = address(x), address(y), address(places), address(weights)
+    record[[lines.COUNT, lines.KIND]] = terms, kind
+    record[lines.SIZE : lines.WRITE + 1] = p.size, p.before, p.mode, frame.bits(p.cval), CODES[x.dtype.name], CODES[y.dtype.name]
+    record[lines.A : lines.YL + 1] = a, b, n, count, xa, xb, xn, xl, ya, yb, yn, yl
+    room, result = (band + halo) * block + 2 * width, band * block + width
+    record[lines.BLOCK : lines.TAIL + 1] = block, band, parts, room, result, halo * block
+    _launch(lines.filtered, record, blocks * parts, work)
+
+
+# --- n-D filters ----------------------------------------------------------------------------------------------------
+
+
+def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> None:
+    """As `filters.dense`."""
+    if not output.size:
+        return
+    if not input.ndim:
+        return dense(input[None], output[None], weights[None], (0,), cval, (0,))
+    x = input if _readable(input) else input.astype(input.dtype.newbyteorder("="))
+    apart = _readable(output) and not np.may_share_memory(x, output)
+    y = output if apart else np.empty(output.shape, output.dtype.newbyteorder("="))
+    *outer, n = x.shape
+    arrays, rows = _rows(weights, origins)
+    arrays += [np.array(each, np.int64) for each in (outer or [0], x.strides[:-1] or [0], y.strides[:-1] or [0], list(modes[:-1]) or [0])]
+    places, values, starts, offsets, shape, xs, ys, kinds = (address(array) for array in arrays)
+    count = x.size // n
+    parts = max(-(-n // 4096), min(n, -(-4 * runtime.workers() // count)))
+    size, width = weights.shape[-1], _tile()[0] * _tile()[1]
+    record = np.zeros(lines.LENGTH, np.int64)
+    record[[lines.X, lines.Y, lines.PLACES, lines.WEIGHTS]] = address(x), address(y), places, values
+    before = size // 2 + origins[-1]
+    record[lines.SIZE : lines.WRITE + 1] = size, before, modes[-1], frame.bits(cval), CODES[x.dtype.name], CODES[y.dtype.name]
+    record[[lines.N, lines.XN, lines.YN]] = n, x.strides[-1], y.strides[-1]
+    longest = -(-n // parts)
+    record[[lines.PARTS, lines.ROOM, lines.RESULT]] = parts, longest + size + 2 * width, longest + 2 * width
+    record[lines.AXES : lines.STARTS + 1] = len(outer), shape, xs, ys, kinds, rows, offsets, starts
+    _launch(lines.dense, record, count * parts, x.size * len(arrays[1]))
+    if y is not output:
+        output[...] = y
+
+
+def _rows(weights: np.ndarray, origins: Sequence[int]) -> tuple[list[np.ndarray], int]:
+    """The taps that are not zero: byte offsets within the last axis, weights, where each row of them begins, and its offsets along the others."""
+    places, values, starts, offsets = [0], [0.0], [1], []
+    for at in itertools.product(*map(range, weights.shape[:-1])):
+        taps = np.flatnonzero(weights[at])
+        if taps.size:
+            places += (8 * taps).tolist()
+            values += weights[at][taps].tolist()
+            starts.append(len(places))
+            offsets += [i - k // 2 - o for i, k, o in zip(at, weights.shape, origins)]
+    arrays = [np.array(values_, dtype) for values_, dtype in ((places, "i8"), (values, "f8"), (starts, "i8"), (offsets or [0], "i8"))]
+    return arrays, len(starts) - 1
+
+
+def describe(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> list[str]:
+    """As `filters.describe`."""
+    machine = runtime.machine()
+    how = f"compiled loops over lines in scratch, float64 whatever the dtype ({input.dtype} -> {output.dtype}), for {machine.isa}"
+    return [*said(what, arguments), f"{how}, up to {runtime.workers()} threads"]

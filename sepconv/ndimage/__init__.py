@@ -1,0 +1,60 @@
+"""The linear filters of `scipy.ndimage`: the same names, arguments, modes and results, on all cores. `import sepconv.ndimage as ndi`.
+
+Arrays of any number of axes; bool, integers of 8 to 64 bits, float32, float64, complex64, complex128. SciPy need not be installed.
+
+As in SciPy
+    All is summed in float64, in SciPy's order, and cast to the output's dtype after each 1-D pass: results are the same to the last bit but for
+    what stands below. The output has the input's dtype unless one is given; integers are cut toward zero and wrap.
+    The n-D filters leave out taps that are zero: a NaN under one of them is not seen. The 1-D filters see it.
+    `correlate` and `correlate1d` conjugate complex weights, `convolve` and `convolve1d` do not.
+    Where `axes` is not sorted, `size`, `sigma`, `mode` and `origin` go with it, the axes of n-D weights with the array's.
+    64-bit integers beyond 2**53 are rounded.
+
+A large n-D kernel that is an outer product of vectors, to rounding, runs as 1-D passes with float64 between them: results then agree to
+rounding, and to the bit where they are integers. `sepconv.explain` tells when.
+
+Corrected, where SciPy is wrong
+    Weights count as symmetric by the size of the largest, not by 2.2e-16 whatever they are: filters of tiny weights keep them.
+    The n-D filters do not drop taps of up to 2.2e-16, nor a NaN among the weights.
+    Uniform filters do not pile up rounding along a line, and a NaN or an infinity spoils its own windows alone.
+    The n-D filters read nothing outside the array, whatever the size of filter and array.
+    bool results are bools.
+    `gaussian_gradient_magnitude` with `axes` smooths along these, not along all; its sigmas and those of `gaussian_laplace` go with them.
+    A complex output that is the input, and a Laplacian or gradient magnitude whose output is the input, are right.
+
+Left out
+    Masked arrays and matrices are a TypeError: SciPy drops their meaning. Filters that are not linear are in `scipy.ndimage`.
+"""
+
+from __future__ import annotations
+
+from ._derivatives import gaussian_gradient_magnitude as gaussian_gradient_magnitude
+from ._derivatives import gaussian_laplace as gaussian_laplace
+from ._derivatives import generic_gradient_magnitude as generic_gradient_magnitude
+from ._derivatives import generic_laplace as generic_laplace
+from ._derivatives import laplace as laplace
+from ._derivatives import prewitt as prewitt
+from ._derivatives import sobel as sobel
+from ._linear import convolve as convolve
+from ._linear import convolve1d as convolve1d
+from ._linear import correlate as correlate
+from ._linear import correlate1d as correlate1d
+from ._linear import gaussian_filter as gaussian_filter
+from ._linear import gaussian_filter1d as gaussian_filter1d
+from ._linear import uniform_filter as uniform_filter
+from ._linear import uniform_filter1d as uniform_filter1d
+
+__all__ = [
+    "convolve", "convolve1d", "correlate", "correlate1d", "gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude",
+    "gaussian_laplace", "generic_gradient_magnitude", "generic_laplace", "laplace", "prewitt", "sobel", "uniform_filter", "uniform_filter1d",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise AttributeError(f"sepconv.ndimage has no {name!r}; it has the linear filters {', '.join(__all__)}. Others are in scipy.ndimage")
+
+
+def __dir__() -> list[str]:
+    return __all__
