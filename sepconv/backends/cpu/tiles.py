@@ -132,7 +132,9 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, astr
     groups, group = _span(channels, parts, width)
     if not small or channels - (groups - 1) * group < width:
         small, groups, group = False, 1, channels
-    block = max(width, L1 // max(1, kh * iw * size) // width * width)
+    # Rows of all channels lie in memory one after the other; of an image that stays in the second cache, few channels stay in the first.
+    far = math.prod(p.in_size) * channels * size > 3 * L2
+    block = max(width, channels if far and not staged else L1 // max(1, kh * iw * size) // width * width)
     bands = 1 if small else parts
     if staged:
         bands = _bands(oh, bands, kd * sh * (iw + kw * dw) * size * min(block, channels))
