@@ -23,8 +23,13 @@ import numpy as np
 
 from . import backends as rooms  # before `sepconv.backends` is bound to the function below
 
-_modules: dict[str, Any] = {name: f"{rooms.__name__}.{name}" for name in ("cpu", "reference")}
-_types: dict[str, tuple[str, ...]] = {"cpu": ("numpy.ndarray",), "reference": ("numpy.ndarray",)}
+_modules: dict[str, Any] = {name: f"{rooms.__name__}.{name}" for name in ("cpu", "reference", "cuda")}
+INTERFACE = "__cuda_array_interface__"  # stands for every type that has it and is not named
+_types: dict[str, tuple[str, ...]] = {
+    "cpu": ("numpy.ndarray",),
+    "reference": ("numpy.ndarray",),
+    "cuda": ("numba.cuda.cudadrv.devicearray.DeviceNDArrayBase", "numba.cuda.simulator.cudadrv.devicearray.FakeCUDAArray", INTERFACE),
+}
 _found: dict[type, str] = {np.ndarray: "cpu"}
 _special: contextvars.ContextVar[tuple[str | None, bool] | None] = contextvars.ContextVar("sepconv_special", default=None)
 _loaded: dict[str, Any] = {}
@@ -63,7 +68,8 @@ def _qualified(cls: type) -> str:
 def _family(cls: type) -> str | None:
     """The registered name of the array type that cls is or derives from."""
     known = {name for names in _types.values() for name in names}
-    return next((_qualified(base) for base in cls.__mro__ if _qualified(base) in known), None)
+    named = next((_qualified(base) for base in cls.__mro__ if _qualified(base) in known), None)
+    return INTERFACE if named is None and hasattr(cls, INTERFACE) else named
 
 
 def _search(argument: str, cls: type) -> str:

@@ -49,6 +49,7 @@ def test_random_float_calls(backend, call):
     call.check()
 
 
+@pytest.mark.large
 @settings(max_examples=20)
 @given(call=oracle.calls(pairs=FLOAT, scale=5))
 def test_random_large_calls(backend, call):
@@ -100,6 +101,7 @@ def _small_maps(channels: int, kernel: int, stride: int, widths: Any) -> None:
 SMALL = list(itertools.product((1, 2, 7, 8, 9), range(1, 8), (1, 2, 3)))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("kernel", range(1, 8))
 def test_small_maps(backend, kernel):
     """G16, thinned: widths around one vector and its multiples; strides with three of the kernels, for each of them compiles anew."""
@@ -182,6 +184,7 @@ LAYERS = [
 ]
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", (np.float32, pytest.param(np.float64, marks=pytest.mark.sweep)), ids=str)  # each dtype compiles anew
 @pytest.mark.parametrize("last", (False, True))
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer[0]}-{layer[1]}-{'x'.join(map(str, layer[3]))}-{layer[4][0]}")
@@ -431,6 +434,7 @@ def test_identities(backend, dims, last):
 # --- where a pixel lies changes nothing ---------------------------------------------------------------------------
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", (np.float32, np.float64, np.float16, oracle.BFLOAT16), ids=str)
 @pytest.mark.parametrize("last", (False, True))
 @pytest.mark.parametrize("op", OPS)
@@ -444,6 +448,7 @@ def test_batch_bits(backend, op, last, dtype):
         assert_bits(batch[i : i + 1], function(op, 2)(**{**arrays, "x": arrays["x"][i : i + 1]}, **options))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("width", (9, 17, 18, 31, 33, 47, 64, 65))
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("last", (False, True))
