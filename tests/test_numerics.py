@@ -308,6 +308,7 @@ def test_mixed_dtypes(backend, op, x, w):
 # --- how exact ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("kernel", (3, 7, 31, 63))
 @pytest.mark.parametrize("sort", ("positive", "cancelling", "normal"))
 @pytest.mark.parametrize("last", (False, True))

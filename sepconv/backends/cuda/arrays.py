@@ -140,7 +140,8 @@ def kind_of(array: Any) -> Kind | None:
 
 def empty(shape: tuple[int, ...], dtype: np.dtype, axes: tuple[int, ...], like: View) -> View:
     """A new array of like's kind: in memory C order of `shape`, then with its axes permuted."""
-    return view("out", like.kind.empty(shape, dtype, axes, like)) if like.kind in (NUMBA, CUPY) else like.kind.empty(shape, dtype, axes, like)
+    made = like.kind.empty(shape, dtype, axes, like)
+    return made if isinstance(made, View) else view("out", made)
 
 
 # --- streams and devices -------------------------------------------------------------------------------------------

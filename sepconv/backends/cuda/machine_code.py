@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import os
 import re
 import shutil
@@ -27,8 +28,10 @@ LIMITS = {
 }  # fmt: skip
 TOOLS = 'pip install "sepconv[cuda-test]"'
 SORTS = {  # of instructions, by pattern; the rest are others
-    "fma": r"(?:FFMA2?|HFMA2|DFMA|HMMA)\b", "integer": r"(?:IMAD|IADD3?|LEA|SHF|LOP3|IADD|UIADD3|UIMAD|UMOV|MOV|PRMT|VIADD|IABS|ULEA|ULOP3)\b",
-    "predicate": r"(?:ISETP|FSETP|PLOP3|P2R|R2P|SEL|FSEL|UISETP|FMNMX)\b", "global load": r"LDG?\b", "global store": r"STG?\b", "shared load": r"LDS\b",
+    "fma": r"(?:FFMA2?|HFMA2|DFMA|HMMA)\b",
+    "integer": r"(?:IMAD|IADD3?|LEA|SHF|LOP3|IADD|UIADD3|UIMAD|UMOV|MOV|PRMT|VIADD|IABS|ULEA|ULOP3)\b",
+    "predicate": r"(?:ISETP|FSETP|PLOP3|P2R|R2P|SEL|FSEL|UISETP|FMNMX)\b",
+    "global load": r"LDG?\b", "global store": r"STG?\b", "shared load": r"LDS\b",
     "shared store": r"STS\b", "local": r"(?:LDL|STL)\b", "double": r"D(?:FMA|ADD|MUL|SETP)\b", "barrier": r"BAR\b",
 }  # fmt: skip
 
@@ -91,9 +94,16 @@ def ptx(kernel: Callable[..., None], words: int, cc: tuple[int, int]) -> str:
     return cuda.compile(kernel, signature, device=False, abi="numba", output="ptx", cc=cc)[0]
 
 
+def report(plan: Any, cc: tuple[int, int]) -> Report:
+    """The machine code of a plan's kernel on a compute capability; RuntimeError says what is not installed."""
+    c = plan.choice
+    return _read(c.kernel, c.factory, c.cells, len(plan.words), math.prod(c.block), c.registers, cc)
+
+
 @functools.lru_cache(64)
-def read(make: Callable[..., Any], factory: Callable[..., Any], cells: tuple[Any, ...], words: int, threads: int, cc: tuple[int, int]) -> Report:
-    """The kernel `make(factory, *cells)` on a compute capability; RuntimeError says what is not installed."""
+def _read(
+    make: Callable[..., Any], factory: Callable[..., Any], cells: tuple[Any, ...], words: int, threads: int, most: int | None, cc: tuple[int, int]
+) -> Report:
     reason = missing()
     if reason:
         raise RuntimeError(reason)
@@ -101,7 +111,7 @@ def read(make: Callable[..., Any], factory: Callable[..., Any], cells: tuple[Any
     with tempfile.TemporaryDirectory() as folder:
         text, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         text.write_text(source)
-        log = _run(tool("ptxas"), "-v", f"-arch=sm_{cc[0]}{cc[1]}", text, "-o", binary).stderr
+        log = _run(tool("ptxas"), "-v", f"-arch=sm_{cc[0]}{cc[1]}", *([f"-maxrregcount={most}"] if most else []), text, "-o", binary).stderr
         sass = _run(tool("nvdisasm"), "-c", binary).stdout
     return _report(source, log, sass, threads, cc)
 
@@ -129,6 +139,8 @@ def _widths(code: list[str], name: str) -> dict[int, int]:
     for line in code:
         parts = line.split(".")
         if parts[0] in (name, name + "G"):
-            size = next((int(p) // 8 for p in parts if p in ("128", "64")), 2 if {"U16", "S16"} & set(parts) else 1 if {"U8", "S8"} & set(parts) else 4)
+            size = next(
+                (int(p) // 8 for p in parts if p in ("128", "64")), 2 if {"U16", "S16"} & set(parts) else 1 if {"U8", "S8"} & set(parts) else 4
+            )
             found[size] = found.get(size, 0) + 1
     return found

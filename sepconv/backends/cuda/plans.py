@@ -24,24 +24,38 @@ _plans: Cache[Plan] = Cache(2048)
 
 
 class Plan:
-    """One problem with the strides, dtypes and alignment of its arrays: the kernel, the numbers that it takes, and the grid."""
+    """A problem, or the two of a separable convolution, with the strides, dtypes and alignment of its arrays: the kernel, the numbers that it takes,
+    and the grid. Of two problems `choice` is None where no fused kernel fits, and they have plans of their own."""
 
-    def __init__(self, problem: Problem, given: Sequence[View | None], target: View) -> None:
-        x, weight, bias, residual = given
-        p = self.problem = problem
-        self.empty = 0 in target.shape
+    def __init__(self, problems: Problems, given: Sequence[View | None], target: View) -> None:
+        self.problems, self.empty = problems, 0 in target.shape
+        choice, records = (self._single if len(problems) == 1 else self._fused)(given, target)
+        self.choice = choice
+        if choice is None:
+            return
+        parts = [choice.fields] if len(records) == 1 else choice.fields
+        self.words = [int(record[getattr(frame, name)]) for record, fields in zip(records, parts) for name in fields] + list(choice.more)
+        first, *after = parts
+        at = lambda name, fields, start=0: start + fields.index(name) if name in fields else None
+        if not after:
+            self.slots = [at(name, first) for name in ADDRESSES]
+            return
+        self.slots = [at(name, first) for name in ADDRESSES[:3]] + [at(name, after[0], len(first)) for name in ADDRESSES[1:]]
+
+    def _single(self, given: Sequence[View | None], target: View) -> tuple[tiles.Choice | None, list[np.ndarray]]:
+        (p,), (x, weight, bias, residual) = self.problems, given
         geometry = frame.measure(p, x, weight, residual, target)
-        record = frame.fill(p, tiles.folded(geometry) if p.kind == "pointwise" else geometry)
-        record[BIAS_BY] = 0 if bias is None else bias.strides[0]
-        if p.result.kind not in "iu":
-            record[LO], record[HI] = (_bits(v, p.accumulate) for v in (p.activation.lo, p.activation.hi))
         choice = None if self.empty else tiles.choose(p, geometry, given, target)
-        self.choice = _direct(p, given, target) if choice is None else choice
-        self.words = [int(record[getattr(frame, name)]) for name in self.choice.fields] + list(self.choice.more)
-        self.slots = [self.choice.fields.index(name) if name in self.choice.fields else None for name in ADDRESSES]
+        return choice or _direct(p, given, target), [_record(p, geometry, bias)]
+
+    def _fused(self, given: Sequence[View | None], target: View) -> tuple[tiles.Choice | None, list[np.ndarray]]:
+        (first, second), (x, depthwise, depthwise_bias, pointwise, bias, residual) = self.problems, given
+        g, after = frame.measure(first, x, depthwise, None, None), frame.measure(second, None, pointwise, residual, target)
+        choice = None if self.empty else tiles.choose_separable(first, second, g, after, given, target)
+        return choice, [_record(first, g, depthwise_bias), _record(second, after, bias)]
 
     def kernel(self) -> Any:
-        return runtime.kernel(self.choice.kernel, self.choice.factory, *self.choice.cells)
+        return runtime.kernel(self.choice.kernel, self.choice.factory, *self.choice.cells, registers=self.choice.registers)
 
     def run(self, given: Sequence[View | None], target: View, stream: Any) -> None:
         if self.empty:
@@ -52,11 +66,24 @@ class Plan:
                 words[slot] = 0 if view is None else view.address
         runtime.launch(self.kernel(), self.choice.grid, self.choice.block, stream, words)
 
+    @property
+    def tuned(self) -> bool:
+        return self.choice.factory is not direct.outputs
+
     def describe(self) -> list[str]:
         c = self.choice
-        kind = "direct" if c.factory is direct.outputs else "tuned"
+        kind = "tuned" if self.tuned else "direct"
         blocks, threads = (" x ".join(f"{n:,}" for n in size) for size in (c.grid, c.block))
         return [f"{kind} kernel {c.factory.__module__.rsplit('.', 1)[-1]}.{c.factory.__name__}: {c.reason}", f"{blocks} blocks of {threads} threads"]
+
+
+def _record(p: Problem, g: frame.Geometry, bias: View | None) -> np.ndarray:
+    """The numbers of one problem, addresses still 0."""
+    record = frame.fill(p, tiles.folded(g) if p.kind == "pointwise" else g)
+    record[BIAS_BY] = 0 if bias is None else bias.strides[0]
+    if p.result.kind not in "iu":
+        record[LO], record[HI] = (_bits(v, p.accumulate) for v in (p.activation.lo, p.activation.hi))
+    return record
 
 
 def _bits(number: float, dtype: np.dtype) -> int:
@@ -118,17 +145,19 @@ class Call:
         with runtime.on_device(inputs[0].device):
             target = allocate(self.problems[-1], inputs[0]) if out is None else out
             with views.queued([v for v in inputs if v is not None], target) as stream:
-                for problem, arrays, result in self.steps(inputs, target):
-                    plan(problem, arrays, result).run(arrays, result, stream)
+                for chosen, arrays, result in self.steps(inputs, target):
+                    chosen.run(arrays, result, stream)
         return target.owner
 
-    def steps(self, inputs: Sequence[View | None], target: View) -> list[tuple[Problem, tuple[View | None, ...], View]]:
-        """The problems with their arrays and results, in order."""
-        if len(self.problems) == 1:
-            return [(self.problems[0], tuple(inputs), target)]
+    def steps(self, inputs: Sequence[View | None], target: View) -> list[tuple[Plan, tuple[View | None, ...], View]]:
+        """The plans with their arrays and results, in order: one, or those of the two halves with a middle tensor between them."""
+        whole = plan(self.problems, inputs, target)
+        if whole.choice is not None or whole.empty:
+            return [(whole, tuple(inputs), target)]
         x, depthwise, depthwise_bias, pointwise, bias, residual = inputs
-        middle = allocate(self.problems[0], x)
-        return [(self.problems[0], (x, depthwise, depthwise_bias, None), middle), (self.problems[1], (middle, pointwise, bias, residual), target)]
+        (first, second), middle = self.problems, allocate(self.problems[0], x)
+        before, after = (x, depthwise, depthwise_bias, None), (middle, pointwise, bias, residual)
+        return [(plan((first,), before, middle), before, middle), (plan((second,), after, target), after, target)]
 
     def _check(self, inputs: Sequence[View | None], out: View | None) -> None:
         if out is None:
@@ -141,40 +170,37 @@ class Call:
         self._check(inputs, out)
         target = allocate(self.problems[-1], inputs[0]) if out is None else out
         lines: list[str] = []
-        for problem, arrays, result in self.steps(inputs, target):
-            lines += [*(["then, over the middle tensor,"] if lines else []), *plan(problem, arrays, result).describe()]
+        for chosen, _, _ in self.steps(inputs, target):
+            lines += [*(["then, over the middle tensor,"] if lines else []), *chosen.describe()]
         return lines
 
 
-def plan(problem: Problem, given: Sequence[View | None], target: View) -> Plan:
-    key = (problem, *(None if v is None else (v.strides, v.shape, v.dtype, _align(v)) for v in (*given, target)))
+def plan(problems: Problems, given: Sequence[View | None], target: View) -> Plan:
+    key = (problems, *(None if v is None else (v.strides, v.shape, v.dtype, _align(v), v.address % views.LINE) for v in (*given, target)))
     found = _plans.get(key)
     if found is None:
-        found = _plans[key] = Plan(problem, given, target)
+        found = _plans[key] = Plan(problems, given, target)
     return found
 
 
-def imagined(problem: Problem, x_last: bool) -> Plan:
-    """The plan of a problem whose arrays lie packed on whole cache lines, x and the result with their channels last or first: to look at."""
-    p = problem
-
-    def packed(name: str, shape: tuple[int, ...], dtype: np.dtype, last: bool) -> View:
-        order = np.empty(shape, np.uint8).strides if last == p.channels_last else _turned(p, shape)
-        return View(name, None, views.NUMBA, views.LINE, shape, tuple(s * dtype.itemsize for s in order), dtype)
-
-    inner = lambda channels, size: (*size, channels) if p.channels_last else (channels, *size)
-    lead = (p.batch,) if p.batched else ()
-    x = packed("x", (*lead, *inner(p.in_channels, p.in_size)), p.dtype, x_last)
-    out = packed("out", p.out_shape, p.result, x_last)
-    taps = (p.out_channels, p.group_in, *p.kernel)
+def imagined(problems: Problems, x_last: bool) -> Plan:
+    """The plan of problems whose arrays lie packed on whole cache lines, x and the result with their channels last or first: to look at."""
+    x, out = (_packed(name, p, x_last, name == "out") for name, p in (("x", problems[0]), ("out", problems[-1])))
     flat = lambda name, shape, dtype: View(name, None, views.NUMBA, views.LINE, shape, views.packed(shape, dtype.itemsize), dtype)
-    given = (x, flat("weight", taps, p.dtype), flat("bias", (p.out_channels,), p.result) if p.bias else None, out if p.residual else None)
-    return Plan(p, given, out)
+    given: list[View | None] = [x]
+    for p in problems:
+        given.append(flat("weight", (p.out_channels, p.group_in, *p.kernel), p.dtype))
+        given.append(flat("bias", (p.out_channels,), p.result) if p.bias else None)
+    return Plan(problems, [*given, out if problems[-1].residual else None], out)
 
 
-def _turned(p: Problem, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides, in elements, of an array in the memory order of the other layout."""
-    lead = int(p.batched)
-    if p.channels_last:
-        return np.moveaxis(np.empty((*shape[:lead], shape[-1], *shape[lead:-1]), np.uint8), lead, -1).strides
-    return np.moveaxis(np.empty((*shape[:lead], *shape[lead + 1 :], shape[lead]), np.uint8), -1, lead).strides
+def _packed(name: str, p: Problem, last: bool, out: bool) -> View:
+    """x or the result of a problem, packed, in either memory order."""
+    channels, size, dtype = (p.out_channels, p.out_size, p.result) if out else (p.in_channels, p.in_size, p.dtype)
+    lead = (p.batch,) if p.batched else ()
+    shape, memory = ((*lead, *size, channels) if order else (*lead, channels, *size) for order in (p.channels_last, last))
+    steps = np.empty(memory, np.uint8).strides
+    if last != p.channels_last:
+        at = len(lead)
+        steps = (*steps[:at], *steps[at + 1 :], steps[at]) if p.channels_last else (*steps[:at], steps[-1], *steps[at:-1])
+    return View(name, None, views.NUMBA, views.LINE, shape, tuple(s * dtype.itemsize for s in steps), dtype)

@@ -51,27 +51,36 @@ def phases(shape, size, rows, cols, deep, last, a_wide, b_wide):  # type: ignore
     return corner, ahead, finish
 
 
-def product(shape, sums, outputs, held_count, slab, deep, *cells):  # type: ignore[no-untyped-def]
-    """The body of a block, over (q, shared memory); the cells after the first are `phases`'."""
-    corner, ahead, finish = (cuda.jit(device=True, inline="always")(f) for f in phases(shape, *cells))
+def staged(parts, depth):  # type: ignore[no-untyped-def]
+    """The factory of a block's body from its phases' factory; the channels to sum over are q[depth]."""
 
-    def run(q, room):  # type: ignore[no-untyped-def]
-        at, t = corner(q, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z), np.int32(cuda.threadIdx.x)
-        acc, held = registers(sums, outputs), registers(sums, held_count)
-        steps = (q[C_IN] + deep - 1) // deep
-        ahead(q, at, t, held, 0)
-        put(shape, t, held, room, np.int32(0))
-        cuda.syncthreads()
-        for step in range(1, steps + 1):
-            if step < steps:
-                ahead(q, at, t, held, step * deep)
-            multiply(shape, t, acc, room, np.int32((step - 1) & 1))
-            if step < steps:
-                put(shape, t, held, room, np.int32(step & 1))
+    def product(shape, sums, outputs, held_count, slab, deep, *cells):  # type: ignore[no-untyped-def]
+        """The body of a block, over (q, shared memory); the cells after the first are the phases'."""
+        corner, ahead, finish = (cuda.jit(device=True, inline="always")(f) for f in parts(shape, *cells))
+
+        def run(q, room):  # type: ignore[no-untyped-def]
+            at, t = corner(q, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z), np.int32(cuda.threadIdx.x)
+            acc, held = registers(sums, outputs), registers(sums, held_count)
+            steps = (q[depth] + deep - 1) // deep
+            ahead(q, at, t, held, 0)
+            put(shape, t, held, room, np.int32(0))
             cuda.syncthreads()
-        finish(q, at, t, acc)
+            for step in range(1, steps + 1):
+                if step < steps:
+                    ahead(q, at, t, held, step * deep)
+                multiply(shape, t, acc, room, np.int32((step - 1) & 1))
+                if step < steps:
+                    put(shape, t, held, room, np.int32(step & 1))
+                cuda.syncthreads()
+            finish(q, at, t, acc)
 
-    return run
+        return run
+
+    product.parts, product.depth, product.__module__ = parts, depth, parts.__module__
+    return product
+
+
+product = staged(phases, C_IN)
 
 
 def kernel(factory, *cells):  # type: ignore[no-untyped-def]

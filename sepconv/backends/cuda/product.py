@@ -17,7 +17,7 @@ from numba.core import cgutils
 
 from ..cpu.simd import FLOATS, HALVES, I32, I64
 from .lanes import SIMULATED, literal, on_device, piece
-from .stencil import Maker, Tile, registers
+from .stencil import Maker, Tile, registers, taps_first
 
 DEEP, WIDE = range(2)  # how a factor lies: next to each other along k, or along r (c)
 GROUP = 4  # neighbouring rows or columns of a thread: what one load from shared memory takes
@@ -40,6 +40,7 @@ class Matrix(NamedTuple):
     out_vec: int
     activation: int
     bias_rows: int  # whether the bias belongs to rows; else to columns
+    fused: int = 0  # whether B's slabs are made by `filtered`, and not fetched
 
     @property
     def text(self) -> str:
@@ -112,7 +113,9 @@ def _spot(mk: Maker, m: Matrix, thread: ir.Value, spot: tuple[int, int, int, int
     return r, k, b.icmp_unsigned("<", number, mk.whole(extent * m.deep // vec))
 
 
-def _fetch(typing: Any, shape: Any, thread: Any, held: Any, a: Any, a_far: Any, rows: Any, b_: Any, b_far: Any, cols: Any, k0: Any, depth: Any) -> Any:
+def _fetch(
+    typing: Any, shape: Any, thread: Any, held: Any, a: Any, a_far: Any, rows: Any, b_: Any, b_far: Any, cols: Any, k0: Any, depth: Any
+) -> Any:
     """A thread's words of the slabs from k0 on, into its registers; `far` are the bytes between neighbours that are no neighbours in memory;
     rows, cols and depth are how many there are. What is beyond is zero."""
     if not literal(shape):
@@ -123,7 +126,7 @@ def _fetch(typing: Any, shape: Any, thread: Any, held: Any, a: Any, a_far: Any, 
         _, thread, held, a, a_far, rows, b_, b_far, cols, k0, depth = args
         mk, slot = _maker(context, b, m), 0
         left = b.sub(depth, k0)
-        for side, address, far, most in (("A", a, a_far, rows), ("B", b_, b_far, cols)):
+        for side, address, far, most in (("A", a, a_far, rows), ("B", b_, b_far, cols))[: 1 if m.fused else 2]:
             for spot in m.spots(side):
                 r, k, exists = _spot(mk, m, thread, spot)
                 exists = b.and_(exists, b.and_(b.icmp_signed("<", r, most), b.icmp_signed("<", k, left)))
@@ -134,7 +137,51 @@ def _fetch(typing: Any, shape: Any, thread: Any, held: Any, a: Any, a_far: Any, 
                     slot += 1
         return context.get_dummy_value()
 
-    return types.void(shape, types.int32, held, types.int64, types.int64, types.int32, types.int64, types.int64, types.int32, *[types.int32] * 2), codegen
+    return types.void(
+        shape, types.int32, held, types.int64, types.int64, types.int32, types.int64, types.int64, types.int32, *[types.int32] * 2
+    ), codegen
+
+
+def _filtered(typing: Any, shape: Any, stencil: Any, multiplier: Any, thread: Any, held: Any, x: Any, x_c: Any, pitch: Any, height: Any, width: Any,
+              first: Any, cols: Any, out_width: Any, magic: Any, shift: Any, w: Any, wo: Any, wh: Any, ww: Any, bias: Any, by: Any, lo: Any, hi: Any,
+              k0: Any, depth: Any) -> Any:  # fmt: skip
+    """A thread's words of B's slab, where B is a depthwise convolution: neighbouring pixels of channel k, computed here and kept nowhere else.
+
+    `stencil` is the text of a tile of one word; the block's first pixel is `first`, `cols` pixels are left, `out_width` a row, of which magic and
+    shift make a multiplication. Channels beyond `depth` are those of the last one, times zeros in A.
+    """
+    if not literal(shape, stencil, multiplier):
+        return None
+    m, tile = Matrix.read(shape.literal_value), Tile.read(stencil.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        (thread, held, x, x_c, pitch, height, width, first, cols, out_width, magic, shift, w, wo, wh, ww, bias, by, lo, hi, k0, depth) = args[3:]
+        mk = Maker(context, b, tile)
+        slot = sum(vec * count for _, _, vec, count in [m.words("A")])
+        acc = b.bitcast(cgutils.alloca_once(b, ir.ArrayType(mk.m.element, tile.cols)), mk.m.element.as_pointer())
+        some = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0))
+        for spot in m.spots("B"):
+            r, k, _ = _spot(mk, m, thread, spot)
+            pixel, last = b.add(first, r), b.sub(depth, mk.whole(1))
+            row = b.trunc(b.lshr(b.mul(mk.wide(pixel), magic), shift), I32)
+            col = b.sub(pixel, b.mul(row, out_width))
+            c = b.add(k, k0)
+            exists = b.and_(b.icmp_signed("<", r, cols), b.icmp_signed("<", c, depth))
+            c = mk.wide(b.select(b.icmp_signed("<", c, depth), c, last))
+            plane = mk.at(x, b.mul(b.udiv(c, ir.Constant(I64, multiplier.literal_value)), x_c))
+            for n in range(tile.cols):
+                b.store(mk.m.zero, mk.slot(acc, n))
+            taps_first(mk, acc, plane, pitch, b.select(exists, height, mk.whole(0)), width, row, col, mk.at(w, b.mul(c, wo)), wh, ww)
+            (added,) = mk.word_if(some, lambda c=c: mk.at(bias, b.mul(c, by)), 1)
+            values = mk.activated([b.fadd(b.load(mk.slot(acc, n)), added) for n in range(tile.cols)], lo, hi)
+            for value in values:
+                b.store(b.select(exists, value, mk.m.zero), mk.slot(held, slot))
+                slot += 1
+        return context.get_dummy_value()
+
+    word, number = types.int64, types.int32
+    kinds = (number, held, word, word, *[number] * 6, word, word, word, word, number, number, word, word, word, word, number, number)
+    return types.void(shape, stencil, multiplier, *kinds), codegen
 
 
 def _put(typing: Any, shape: Any, thread: Any, held: Any, room: Any, buffer: Any) -> Any:
@@ -174,7 +221,7 @@ def _write(mk: Maker, at: ir.Value, values: list[ir.Value]) -> None:
     whole = ir.Constant(kind, ir.Undefined)
     for n, value in enumerate(values):
         whole = b.insert_element(whole, value, mk.whole(n))
-    b.store(whole, b.bitcast(at, kind.as_pointer()), align=mk.m.size * count)
+    b.store(whole, b.bitcast(at, kind.as_pointer()), align=min(16, mk.m.size * count))
 
 
 def _multiply(typing: Any, shape: Any, thread: Any, acc: Any, room: Any, buffer: Any) -> Any:
@@ -195,7 +242,7 @@ def _multiply(typing: Any, shape: Any, thread: Any, acc: Any, room: Any, buffer:
             extent, found = threads * count, []
             for g in range(count // GROUP):
                 at = b.gep(first, [mk.whole(m.base(side) + k * (extent + PAD) + g * threads * GROUP)])
-                word = b.load(b.bitcast(at, kind.as_pointer()), align=mk.m.size * GROUP)
+                word = b.load(b.bitcast(at, kind.as_pointer()), align=min(16, mk.m.size * GROUP))
                 found += [b.extract_element(word, mk.whole(n)) for n in range(GROUP)]
             return found
 
@@ -209,7 +256,9 @@ def _multiply(typing: Any, shape: Any, thread: Any, acc: Any, room: Any, buffer:
     return types.void(shape, types.int32, acc, room, types.int32), codegen
 
 
-def _conclude(typing: Any, shape: Any, thread: Any, acc: Any, y: Any, y_far: Any, rows: Any, cols: Any, bias: Any, by: Any, r: Any, r_far: Any, lo: Any, hi: Any) -> Any:  # fmt: skip
+def _conclude(
+    typing: Any, shape: Any, thread: Any, acc: Any, y: Any, y_far: Any, rows: Any, cols: Any, bias: Any, by: Any, r: Any, r_far: Any, lo: Any, hi: Any
+) -> Any:
     """Epilogue and stores: y and r, the residual or 0, are addresses of the block's corner, `far` bytes from row to row; `bias` likewise."""
     if not literal(shape):
         return None
@@ -232,7 +281,8 @@ def _conclude(typing: Any, shape: Any, thread: Any, acc: Any, y: Any, y_far: Any
                 right = mk.wide(mk.times(col_at[j], m.size))
                 values = [b.fadd(b.load(mk.slot(acc, i * m.long + j + n)), added[i if m.bias_rows else j + n]) for n in range(m.out_vec)]
                 with b.if_then(b.and_(inside, b.icmp_signed("<", col_at[j], cols))):
-                    seen = mk.word_if(more, lambda at=mk.at(rest, right): at, m.out_vec, invariant=False)
+                    beside = mk.at(rest, right)
+                    seen = mk.word_if(more, lambda at=beside: at, m.out_vec, invariant=False)
                     values = mk.activated([b.fadd(v, s) for v, s in zip(values, seen)], lo, hi)
                     mk.put(mk.at(down, right), values)
         return context.get_dummy_value()
@@ -258,8 +308,9 @@ def _shared(typing: Any, dtype: Any, count: Any) -> Any:
 
 
 if SIMULATED:
-    from .product_twins import conclude, fetch, multiply, put
+    from .product_twins import conclude, fetch, filtered, multiply, put
 else:
     fetch, put, multiply, conclude, shared = (piece(define, None) for define in (_fetch, _put, _multiply, _conclude, _shared))
+    filtered = piece(_filtered, None)
 
-__all__ = ["conclude", "fetch", "multiply", "put", "registers"]
+__all__ = ["conclude", "fetch", "filtered", "multiply", "put", "registers"]

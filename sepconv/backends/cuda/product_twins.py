@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from . import product
+from .stencil import Tile
 from .stencil_twins import activated, memory, wide, write
+from .stencil_twins import first as stencil_first
 
 
 def _spots(m: Any, side: str, thread: int) -> Iterator[tuple[int, int, int, int, int]]:
@@ -22,7 +24,7 @@ def _spots(m: Any, side: str, thread: int) -> Iterator[tuple[int, int, int, int,
 
 def fetch(shape: str, thread: int, held: Any, a: int, a_far: int, rows: int, b: int, b_far: int, cols: int, k0: int, depth: int) -> None:
     m, slot = product.Matrix.read(shape), 0
-    for side, address, far, most in (("A", a, a_far, rows), ("B", b, b_far, cols)):
+    for side, address, far, most in (("A", a, a_far, rows), ("B", b, b_far, cols))[: 1 if m.fused else 2]:
         for r, k, form, vec, _ in _spots(m, side, thread):
             held[slot : slot + vec] = 0
             if k >= 0 and r < most and k < depth - k0:
@@ -31,6 +33,23 @@ def fetch(shape: str, thread: int, held: Any, a: int, a_far: int, rows: int, b: 
                 assert at % (vec * m.size) == 0, "a word is not aligned"
                 held[slot : slot + vec] = wide(memory(at, m.dtype, (vec,), (m.size,)), m.dtype)
             slot += vec
+
+
+def filtered(shape: str, stencil: str, multiplier: int, thread: int, held: Any, x: int, x_c: int, pitch: int, height: int, width: int, first: int,
+             cols: int, out_width: int, magic: int, shift: int, w: int, wo: int, wh: int, ww: int, bias: int, by: int, lo: int, hi: int, k0: int,
+             depth: int) -> None:  # fmt: skip
+    m, tile = product.Matrix.read(shape), Tile.read(stencil)
+    slot = sum(vec * count for _, _, vec, count in [m.words("A")])
+    for r, k, _, vec, _ in _spots(m, "B", thread):
+        held[slot : slot + vec] = 0
+        if k >= 0 and r < cols and k + k0 < depth:
+            row = int(first + r) * int(magic) >> int(shift)
+            c, col = int(k + k0), first + r - row * out_width
+            acc = np.zeros(vec, tile.sums)
+            stencil_first(stencil, acc, x + c // multiplier * x_c, pitch, height, width, row, col, w + c * wo, wh, ww)
+            acc = acc + (wide(memory(bias + c * by, m.dtype, (1,), (by,)), m.dtype) if bias else 0)
+            held[slot : slot + vec] = activated(tile, acc, lo, hi)
+        slot += vec
 
 
 def put(shape: str, thread: int, held: Any, room: Any, buffer: int) -> None:
@@ -61,7 +80,9 @@ def multiply(shape: str, thread: int, acc: Any, room: Any, buffer: int) -> None:
         acc += np.outer(left, right).ravel()
 
 
-def conclude(shape: str, thread: int, acc: Any, y: int, y_far: int, rows: int, cols: int, bias: int, by: int, r: int, r_far: int, lo: int, hi: int) -> None:  # fmt: skip
+def conclude(
+    shape: str, thread: int, acc: Any, y: int, y_far: int, rows: int, cols: int, bias: int, by: int, r: int, r_far: int, lo: int, hi: int
+) -> None:
     m = product.Matrix.read(shape)
     rows_at, cols_at = _places(thread // m.across, m.down, m.tall), _places(thread % m.across, m.across, m.long)
     for i, row in enumerate(rows_at):

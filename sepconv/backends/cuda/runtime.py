@@ -55,13 +55,13 @@ def signature(words: int) -> Any:
     return types.void(types.UniTuple(types.int64, words))
 
 
-def kernel(make: Callable[..., Callable[..., None]], *cells: Any) -> Any:
+def kernel(make: Callable[..., Callable[..., None]], *cells: Any, registers: int | None = None) -> Any:
     """The kernel that `make(*cells)` gives, which takes a tuple of int64: from this process, or made now. Numba compiles it once a device."""
     key = (make, cells)
     with _lock:
         found = _compiled.get(key)
         if found is None:
-            found = _compiled[key] = cuda.jit(make(*cells))
+            found = _compiled[key] = cuda.jit(**({} if registers is None or SIMULATED else {"max_registers": registers}))(make(*cells))
         return found
 
 

@@ -190,6 +190,49 @@ class Maker:
 # --- channels first ------------------------------------------------------------------------------------------------
 
 
+def taps_first(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, height: ir.Value, width: ir.Value, top: ir.Value, left: ir.Value,
+               w: ir.Value, wh: ir.Value, ww: ir.Value) -> None:  # fmt: skip
+    """Adds the taps of one plane to a tile's accumulators: the code of `first`, for other generators too."""
+    b, tile, (kh, kw), vec = mk.b, mk.tile, mk.tile.kernel, mk.tile.vec
+    words = sorted({tile.col(q, j) // vec for q in range(tile.cols) for j in range(kw)})
+    begin, top_row = mk.times(left, tile.stride[1]), mk.times(top, tile.stride[0])
+    inside = {p: mk.below(b.add(begin, mk.whole(p * vec)), width) for p in words}
+    # Addresses are one 64-bit sum a row, and a constant: offsets in 32 bits would be widened one by one.
+    origin, down = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(mk.times(begin, tile.size))), mk.wide(pitch)
+    wide_wh, wide_ww = mk.wide(wh), mk.wide(ww)
+
+    def line(row: ir.Value, start: ir.Value) -> dict[int, ir.Value]:
+        exists, values = mk.below(row, height), {}
+        for p in words:
+            word = mk.word_if(b.and_(exists, inside[p]), lambda p=p: mk.at(start, p * vec * tile.size), vec)
+            values |= {p * vec + n: v for n, v in enumerate(word)}
+        return values
+
+    def taps(i: int | ir.Value) -> list[ir.Value]:
+        row = b.mul(wide_wh, ir.Constant(I64, i) if isinstance(i, int) else mk.wide(i))
+        if tile.weights == PACKED and isinstance(i, int):
+            return [mk.word(mk.at(w, (i * kw + j) * tile.size), 1)[0] for j in range(kw)]
+        return [mk.word(mk.at(w, row, mk.times(wide_ww, j)), 1)[0] for j in range(kw)]
+
+    def feed(r: int, values: dict[int, ir.Value], weights: list[ir.Value]) -> None:
+        for j in range(kw):
+            for q in range(tile.cols):
+                mk.add(acc, r * tile.cols + q, values[tile.col(q, j)], weights[j])
+
+    if max(kh, kw) <= UNROLLED:
+        held = [taps(i) for i in range(kh)] if kh * kw <= HELD else None
+        for u, users in tile.lines().items():
+            values = line(b.add(top_row, mk.whole(u)), mk.at(origin, mk.times(down, u)))
+            for r, i in users:
+                feed(r, values, held[i] if held else taps(i))
+        return
+    with mk.loop(kh) as i:
+        weights, further = taps(i), mk.times(i, tile.dilation[0])
+        for r in range(tile.rows):
+            row = b.add(further, mk.whole(tile.row(r, 0)))
+            feed(r, line(b.add(top_row, row), mk.at(origin, b.mul(mk.wide(row), down))), weights)
+
+
 def _first(typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wh: Any, ww: Any) -> Any:
     """Adds the taps of one plane: x is its address, `pitch` its bytes a row; (top, left) is the tile's first output; w's taps lie wh, ww apart."""
     if not literal(shape):
@@ -198,50 +241,15 @@ def _first(typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, height: Any, w
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         _, acc, x, pitch, height, width, top, left, w, wh, ww = args
-        mk, (kh, kw), vec = Maker(context, b, tile), tile.kernel, tile.vec
-        words = sorted({tile.col(q, j) // vec for q in range(tile.cols) for j in range(kw)})
-        begin, top_row = mk.times(left, tile.stride[1]), mk.times(top, tile.stride[0])
-        inside = {p: mk.below(b.add(begin, mk.whole(p * vec)), width) for p in words}
-        # Addresses are one 64-bit sum a row, and a constant: offsets in 32 bits would be widened one by one.
-        origin, down = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(mk.times(begin, tile.size))), mk.wide(pitch)
-        wide_wh, wide_ww = mk.wide(wh), mk.wide(ww)
-
-        def line(row: ir.Value, start: ir.Value) -> dict[int, ir.Value]:
-            exists, values = mk.below(row, height), {}
-            for p in words:
-                word = mk.word_if(b.and_(exists, inside[p]), lambda p=p: mk.at(start, p * vec * tile.size), vec)
-                values |= {p * vec + n: v for n, v in enumerate(word)}
-            return values
-
-        def taps(i: int | ir.Value) -> list[ir.Value]:
-            row = b.mul(wide_wh, ir.Constant(I64, i) if isinstance(i, int) else mk.wide(i))
-            if tile.weights == PACKED and isinstance(i, int):
-                return [mk.word(mk.at(w, (i * kw + j) * tile.size), 1)[0] for j in range(kw)]
-            return [mk.word(mk.at(w, row, mk.times(wide_ww, j)), 1)[0] for j in range(kw)]
-
-        def feed(r: int, values: dict[int, ir.Value], weights: list[ir.Value]) -> None:
-            for j in range(kw):
-                for q in range(tile.cols):
-                    mk.add(acc, r * tile.cols + q, values[tile.col(q, j)], weights[j])
-
-        if max(kh, kw) <= UNROLLED:
-            held = [taps(i) for i in range(kh)] if kh * kw <= HELD else None
-            for u, users in tile.lines().items():
-                values = line(b.add(top_row, mk.whole(u)), mk.at(origin, mk.times(down, u)))
-                for r, i in users:
-                    feed(r, values, held[i] if held else taps(i))
-            return context.get_dummy_value()
-        with mk.loop(kh) as i:
-            weights, further = taps(i), mk.times(i, tile.dilation[0])
-            for r in range(tile.rows):
-                row = b.add(further, mk.whole(tile.row(r, 0)))
-                feed(r, line(b.add(top_row, row), mk.at(origin, b.mul(mk.wide(row), down))), weights)
+        taps_first(Maker(context, b, tile), acc, x, pitch, height, width, top, left, w, wh, ww)
         return context.get_dummy_value()
 
     return types.void(shape, acc, types.int64, *[types.int32] * 5, types.int64, types.int32, types.int32), codegen
 
 
-def _finish_first(typing: Any, shape: Any, acc: Any, bias: Any, y: Any, pitch: Any, height: Any, width: Any, top: Any, left: Any, lo: Any, hi: Any) -> Any:
+def _finish_first(
+    typing: Any, shape: Any, acc: Any, bias: Any, y: Any, pitch: Any, height: Any, width: Any, top: Any, left: Any, lo: Any, hi: Any
+) -> Any:
     """Epilogue and stores: `bias` is the address of the channel's, or 0; y the address of the plane, height x width its size."""
     if not literal(shape):
         return None
@@ -269,7 +277,9 @@ def _finish_first(typing: Any, shape: Any, acc: Any, bias: Any, y: Any, pitch: A
 # --- channels last -------------------------------------------------------------------------------------------------
 
 
-def _last(typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wc: Any, wh: Any, ww: Any) -> Any:  # fmt: skip
+def _last(
+    typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wc: Any, wh: Any, ww: Any
+) -> Any:
     """Adds the taps of a word of channels: x is its address in the image, `pitch` and `step` the bytes from row to row and pixel to pixel."""
     if not literal(shape):
         return None
@@ -325,7 +335,22 @@ def _last(typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, step: Any, heig
     return types.void(shape, acc, types.int64, *[types.int32] * 6, types.int64, *[types.int32] * 3), codegen
 
 
-def _finish_last(typing: Any, shape: Any, acc: Any, bias: Any, by: Any, y: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any, lo: Any, hi: Any) -> Any:  # fmt: skip
+def _finish_last(
+    typing: Any,
+    shape: Any,
+    acc: Any,
+    bias: Any,
+    by: Any,
+    y: Any,
+    pitch: Any,
+    step: Any,
+    height: Any,
+    width: Any,
+    top: Any,
+    left: Any,
+    lo: Any,
+    hi: Any,
+) -> Any:
     """Epilogue and stores of a word of channels; their biases lie `by` bytes apart."""
     if not literal(shape):
         return None

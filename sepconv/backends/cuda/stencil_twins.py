@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from . import stencil
-from .twins import _Scalars
 from ... import activations
 from .. import formulas
+from . import stencil
+from .twins import _Scalars
 
 
 def memory(address: int, dtype: str, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
@@ -56,7 +56,11 @@ def _windows(tile: Any, height: int, width: int, top: int, left: int, i: int, j:
 
 def _add(tile: Any, acc: np.ndarray, x: int, steps: tuple[int, ...], size: tuple[int, int], at: tuple[int, int], w: int, by: tuple[int, ...]) -> None:
     lanes = 1 if tile.out_vec else tile.vec
-    image = memory(x, tile.dtype, (*size, lanes), (*steps, tile.size)) if size[0] else np.zeros((1, size[1], lanes), "<u2" if tile.size == 2 else tile.dtype)
+    image = (
+        memory(x, tile.dtype, (*size, lanes), (*steps, tile.size))
+        if size[0]
+        else np.zeros((1, size[1], lanes), "<u2" if tile.size == 2 else tile.dtype)
+    )
     weights = memory(w, tile.dtype, (*tile.kernel, lanes), by)
     total = acc.reshape(tile.rows, tile.cols, lanes)
     for i in range(tile.kernel[0]):
@@ -72,13 +76,17 @@ def first(shape: str, acc: np.ndarray, x: int, pitch: int, height: int, width: i
     _add(tile, acc, x, (pitch, tile.size), (height, width), (top, left), w, (wh, ww, 0))
 
 
-def last(shape: str, acc: np.ndarray, x: int, pitch: int, step: int, height: int, width: int, top: int, left: int, w: int, wc: int, wh: int, ww: int) -> None:  # fmt: skip
+def last(
+    shape: str, acc: np.ndarray, x: int, pitch: int, step: int, height: int, width: int, top: int, left: int, w: int, wc: int, wh: int, ww: int
+) -> None:
     tile = stencil.Tile.read(shape)
     assert (x % (tile.vec * tile.size), pitch % (tile.vec * tile.size), step % (tile.vec * tile.size)) == (0, 0, 0), "a word is not aligned"
     _add(tile, acc, x, (pitch, step), (height, width), (top, left), w, (wh, ww, wc))
 
 
-def _finish(tile: Any, acc: np.ndarray, bias: int, by: int, y: int, steps: tuple[int, int], size: tuple[int, int], at: tuple[int, int], lo: int, hi: int) -> None:  # fmt: skip
+def _finish(
+    tile: Any, acc: np.ndarray, bias: int, by: int, y: int, steps: tuple[int, int], size: tuple[int, int], at: tuple[int, int], lo: int, hi: int
+) -> None:
     lanes = 1 if tile.out_vec else tile.vec
     values = acc.reshape(tile.rows, tile.cols, lanes)
     if bias:
@@ -96,5 +104,7 @@ def finish_first(shape: str, acc: np.ndarray, bias: int, y: int, pitch: int, hei
     _finish(tile, acc, bias, 0, y, (pitch, tile.size), (height, width), (top, left), lo, hi)
 
 
-def finish_last(shape: str, acc: np.ndarray, bias: int, by: int, y: int, pitch: int, step: int, height: int, width: int, top: int, left: int, lo: int, hi: int) -> None:  # fmt: skip
+def finish_last(
+    shape: str, acc: np.ndarray, bias: int, by: int, y: int, pitch: int, step: int, height: int, width: int, top: int, left: int, lo: int, hi: int
+) -> None:
     _finish(stencil.Tile.read(shape), acc, bias, by, y, (pitch, step), (height, width), (top, left), lo, hi)

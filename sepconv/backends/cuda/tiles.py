@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from ... import dtypes
 from ...problem import Problem
 from ..cpu.frame import Geometry, flat, three
-from . import depthwise, pointwise, product, stencil
+from . import depthwise, pointwise, product, separable, stencil
 from .arrays import View
 from .runtime import MOST_X, MOST_YZ, SIMULATED
 
-THREADS = 128  # of a block: four warps, one for each scheduler
+THREADS = 8 if SIMULATED else 128  # of a block: four warps, one for each scheduler; simulated ones take long to start
 INSIDE = 2**31 - 1  # bytes of a plane (an image, channels last), so that 32 bits count inside it
 TUNED = ("float32", "float64", "float16", "bfloat16")
 
@@ -27,11 +27,16 @@ class Choice(NamedTuple):
     kernel: Callable[..., Any]
     factory: Callable[..., Any]
     cells: tuple[Any, ...]
-    fields: tuple[str, ...]  # of the record
+    fields: tuple[Any, ...]  # of the record; two tuples, of the two records of a separable convolution
     more: tuple[int, ...]  # after them
     grid: tuple[int, ...]
     block: tuple[int, ...]
     reason: str
+
+    @property
+    def registers(self) -> int | None:
+        """The most registers that a thread of a large block may have, so that two blocks fit a multiprocessor."""
+        return 128 if math.prod(self.block) == 256 else None
 
 
 def magic(divisor: int) -> tuple[int, int]:
@@ -70,7 +75,7 @@ def _weights(p: Problem, g: Geometry, w: int, vec: int) -> int:
 def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice | None:
     """x, w and y are addresses: words of memory have to be aligned."""
     size, (_, kh, kw) = p.dtype.itemsize, three(p.kernel, 1)
-    (kd, *_), (_, sh, sw), (_, dh, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
+    (_, sh, sw), (_, dh, dw) = three(p.stride, 1), three(p.dilation, 1)
     (_, oh, ow), (od, *_), iw = three(p.out_size, 1), three(p.out_size, 1), p.in_size[-1]
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
     vec = _word(size, x, iw * size, *(g.x[a] for a in (0, 1, 2, 3)))
@@ -80,12 +85,12 @@ def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice 
     vec, out_vec = min(vec, cols), min(out_vec, cols)
     rows = min(4 if large or kw > 5 else 8 if cols == 4 and sh == 1 else 4, _power(oh, 8))
     tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, out_vec, p.activation.code, _weights(p, g, w, 1))
-    across = _power(-(-ow // cols), 32)
+    across = _power(-(-ow // cols), min(32, THREADS))
     down = _power(-(-oh // rows), THREADS // across)
     jobs = p.batch * p.out_channels * od
     planes = _power(jobs, min(64, THREADS // (across * down)))
     grid = (-(-jobs // planes), -(-oh // (rows * down)), -(-ow // (cols * across)))
-    flat = kd == 1 and od == 1 and p.in_size[:-2][:1] in ((), (1,)) and three(p.pads, (0, 0))[0] == (0, 0)
+    flat = _flat(p)
     if not _fits(grid) or jobs > INSIDE:
         return None
     cells = (tile.text, tile.sums, tile.outputs, rows, cols, (across, down, planes), p.group_out, flat)
@@ -97,20 +102,20 @@ def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice 
 def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice | None:
     if p.group_out != 1:
         return None
-    size, (kd, kh, kw) = p.dtype.itemsize, three(p.kernel, 1)
+    size, (_, kh, kw) = p.dtype.itemsize, three(p.kernel, 1)
     (_, sh, sw), (_, dh, dw), (od, oh, ow) = three(p.stride, 1), three(p.dilation, 1), three(p.out_size, 1)
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
     vec = _word(size, x, y, p.in_channels * size, *(s[a] for s in (g.x, g.out) for a in (0, 2, 3, 4)))
     vec = min(vec, 4)
     rows, cols = _power(oh, 2), _power(ow, 4 if vec * kw <= 12 else 2)
     tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, 0, p.activation.code, _weights(p, g, w, vec))
-    across = _power(-(-p.in_channels // vec), 32)
+    across = _power(-(-p.in_channels // vec), min(32, THREADS))
     wide = _power(-(-ow // cols), THREADS // across)
     tile_rows = -(-oh // rows)
     jobs = p.batch * od * tile_rows
     down = _power(jobs, min(64, THREADS // (across * wide)))
     grid = (-(-jobs // down), -(-ow // (cols * wide)), -(-p.in_channels // (vec * across)))
-    flat = kd == 1 and od == 1 and p.in_size[:-2][:1] in ((), (1,)) and three(p.pads, (0, 0))[0] == (0, 0)
+    flat = _flat(p)
     if not _fits(grid) or jobs > INSIDE:
         return None
     cells = (tile.text, tile.sums, tile.outputs, size, rows, cols, vec, (across, wide, down), flat)
@@ -120,7 +125,7 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
 
 
 # (threads down, across, sums a thread down, across, k of a slab), the largest first
-PRODUCTS = [(16, 16, 8, 8, 8), (8, 16, 8, 4, 8), (8, 8, 4, 4, 16)]
+PRODUCTS = [(2, 2, 8, 8, 8)] if SIMULATED else [(16, 16, 8, 8, 8), (8, 16, 8, 4, 8), (8, 8, 4, 4, 16)]
 BUSY = 160  # blocks that keep a large GPU's multiprocessors at work
 
 
@@ -166,10 +171,7 @@ def _pointwise(p: Problem, g: Geometry, given: Sequence[View | None], target: Vi
     out_vec = min(4, _word(size, *addresses, long * size, *steps))
     row_count, col_count = (pixels, p.out_channels) if last else (p.out_channels, pixels)
     blocks = lambda t: -(-row_count // (t[0] * t[2])) * -(-col_count // (t[1] * t[3])) * batch
-    shapes = PRODUCTS[-1:] if SIMULATED else PRODUCTS
-    down, across, tall, length, k = next((t for t in shapes if blocks(t) >= BUSY), shapes[-1])
-    if SIMULATED:
-        down, across = 2, 2
+    down, across, tall, length, k = next((t for t in PRODUCTS if blocks(t) >= BUSY), PRODUCTS[-1])
     (a_form, a_vec), (b_form, b_vec) = (a, w) if last else (w, a)
     m = product.Matrix(p.dtype.name, down, across, tall, length, k, a_form, a_vec, b_form, b_vec, out_vec, p.activation.code, int(not last))
     cells = (m.text, m.sums, m.outputs, m.held, m.slab, k, size, m.rows, m.cols, k, last, a_form == product.WIDE, b_form == product.WIDE)
@@ -180,6 +182,57 @@ def _pointwise(p: Problem, g: Geometry, given: Sequence[View | None], target: Vi
     what = "pixels x output channels" if last else "output channels x pixels"
     reason = f"a block makes {m.rows} x {m.cols} {what}, {tall} x {length} a thread, from slabs of {k} channels in shared memory; no tensor cores"
     return Choice(pointwise.kernel, pointwise.product, cells, pointwise.FIELDS, (), grid, (m.threads, 1, 1), reason)
+
+
+def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, given: Sequence[View | None], target: View) -> Choice | None:
+    """The fused kernel for the two halves, p and s, of a separable convolution, or None: then they run one after the other."""
+    x, depthwise, depthwise_bias, pointwise_, bias, residual = given
+    size, after = p.dtype.itemsize, folded(after)
+    views = [v for v in (*given, target) if v is not None]
+    whole = all(v.dtype == p.dtype and v.address % size == 0 and not any(n % size for n in v.strides) for v in views)
+    (_, kh, kw), (_, oh, ow) = three(p.kernel, 1), three(p.out_size, 1)
+    if p.dtype.name not in TUNED or p.mode != "constant" or 0 in (*g.in_size, *s.out_shape) or not whole or not _inside(p, g):
+        return None
+    x_wide = g.x[4] == size or g.in_size[4] == 1
+    if not _flat(p) or not x_wide or max(kh, kw) > stencil.UNROLLED or min(*after.out, *after.residual) < 0:
+        return None
+    pixels, batch = after.out_size[4], after.out_size[0]
+    rest = (after.residual,) if s.residual else ()
+    wide = all(steps[4] == size for steps in (after.out, *rest))
+    if pixels != oh * ow or after.out_size[2:4] != (1, 1) or batch != p.batch or batch > MOST_YZ or not wide:
+        return None  # the pixels of the result are not one row
+    w = _form(after.weight[1], after.weight[0], size, pointwise_.address, (s.in_channels, s.out_channels), ())
+    if w is None:
+        return None
+    word = next(n for n in (4, 2, 1) if ow % n == 0)
+    vec = min(_word(size, x.address, p.in_size[-1] * size, *(g.x[a] for a in (0, 1, 3))), word)
+    addresses = [v.address for v in (target, residual) if v is not None]
+    out_vec = min(4, _word(size, *addresses, pixels * size, *(n for steps in (after.out, *rest) for n in (steps[0], steps[1]))))
+    blocks = lambda t: -(-s.out_channels // (t[0] * t[2])) * -(-pixels // (t[1] * t[3])) * batch
+    down, across, tall, length, k = next((t for t in PRODUCTS if blocks(t) >= BUSY), PRODUCTS[-1])
+    if s.out_channels > 2 * down * tall:
+        return None  # too many blocks would compute the same depthwise half
+    _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
+    (_, sh, sw), (_, dh, dw) = three(p.stride, 1), three(p.dilation, 1)
+    tile = stencil.Tile(
+        p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), 1, word, vec, word, p.activation.code, _weights(p, g, depthwise.address, 1)
+    )
+    m = product.Matrix(p.dtype.name, down, across, tall, length, k, *w, product.WIDE, word, out_vec, s.activation.code, 1, 1)
+    cells = (m.text, m.sums, m.outputs, m.held, m.slab, k, tile.text, p.group_out, size, m.rows, m.cols, w[0] == product.WIDE)
+    grid = (-(-pixels // m.cols), -(-s.out_channels // m.rows), batch)
+    if not _fits(grid) or pixels > INSIDE // 2:
+        return None
+    fields = separable.FIELDS, separable.AFTER
+    reason = (
+        f"fused: a block filters {m.cols} pixels, slabs of {k} channels, into shared memory and multiplies them there for {m.rows} output channels"
+    )
+    return Choice(separable.kernel, separable.product, cells, fields, magic(ow), grid, (m.threads, 1, 1), reason)
+
+
+def _flat(p: Problem) -> bool:
+    """Whether a problem has no third dimension to speak of: one depth, one tap."""
+    (kd, *_), (od, *_), (depth, *_) = three(p.kernel, 1), three(p.out_size, 1), three(p.in_size, 1)
+    return kd == od == depth == 1 and three(p.pads, (0, 0))[0] == (0, 0)
 
 
 def _inside(p: Problem, g: Geometry) -> bool:
