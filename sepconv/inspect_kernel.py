@@ -47,7 +47,8 @@ def report(
     isa : "host", or the instruction set of another machine: "avx512", "avx2", "zen3" (AVX2 as LLVM schedules it for that), "sse2", "neon".
         Nothing runs: LLVM compiles for all of them.
     cc : for "cuda" the compute capability, "7.5" to "12.0"; no GPU is needed, but numba-cuda and NVIDIA's assembler: sepconv[cuda-test].
-    full : the whole machine code of a CUDA kernel; of a CPU's also the loops of narrower tiles, for what is left over, and those that meet the border of the image.
+    full : the whole machine code of a CUDA kernel; of a CPU's also the loops of narrower tiles, for what is left over, and those that meet the
+        border of the image.
 
     Returns
     -------

@@ -150,7 +150,8 @@ def test_without_batch_axis(backend, op, dims, last):
     arrays = arrays_of(op, rng(dims), (1, 2 if oracle.SIMULATOR else 8, *size), kernel, outputs=3)
     x = arrays.pop("x")
     x = channels_last(x) if last else x
-    for mode in ("constant",) if op == "pointwise_conv" else oracle.MODES:
+    modes = oracle.MODES[::3] if oracle.SIMULATOR and dims == 3 else oracle.MODES
+    for mode in ("constant",) if op == "pointwise_conv" else modes:
         options: dict[str, Any] = {"layout": LAYOUTS[dims][last]}
         options |= {} if op == "pointwise_conv" else {"padding": 2, "padding_mode": mode}
         alone = check(function(op, dims), x[0], **arrays, **options)

@@ -89,9 +89,23 @@ def missing() -> str | None:
 
 
 def ptx(kernel: Callable[..., None], words: int, cc: tuple[int, int]) -> str:
-    """The PTX of a kernel that takes `words` numbers."""
-    signature = types.void(types.UniTuple(types.int64, words))
+    """The PTX of a kernel that takes a tuple of `words` numbers."""
+    return _ptx(kernel, types.void(types.UniTuple(types.int64, words)), cc)
+
+
+def _ptx(kernel: Callable[..., None], signature: Any, cc: tuple[int, int]) -> str:
     return cuda.compile(kernel, signature, device=False, abi="numba", output="ptx", cc=cc)[0]
+
+
+def judge(kernel: Callable[..., None], signature: Any, threads: int, cc: tuple[int, int] = (9, 0)) -> Report:
+    """The machine code of any kernel, a plain function, for a signature of Numba's and blocks of so many threads; RuntimeError says what is missing.
+
+    >>> judge(kernel, numba.types.void(numba.float32[::1], numba.int64), 128).registers
+    """
+    reason = missing()
+    if reason:
+        raise RuntimeError(reason)
+    return _assembled(_ptx(kernel, signature, cc), threads, None, cc)
 
 
 def report(plan: Any, cc: tuple[int, int]) -> Report:
@@ -107,7 +121,10 @@ def _read(
     reason = missing()
     if reason:
         raise RuntimeError(reason)
-    source = ptx(make(factory, *cells), words, cc)
+    return _assembled(ptx(make(factory, *cells), words, cc), threads, most, cc)
+
+
+def _assembled(source: str, threads: int, most: int | None, cc: tuple[int, int]) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         text, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         text.write_text(source)

@@ -65,7 +65,7 @@ def _power(least: int, most: int) -> int:
 def _weights(p: Problem, g: Geometry, w: int, vec: int) -> int:
     """How a depthwise weight lies."""
     size, (wo, _, wd, wh, ww), (kd, kh, kw) = p.dtype.itemsize, g.weight, three(p.kernel, 1)
-    if wo == kd * kh * kw * size and (kw == 1 or ww == size) and (kh == 1 or wh == kw * size):
+    if (kd == 1 or vec == 1) and wo == kd * kh * kw * size and (kw == 1 or ww == size) and (kh == 1 or wh == kw * size):
         return stencil.PACKED
     if wo == size and not any(n % (vec * size) for n in (w, wd, wh, ww)):
         return stencil.INNER
@@ -129,6 +129,12 @@ PRODUCTS = [(2, 2, 8, 8, 8)] if SIMULATED else [(16, 16, 8, 8, 8), (8, 16, 8, 4,
 BUSY = 160  # blocks that keep a large GPU's multiprocessors at work
 
 
+def _shape(blocks: Callable[[tuple[int, ...]], int], plain: bool) -> tuple[int, ...]:
+    """The largest tile that leaves enough blocks; what has to widen or to filter its factors has no registers left for the very largest."""
+    shapes = PRODUCTS if plain or SIMULATED else PRODUCTS[1:]
+    return next((t for t in shapes if blocks(t) >= BUSY), shapes[-1])
+
+
 def folded(g: Geometry) -> Geometry:
     """A pointwise problem's geometry with as many pixels along w as the strides allow, and what is left over them along n, if that is one axis."""
     g = flat(g)
@@ -171,7 +177,7 @@ def _pointwise(p: Problem, g: Geometry, given: Sequence[View | None], target: Vi
     out_vec = min(4, _word(size, *addresses, long * size, *steps))
     row_count, col_count = (pixels, p.out_channels) if last else (p.out_channels, pixels)
     blocks = lambda t: -(-row_count // (t[0] * t[2])) * -(-col_count // (t[1] * t[3])) * batch
-    down, across, tall, length, k = next((t for t in PRODUCTS if blocks(t) >= BUSY), PRODUCTS[-1])
+    down, across, tall, length, k = _shape(blocks, p.dtype.name == "float32")
     (a_form, a_vec), (b_form, b_vec) = (a, w) if last else (w, a)
     m = product.Matrix(p.dtype.name, down, across, tall, length, k, a_form, a_vec, b_form, b_vec, out_vec, p.activation.code, int(not last))
     cells = (m.text, m.sums, m.outputs, m.held, m.slab, k, size, m.rows, m.cols, k, last, a_form == product.WIDE, b_form == product.WIDE)
@@ -209,7 +215,7 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, given
     addresses = [v.address for v in (target, residual) if v is not None]
     out_vec = min(4, _word(size, *addresses, pixels * size, *(n for steps in (after.out, *rest) for n in (steps[0], steps[1]))))
     blocks = lambda t: -(-s.out_channels // (t[0] * t[2])) * -(-pixels // (t[1] * t[3])) * batch
-    down, across, tall, length, k = next((t for t in PRODUCTS if blocks(t) >= BUSY), PRODUCTS[-1])
+    down, across, tall, length, k = _shape(blocks, False)
     if s.out_channels > 2 * down * tall:
         return None  # too many blocks would compute the same depthwise half
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
