@@ -375,9 +375,6 @@ def _finish_last(
     return types.void(shape, acc, types.int64, types.int32, types.int64, *[types.int32] * 6, types.int64, types.int64), codegen
 
 
-# --- accumulators ---------------------------------------------------------------------------------------------------
-
-
 def _registers(typing: Any, dtype: Any, count: Any) -> Any:
     """`count` accumulators of `dtype`, zero: memory of the function's that becomes registers, since every index is a constant."""
     if not literal(dtype, count):
