@@ -315,9 +315,14 @@ def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
     add("--stride", type=int, default=1, metavar="N", help="default: %(default)s")
     add("--layout", default="NCHW", metavar="LAYOUT", help="NCHW or NHWC (default: %(default)s)")
     add("--dtype", default="float32", metavar="NAME", help="default: %(default)s")
-    add("--target", default="cpu", metavar="TARGET", help="cpu (default: %(default)s)")
+    add("--target", default="cpu", metavar="TARGET", help="cpu or cuda (default: %(default)s)")
     add("--isa", default="host", metavar="ISA", help="host, avx512, avx2, zen3, sse2 or neon: nothing has to run here (default: %(default)s)")
-    add("--full", action="store_true", help="also the loops of narrower tiles and those that meet the border of the image")
+    add("--cc", default="9.0", metavar="CC", help="for cuda: compute capability 7.5, 8.0, 8.6, 8.9, 9.0, 10.0 or 12.0 (default: %(default)s)")
+    add(
+        "--full",
+        action="store_true",
+        help="cuda: the whole machine code; cpu: also the loops of narrower tiles and those that meet the border of the image",
+    )
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
@@ -327,6 +332,6 @@ def _inspect(chosen: argparse.Namespace) -> int:
     options = {name: value for name, value in vars(chosen).items() if name not in ("run", "parser")}
     try:
         print(inspect_kernel.report(**options))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         return _fail(chosen, error)
     return 0

@@ -23,8 +23,14 @@ import numpy as np
 
 from . import backends as rooms  # before `sepconv.backends` is bound to the function below
 
-_modules: dict[str, Any] = {name: f"{rooms.__name__}.{name}" for name in ("cpu", "reference")}
-_types: dict[str, tuple[str, ...]] = {"cpu": ("numpy.ndarray",), "reference": ("numpy.ndarray",)}
+_modules: dict[str, Any] = {name: f"{rooms.__name__}.{name}" for name in ("cpu", "reference", "cuda", "torch")}
+INTERFACE = "__cuda_array_interface__"  # stands for every type that has it and is not named
+_types: dict[str, tuple[str, ...]] = {
+    "cpu": ("numpy.ndarray",),
+    "reference": ("numpy.ndarray",),
+    "cuda": ("numba.cuda.cudadrv.devicearray.DeviceNDArrayBase", "numba.cuda.simulator.cudadrv.devicearray.FakeCUDAArray", INTERFACE),
+    "torch": ("torch.Tensor",),
+}
 _found: dict[type, str] = {np.ndarray: "cpu"}
 _special: contextvars.ContextVar[tuple[str | None, bool] | None] = contextvars.ContextVar("sepconv_special", default=None)
 _loaded: dict[str, Any] = {}
@@ -46,11 +52,11 @@ def find(x: Any) -> Any:
     cls = type(x)
     name = _found.get(cls)
     if name is None:
-        name = _search("x", cls)
+        name = _search("x", x)
         _found[cls] = name
     forced = (_special.get() or (None, False))[0]
     if forced is not None:
-        if _family(cls) not in _types[forced]:
+        if _family(x) not in _types[forced]:
             raise TypeError(f'x is a {_qualified(cls)}; use_backend("{forced}") takes {" or ".join(_types[forced])}')
         name = forced
     return load(name)
@@ -60,17 +66,18 @@ def _qualified(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _family(cls: type) -> str | None:
-    """The registered name of the array type that cls is or derives from."""
+def _family(x: Any) -> str | None:
+    """The registered name of the array type that x's is or derives from."""
     known = {name for names in _types.values() for name in names}
-    return next((_qualified(base) for base in cls.__mro__ if _qualified(base) in known), None)
+    named = next((_qualified(base) for base in type(x).__mro__ if _qualified(base) in known), None)
+    return INTERFACE if named is None and hasattr(x, INTERFACE) else named
 
 
-def _search(argument: str, cls: type) -> str:
-    family = _family(cls)
+def _search(argument: str, x: Any) -> str:
+    family = _family(x)
     if family is None:
         taken = "; ".join(f"{name}: {', '.join(types)}" for name, types in _types.items())
-        raise TypeError(f"{argument} is a {_qualified(cls)}; the backends take {taken}. Lists and scalars: numpy.asarray first")
+        raise TypeError(f"{argument} is a {_qualified(type(x))}; the backends take {taken}. Lists and scalars: numpy.asarray first")
     return next(name for name, types in _types.items() if family in types)
 
 

@@ -15,7 +15,7 @@ from .problem import integer
 FUNCTIONS = {
     "depthwise": "depthwise_conv2d", "pointwise": "pointwise_conv2d", "separable": "separable_conv2d", "standard": "conv2d",
 }  # fmt: skip
-TARGETS = ("cpu",)
+TARGETS = ("cpu", "cuda")
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = tuple(name for name in dtypes.KINDS if name != "bfloat16")  # which NumPy alone does not know
 
@@ -32,6 +32,7 @@ def report(
     dtype: str = "float32",
     target: str = "cpu",
     isa: str = "host",
+    cc: str = "9.0",
     full: bool = False,
 ) -> str:
     """What `op`, one of "depthwise", "pointwise", "separable" and "standard", runs on one image with padding "same", as text for people.
@@ -42,10 +43,12 @@ def report(
     channels, out_channels : C and C_out; None: as many out as in.
     size : of the image, a side, in pixels.
     stride, layout, dtype : as of `sepconv.conv2d`.
-    target : "cpu".
+    target : "cpu" or "cuda".
     isa : "host", or the instruction set of another machine: "avx512", "avx2", "zen3" (AVX2 as LLVM schedules it for that), "sse2", "neon".
         Nothing runs: LLVM compiles for all of them.
-    full : also the loops of narrower tiles, for what is left over, and those that meet the border of the image.
+    cc : for "cuda" the compute capability, "7.5" to "12.0"; no GPU is needed, but numba-cuda and NVIDIA's assembler: sepconv[cuda-test].
+    full : the whole machine code of a CUDA kernel; of a CPU's also the loops of narrower tiles, for what is left over, and those that meet the
+        border of the image.
 
     Returns
     -------
@@ -59,6 +62,12 @@ def report(
     >>> print(sepconv.inspect_kernel.report("depthwise", taps=5, isa="neon"))
     """
     call = _call(op, taps, channels, out_channels, size, stride, layout, dtype, target, isa)
+    if target == "cuda":
+        from .backends.cuda import look
+
+        x, *weights = call.shapes
+        found = look.problems(op, x, tuple(weights), dtype, call.options)
+        return "\n".join(look.lines(found, look.capability(cc), full))
     (found,) = cross.compiled(isa, [call])
     return "\n".join(_lines(found, full))
 
@@ -73,7 +82,7 @@ def _call(
         if value not in allowed:
             raise ValueError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
     if target not in TARGETS:
-        raise ValueError(f"target is {target!r}, which is not supported yet; allowed is {', '.join(TARGETS)}")
+        raise ValueError(f"target is {target!r}; allowed are {', '.join(TARGETS)}")
     positive = "a positive int"
     k, c, n = integer("taps", taps, 1, positive), integer("channels", channels, 1, positive), integer("size", size, 1, positive)
     out = c if out_channels is None else integer("out_channels", out_channels, 1, positive)

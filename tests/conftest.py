@@ -13,10 +13,12 @@ from hypothesis import HealthCheck, settings
 import sepconv
 from sepconv import dispatch
 
-CHECKED = ("reference", "cpu")  # the backends that take NumPy arrays; every test of an operation runs on each
+CHECKED = ("reference", "cpu", "cuda")  # the backends that every test of an operation runs on, where they can run
+USED = {"cuda": "on_device"}  # by this one, which takes NumPy arrays
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", help="run the tests of operations on this backend alone")
     parser.addoption("--sweep", action="store_true", help="also run the tests marked sweep, and hypothesis for longer")
 
 
@@ -28,7 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     settings.register_profile("normal", max_examples=60, **shared)
     settings.register_profile("sweep", max_examples=500, **shared)
-    settings.load_profile("sweep" if config.getoption("--sweep") else "normal")
+    settings.register_profile("simulator", max_examples=4, **shared)
+    settings.load_profile("simulator" if SIMULATOR else "sweep" if config.getoption("--sweep") else "normal")
+    sepconv.register_backend("on_device", "on_device", ["numpy.ndarray"])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -36,6 +40,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("sweep"):
                 item.add_marker(pytest.mark.skip(reason="a sweep; run with --sweep"))
+    if SIMULATOR:
+        for item in items:
+            if item.get_closest_marker("large"):
+                item.add_marker(pytest.mark.skip(reason="too large for Numba's simulator of CUDA; run where there is a GPU"))
+
+
+SIMULATOR = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
 
 def unavailable(name: str) -> str | None:
@@ -52,7 +63,7 @@ def _version(package: str) -> str:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    reasons = {name: unavailable(name) for name in dispatch.backends()}
+    reasons = {name: unavailable(name) for name in dispatch.backends() if name not in USED.values()}
     covered = ", ".join(name for name in CHECKED if reasons[name] is None)
     others = {name: reason or "tested in its own file" for name, reason in reasons.items() if reason or name not in CHECKED}
     missing = [f"backend {name} is not covered: {reason}" for name, reason in others.items()]
@@ -66,11 +77,16 @@ def sweep(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--sweep"))
 
 
-@pytest.fixture(params=CHECKED)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A backend that cannot run here is not a parameter: the header has said why."""
+    if "backend" in metafunc.fixturenames:
+        only = metafunc.config.getoption("--backend")
+        names = [name for name in CHECKED if only in (None, name) and unavailable(name) is None]
+        metafunc.parametrize("backend", names, indirect=True, scope="function")
+
+
+@pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The name of a backend; inside the test, calls run on it. Skips, with the reason, where it cannot run."""
-    reason = unavailable(request.param)
-    if reason:
-        pytest.skip(f"backend {request.param}: {reason}")
-    with sepconv.use_backend(request.param):
+    """The name of a backend; inside the test, calls run on it."""
+    with sepconv.use_backend(USED.get(request.param, request.param)):
         yield request.param

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from sepconv.problem import LAYOUTS, Problem
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 DTYPES = [BFLOAT16 if name == "bfloat16" else np.dtype(name) for name in dtypes.KINDS]
 OPS = ("conv", "depthwise_conv", "pointwise_conv", "separable_conv")
+SIMULATOR = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"  # of a GPU: random calls are then small
 MODES = ("constant", "edge", "reflect", "symmetric", "wrap", "zeros", "replicate", "circular")
 
 
@@ -363,11 +365,11 @@ def _activation(result: np.dtype) -> Any:
 
 def _draw_shapes(draw: Any, op: str, n: int, scale: int, free: bool) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], tuple[int, ...]]:
     """(layout, geometry options, shapes of x and weights by name, shape of the result) of a random call in n dimensions."""
-    few = {1: 12, 2: 9, 3: 5}[n] * scale
+    few = ({1: 5, 2: 4, 3: 3} if SIMULATOR else {1: 12, 2: 9, 3: 5})[n] * scale
     channels, multiplier, outputs = draw(st.integers(1, few)), draw(st.integers(1, 3)), draw(st.integers(1, few))
     layout = draw(st.sampled_from((None, *LAYOUTS[n])))
     batch = draw(st.sampled_from(((), (1,), (2,), (3,))))
-    longest = {1: 40, 2: 20, 3: 9}[n]
+    longest = ({1: 12, 2: 6, 3: 4} if SIMULATOR else {1: 40, 2: 20, 3: 9})[n]
     size = [draw(st.integers(1, longest * (scale if n < 3 or axis == n - 1 else 1))) for axis in range(n)]
     geometry: dict[str, Any] = {}
     kernel = [1] * n

@@ -166,7 +166,8 @@ def test_every_op_is_a_call(op: str) -> None:
     "options, error, says",
     [
         (dict(op="conv"), ValueError, "op is 'conv'; allowed are depthwise, pointwise, separable, standard"),
-        (dict(target="cuda"), ValueError, "target is 'cuda', which is not supported yet; allowed is cpu"),
+        (dict(target="tpu"), ValueError, "target is 'tpu'; allowed are cpu, cuda"),
+        (dict(target="cuda", cc="3.0"), ValueError, "cc is '3.0'; allowed are 7.5"),
         (dict(isa="sse4"), ValueError, "isa is 'sse4'; allowed are host, avx512, avx2, zen3, sse2, neon"),
         (dict(layout="NCW"), ValueError, "layout is 'NCW'; allowed are NCHW, NHWC"),
         (dict(dtype="quad"), ValueError, "dtype is 'quad'; allowed are float16, float32, float64"),
@@ -181,8 +182,8 @@ def test_refusals(options: dict[str, Any], error: type[Exception], says: str) ->
 
 
 def test_command_refuses(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["inspect", "depthwise", "--target", "cuda"]) == 2
-    assert "sepconv inspect: target is 'cuda'" in capsys.readouterr().err
+    assert cli.main(["inspect", "depthwise", "--target", "tpu"]) == 2
+    assert "sepconv inspect: target is 'tpu'" in capsys.readouterr().err
 
 
 def test_child_fails_loudly() -> None:

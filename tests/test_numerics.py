@@ -209,6 +209,7 @@ def test_halves_round_once(backend, op, dtype):
     np.testing.assert_array_equal(function(op, 2)(x, weight), want.astype(dtype))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_every_half(backend, dtype):
     """N12, N13: all 65,536 of them times one are themselves: every NaN a NaN, subnormals kept, Inf Inf."""
@@ -310,6 +311,7 @@ def test_mixed_dtypes(backend, op, x, w):
 # --- how exact ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("kernel", (3, 7, pytest.param(31, marks=pytest.mark.sweep), 63))
 @pytest.mark.parametrize("sort", ("positive", "cancelling", "normal"))
 @pytest.mark.parametrize("last", (False, True))

@@ -1,0 +1,40 @@
+"""The CUDA backend: arrays on an NVIDIA GPU, kernels by Numba, on the caller's device and stream, without copies and without waiting.
+
+arrays.py     what an array with `__cuda_array_interface__` is, and new ones of its kind
+plans.py      a call's plan: which kernel, its numbers, its grid
+tiles.py      which kernel and tile for which problem
+depthwise.py  pointwise.py  separable.py   the tuned kernels: what a thread of a block does around the tiles
+stencil.py  product.py   the two tiles, generated: depthwise; a matrix product
+direct.py     plain loops for everything else
+lanes.py      how a piece is generated, for the device and for the CPU; twins.py  stencil_twins.py  product_twins.py  the same for Numba's simulator
+runtime.py    Numba's CUDA, kernels, launches, streams, devices
+machine_code.py  look.py   what a kernel becomes on a GPU that need not be here
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...problem import Problem
+from . import plans, runtime
+from .arrays import View, view
+from .runtime import facts as info
+
+__all__ = ["admit", "bind", "explain", "info"]
+
+
+def admit(name: str, array: Any) -> View:
+    """An argument as the backend sees it; RuntimeError where there is no CUDA, with what to install."""
+    runtime.require()
+    return view(name, array)
+
+
+def bind(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> Callable[..., Any]:
+    """A callable for these arrays and all like them."""
+    return plans.Call(tuple(problems))
+
+
+def explain(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> list[str]:
+    """What a call would do with these arrays, in lines for people."""
+    return plans.Call(tuple(problems)).explain(*arrays, out)

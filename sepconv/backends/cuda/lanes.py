@@ -1,0 +1,156 @@
+"""The pieces of kernels that are generated: the only file of this backend with LLVM for single elements in it.
+
+A piece is one generator, plain llvmlite, registered three times: as an intrinsic of Numba's CUDA target; as one of its CPU target, `HOST`,
+so that the generated code itself is tested where there is no GPU; and beside it a stand-in in `twins.py` for the simulator.
+Memory is addressed by int64 byte addresses: one kernel serves any strides, and a launch passes nothing but numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+
+from ... import activations
+from .. import formulas
+from ..cpu.simd import HALVES, I16, I32, I64, Value, Vectors
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+GLOBAL = 1  # the address space of device memory: a load from there is no guess between global, shared and local
+HOST: dict[Any, Any] = {}  # the CPU's intrinsic of each piece
+
+
+def on_device(context: Any) -> bool:
+    return type(context).__module__.startswith("numba.cuda")
+
+
+def piece(define: Callable[..., Any], stand_in: Callable[..., Any] | None) -> Any:
+    """The generator as an intrinsic of both targets, or its stand-in under the simulator. Generators return None until a literal is one."""
+    if SIMULATED:
+        return stand_in
+    from numba.cuda.extending import intrinsic as device
+    from numba.extending import intrinsic as host
+
+    made = device(define)
+    HOST[made] = host(prefer_literal=True)(define)
+    return made
+
+
+def literal(*given: Any) -> bool:
+    return all(isinstance(g, types.Literal) for g in given)
+
+
+def pointer(context: Any, b: ir.IRBuilder, address: ir.Value, kind: ir.Type) -> ir.Value:
+    """A typed pointer to device memory (on the CPU, to memory)."""
+    return b.inttoptr(address, ir.PointerType(kind, GLOBAL if on_device(context) else 0))
+
+
+def widen(context: Any, b: ir.IRBuilder, bits: ir.Value, dtype: str) -> ir.Value:
+    """float32 from the i16 of a 16-bit float."""
+    if dtype == "float16" and on_device(context):
+        return b.fpext(b.bitcast(bits, ir.HalfType()), ir.FloatType())
+    return HALVES[dtype][0](b, b.zext(bits, I32))
+
+
+def narrow(context: Any, b: ir.IRBuilder, value: ir.Value, dtype: str) -> ir.Value:
+    """The i16 of the nearest 16-bit float."""
+    if dtype == "float16" and on_device(context):
+        return b.bitcast(b.fptrunc(value, ir.HalfType()), I16)
+    return HALVES[dtype][1](b, value)
+
+
+def _load(typing: Any, address: Any, dtype: Any, align: Any) -> Any:
+    """The element of `dtype`, a literal name, at an address that is a multiple of `align`; 16-bit floats arrive as float32."""
+    if not literal(dtype, align):
+        return None
+    name, by = dtype.literal_value, align.literal_value
+    kind = types.float32 if name in HALVES else getattr(types, name)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        if name in HALVES:
+            return widen(context, b, b.load(pointer(context, b, args[0], I16), align=by), name)
+        if name.startswith("complex"):
+            part = ir.FloatType() if name == "complex64" else ir.DoubleType()
+            at = pointer(context, b, args[0], part)
+            value = context.make_complex(b, kind)
+            value.real, value.imag = b.load(at, align=by), b.load(b.gep(at, [ir.Constant(I32, 1)]), align=by)
+            return value._getvalue()
+        return b.load(pointer(context, b, args[0], context.get_value_type(kind)), align=by)
+
+    return kind(types.int64, dtype, align), codegen
+
+
+def _store(typing: Any, address: Any, value: Any, dtype: Any, align: Any) -> Any:
+    """Writes a value to an address as `dtype`; 16-bit floats are rounded here, once."""
+    if not literal(dtype, align):
+        return None
+    name, by = dtype.literal_value, align.literal_value
+    kind = types.float32 if name in HALVES else getattr(types, name)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        if name in HALVES:
+            b.store(narrow(context, b, args[1], name), pointer(context, b, args[0], I16), align=by)
+        elif name.startswith("complex"):
+            part = ir.FloatType() if name == "complex64" else ir.DoubleType()
+            at, given = pointer(context, b, args[0], part), context.make_complex(b, kind, value=args[1])
+            b.store(given.real, at, align=by)
+            b.store(given.imag, b.gep(at, [ir.Constant(I32, 1)]), align=by)
+        else:
+            b.store(args[1], pointer(context, b, args[0], context.get_value_type(kind)), align=by)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, kind, dtype, align), codegen
+
+
+def _rounded(typing: Any, value: Any, dtype: Any) -> Any:
+    """The value as the nearest 16-bit float of `dtype`, as float32."""
+    if not literal(dtype):
+        return None
+    name = dtype.literal_value
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        if name == "float16" and on_device(context):
+            return b.fpext(b.fptrunc(args[0], ir.HalfType()), ir.FloatType())
+        bits = HALVES[name][1](b, b.fptrunc(args[0], ir.FloatType()))
+        return widen(context, b, bits, name)
+
+    return types.float32(types.float64, dtype), codegen
+
+
+def _activate(typing: Any, value: Any, code: Any, lo: Any, hi: Any) -> Any:
+    """The activation of one float32 or float64; the bounds are the bits of such numbers, so that a float32 kernel holds no float64."""
+    if value not in (types.float32, types.float64):
+        return None
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        m = Vectors(context, b, str(value), 1)
+        slot = cgutils.alloca_once_value(b, args[0])
+        finish(m, [slot], *args[1:])
+        return b.load(slot)
+
+    return value(value, types.int64, types.int64, types.int64), codegen
+
+
+def finish(m: Vectors, slots: list[ir.Value], code: ir.Value, lo: ir.Value, hi: ir.Value) -> None:
+    """The activation, in place, of accumulators."""
+    b = m.b
+    bounds = [Value(m, b.bitcast(b.trunc(v, I32) if m.dtype == "float32" else v, m.element)) for v in (lo, hi)]
+    with b.if_then(b.icmp_signed("==", code, ir.Constant(I64, activations.CLIP))):
+        for slot in slots:
+            b.store(formulas.clip(Value(m, b.load(slot)), *bounds, m).raw, slot)
+    with b.if_then(b.icmp_signed(">", code, ir.Constant(I64, activations.CLIP)), likely=False):
+        curved = m._curved()
+        for slot in slots:
+            b.store(b.call(curved, [b.load(slot), code]), slot)
+
+
+if SIMULATED:
+    from .twins import activate, load, rounded, store
+else:
+    load, store, rounded = piece(_load, None), piece(_store, None), piece(_rounded, None)
+    activate = piece(_activate, None)
+
+__all__ = ["activate", "load", "rounded", "store"]

@@ -1,0 +1,316 @@
+"""The matrix product behind a pointwise convolution, generated: Y[r, c] = sum over k of A[r, k] * B[c, k], c next to each other in memory.
+
+Channels first, r are output channels (A the weight) and c pixels (B is x); channels last it is the other way round. A block stages slabs of A and
+B in shared memory, k by k, while a thread keeps `tall` x `long` sums in registers: each value that it reads there is used 8 times. The next slab
+is on its way from global memory while one is multiplied. Source of the scheme: V. Volkov, J. Demmel, "Benchmarking GPUs to Tune Dense Linear
+Algebra", 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from ..cpu.simd import FLOATS, HALVES, I32, I64
+from .lanes import SIMULATED, literal, on_device, piece
+from .stencil import Maker, Tile, registers, taps_first
+
+DEEP, WIDE = range(2)  # how a factor lies: next to each other along k, or along r (c)
+GROUP = 4  # neighbouring rows or columns of a thread: what one load from shared memory takes
+PAD = 4  # elements between the k-rows of a slab, so that threads that write a column meet different banks
+
+
+class Matrix(NamedTuple):
+    """A block's tile: threads down x across of tall x long sums, slabs `deep` long, and how the two factors and the result are read and written."""
+
+    dtype: str
+    down: int
+    across: int
+    tall: int
+    long: int
+    deep: int
+    a_form: int
+    a_vec: int
+    b_form: int
+    b_vec: int
+    out_vec: int
+    activation: int
+    bias_rows: int  # whether the bias belongs to rows; else to columns
+    fused: int = 0  # whether B's slabs are made by `filtered`, and not fetched
+
+    @property
+    def text(self) -> str:
+        return " ".join(map(str, self))
+
+    @classmethod
+    def read(cls, text: str) -> Matrix:
+        dtype, *rest = text.split()
+        return cls(dtype, *map(int, rest))
+
+    @property
+    def sums(self) -> str:
+        return "float32" if self.dtype in HALVES else self.dtype
+
+    @property
+    def size(self) -> int:
+        return {"float64": 8, "float32": 4}.get(self.dtype, 2)
+
+    @property
+    def threads(self) -> int:
+        return self.down * self.across
+
+    @property
+    def rows(self) -> int:
+        return self.down * self.tall
+
+    @property
+    def cols(self) -> int:
+        return self.across * self.long
+
+    @property
+    def outputs(self) -> int:
+        return self.tall * self.long
+
+    def words(self, side: str) -> tuple[int, int, int, int]:
+        """(extent, form, vec, words a thread) of the A or the B slab."""
+        extent, form, vec = (self.rows, self.a_form, self.a_vec) if side == "A" else (self.cols, self.b_form, self.b_vec)
+        return extent, form, vec, -(-extent * self.deep // (vec * self.threads))
+
+    @property
+    def held(self) -> int:
+        """Elements of the next slab that a thread holds."""
+        return sum(vec * count for _, _, vec, count in map(self.words, "AB"))
+
+    @property
+    def slab(self) -> int:
+        """Elements of shared memory of one slab."""
+        return self.deep * (self.rows + self.cols + 2 * PAD)
+
+    def base(self, side: str) -> int:
+        return 0 if side == "A" else self.deep * (self.rows + PAD)
+
+    def spots(self, side: str) -> Iterator[tuple[int, int, int, int, int]]:
+        """(number of the word, words across, along r?, vec, extent) of each word that a thread stages."""
+        extent, form, vec, count = self.words(side)
+        for i in range(count):
+            yield i, (self.deep if form == DEEP else extent) // vec, form, vec, extent
+
+
+def _maker(context: Any, b: ir.IRBuilder, m: Matrix) -> Maker:
+    return Maker(context, b, Tile(m.dtype, (1, 1), (1, 1), (1, 1), (0, 0), m.tall, m.long, 1, m.out_vec, m.activation))
+
+
+def _spot(mk: Maker, m: Matrix, thread: ir.Value, spot: tuple[int, int, int, int, int]) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """(row or column, k, whether the slab has it) of the first element of a thread's word."""
+    b, (i, across, form, vec, extent) = mk.b, spot
+    number = b.add(thread, mk.whole(i * m.threads))
+    major, minor = b.udiv(number, mk.whole(across)), mk.times(b.urem(number, mk.whole(across)), vec)  # both powers of two
+    r, k = (major, minor) if form == DEEP else (minor, major)
+    return r, k, b.icmp_unsigned("<", number, mk.whole(extent * m.deep // vec))
+
+
+def _fetch(
+    typing: Any, shape: Any, thread: Any, held: Any, a: Any, a_far: Any, rows: Any, b_: Any, b_far: Any, cols: Any, k0: Any, depth: Any
+) -> Any:
+    """A thread's words of the slabs from k0 on, into its registers; `far` are the bytes between neighbours that are no neighbours in memory;
+    rows, cols and depth are how many there are. What is beyond is zero."""
+    if not literal(shape):
+        return None
+    m = Matrix.read(shape.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        _, thread, held, a, a_far, rows, b_, b_far, cols, k0, depth = args
+        mk, slot = _maker(context, b, m), 0
+        left = b.sub(depth, k0)
+        for side, address, far, most in (("A", a, a_far, rows), ("B", b_, b_far, cols))[: 1 if m.fused else 2]:
+            for spot in m.spots(side):
+                r, k, exists = _spot(mk, m, thread, spot)
+                exists = b.and_(exists, b.and_(b.icmp_signed("<", r, most), b.icmp_signed("<", k, left)))
+                (major, minor), vec = ((r, b.add(k, k0)) if spot[2] == DEEP else (b.add(k, k0), r)), spot[3]
+                at = mk.at(address, b.mul(mk.wide(major), far), mk.wide(mk.times(minor, m.size)))
+                for value in mk.word_if(exists, lambda at=at: at, vec):
+                    b.store(value, mk.slot(held, slot))
+                    slot += 1
+        return context.get_dummy_value()
+
+    return types.void(
+        shape, types.int32, held, types.int64, types.int64, types.int32, types.int64, types.int64, types.int32, *[types.int32] * 2
+    ), codegen
+
+
+def _filtered(typing: Any, shape: Any, stencil: Any, multiplier: Any, thread: Any, held: Any, x: Any, x_c: Any, pitch: Any, height: Any, width: Any,
+              first: Any, cols: Any, out_width: Any, magic: Any, shift: Any, w: Any, wo: Any, wh: Any, ww: Any, bias: Any, by: Any, lo: Any, hi: Any,
+              k0: Any, depth: Any) -> Any:  # fmt: skip
+    """A thread's words of B's slab, where B is a depthwise convolution: neighbouring pixels of channel k, computed here and kept nowhere else.
+
+    `stencil` is the text of a tile of one word; the block's first pixel is `first`, `cols` pixels are left, `out_width` a row, of which magic and
+    shift make a multiplication. Channels beyond `depth` are those of the last one, times zeros in A.
+    """
+    if not literal(shape, stencil, multiplier):
+        return None
+    m, tile = Matrix.read(shape.literal_value), Tile.read(stencil.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        (thread, held, x, x_c, pitch, height, width, first, cols, out_width, magic, shift, w, wo, wh, ww, bias, by, lo, hi, k0, depth) = args[3:]
+        mk = Maker(context, b, tile)
+        slot = sum(vec * count for _, _, vec, count in [m.words("A")])
+        acc = b.bitcast(cgutils.alloca_once(b, ir.ArrayType(mk.m.element, tile.cols)), mk.m.element.as_pointer())
+        some = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0))
+        for spot in m.spots("B"):
+            r, k, _ = _spot(mk, m, thread, spot)
+            pixel, last = b.add(first, r), b.sub(depth, mk.whole(1))
+            row = b.trunc(b.lshr(b.mul(mk.wide(pixel), magic), shift), I32)
+            col = b.sub(pixel, b.mul(row, out_width))
+            c = b.add(k, k0)
+            exists = b.and_(b.icmp_signed("<", r, cols), b.icmp_signed("<", c, depth))
+            c = mk.wide(b.select(b.icmp_signed("<", c, depth), c, last))
+            plane = mk.at(x, b.mul(b.udiv(c, ir.Constant(I64, multiplier.literal_value)), x_c))
+            for n in range(tile.cols):
+                b.store(mk.m.zero, mk.slot(acc, n))
+            taps_first(mk, acc, plane, pitch, b.select(exists, height, mk.whole(0)), width, row, col, mk.at(w, b.mul(c, wo)), wh, ww)
+            (added,) = mk.word_if(some, lambda c=c: mk.at(bias, b.mul(c, by)), 1)
+            values = mk.activated([b.fadd(b.load(mk.slot(acc, n)), added) for n in range(tile.cols)], lo, hi)
+            for value in values:
+                b.store(b.select(exists, value, mk.m.zero), mk.slot(held, slot))
+                slot += 1
+        return context.get_dummy_value()
+
+    word, number = types.int64, types.int32
+    kinds = (number, held, word, word, *[number] * 6, word, word, word, word, number, number, word, word, word, word, number, number)
+    return types.void(shape, stencil, multiplier, *kinds), codegen
+
+
+def _put(typing: Any, shape: Any, thread: Any, held: Any, room: Any, buffer: Any) -> Any:
+    """The registers' words into the slabs of a buffer in shared memory, as rows of k."""
+    if not literal(shape):
+        return None
+    m = Matrix.read(shape.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        _, thread, held, room, buffer = args
+        mk, slot = _maker(context, b, m), 0
+        start = mk.times(buffer, m.slab)
+        for side in "AB":
+            for spot in m.spots(side):
+                r, k, exists = _spot(mk, m, thread, spot)
+                (_, _, form, vec, extent) = spot
+                values = [b.load(mk.slot(held, slot + n)) for n in range(vec)]
+                slot += vec
+                at = b.add(start, b.add(b.add(mk.times(k, extent + PAD), r), mk.whole(m.base(side))))
+                with b.if_then(exists):
+                    if form == WIDE:
+                        _write(mk, b.gep(room, [at]), values)
+                    else:
+                        for n, value in enumerate(values):
+                            b.store(value, b.gep(room, [b.add(at, mk.whole(n * (extent + PAD)))]))
+        return context.get_dummy_value()
+
+    return types.void(shape, types.int32, held, room, types.int32), codegen
+
+
+def _write(mk: Maker, at: ir.Value, values: list[ir.Value]) -> None:
+    b, count = mk.b, len(values)
+    if count == 1:
+        b.store(values[0], at)
+        return
+    kind = ir.VectorType(values[0].type, count)
+    whole = ir.Constant(kind, ir.Undefined)
+    for n, value in enumerate(values):
+        whole = b.insert_element(whole, value, mk.whole(n))
+    b.store(whole, b.bitcast(at, kind.as_pointer()), align=min(16, mk.m.size * count))
+
+
+def _multiply(typing: Any, shape: Any, thread: Any, acc: Any, room: Any, buffer: Any) -> Any:
+    """Adds the product of a buffer's slabs to a thread's sums."""
+    if not literal(shape):
+        return None
+    m = Matrix.read(shape.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        _, thread, acc, room, buffer = args
+        mk = _maker(context, b, m)
+        tx, ty = b.urem(thread, mk.whole(m.across)), b.udiv(thread, mk.whole(m.across))
+        start, kind = mk.times(buffer, m.slab), ir.VectorType(mk.m.element, GROUP)
+
+        def line(side: str, k: int, own: ir.Value, threads: int, count: int) -> list[ir.Value]:
+            """`count` values of row k: groups of neighbours, the threads' next to each other, so that a warp reads whole rows of banks."""
+            first = b.gep(room, [b.add(start, mk.times(own, GROUP))])
+            extent, found = threads * count, []
+            for g in range(count // GROUP):
+                at = b.gep(first, [mk.whole(m.base(side) + k * (extent + PAD) + g * threads * GROUP)])
+                word = b.load(b.bitcast(at, kind.as_pointer()), align=min(16, mk.m.size * GROUP))
+                found += [b.extract_element(word, mk.whole(n)) for n in range(GROUP)]
+            return found
+
+        for k in range(m.deep):
+            tall, wide = line("A", k, ty, m.down, m.tall), line("B", k, tx, m.across, m.long)
+            for i, left in enumerate(tall):
+                for j, right in enumerate(wide):
+                    mk.add(acc, i * m.long + j, left, right)
+        return context.get_dummy_value()
+
+    return types.void(shape, types.int32, acc, room, types.int32), codegen
+
+
+def _conclude(
+    typing: Any, shape: Any, thread: Any, acc: Any, y: Any, y_far: Any, rows: Any, cols: Any, bias: Any, by: Any, r: Any, r_far: Any, lo: Any, hi: Any
+) -> Any:
+    """Epilogue and stores: y and r, the residual or 0, are addresses of the block's corner, `far` bytes from row to row; `bias` likewise."""
+    if not literal(shape):
+        return None
+    m = Matrix.read(shape.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        _, thread, acc, y, y_far, rows, cols, bias, by, r, r_far, lo, hi = args
+        mk = _maker(context, b, m)
+        tx, ty = b.urem(thread, mk.whole(m.across)), b.udiv(thread, mk.whole(m.across))
+        some, more = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0)), b.icmp_unsigned("!=", r, ir.Constant(I64, 0))
+        place = lambda own, threads, n: b.add(mk.times(own, GROUP), mk.whole(n // GROUP * threads * GROUP + n % GROUP))
+        row_at = [place(ty, m.down, i) for i in range(m.tall)]
+        col_at = [place(tx, m.across, j) for j in range(m.long)]
+        places, most = (row_at, rows) if m.bias_rows else (col_at, cols)
+        added = [mk.word_if(b.and_(some, b.icmp_signed("<", p, most)), lambda p=p: mk.at(bias, b.mul(mk.wide(p), by)), 1)[0] for p in places]
+        for i, row in enumerate(row_at):
+            inside = b.icmp_signed("<", row, rows)
+            down, rest = mk.at(y, b.mul(mk.wide(row), y_far)), mk.at(r, b.mul(mk.wide(row), r_far))
+            for j in range(0, m.long, m.out_vec):
+                right = mk.wide(mk.times(col_at[j], m.size))
+                values = [b.fadd(b.load(mk.slot(acc, i * m.long + j + n)), added[i if m.bias_rows else j + n]) for n in range(m.out_vec)]
+                with b.if_then(b.and_(inside, b.icmp_signed("<", col_at[j], cols))):
+                    beside = mk.at(rest, right)
+                    seen = mk.word_if(more, lambda at=beside: at, m.out_vec, invariant=False)
+                    values = mk.activated([b.fadd(v, s) for v, s in zip(values, seen)], lo, hi)
+                    mk.put(mk.at(down, right), values)
+        return context.get_dummy_value()
+
+    word, number = types.int64, types.int32
+    return types.void(shape, number, acc, word, word, number, number, word, word, word, word, word, word), codegen
+
+
+def _shared(typing: Any, dtype: Any, count: Any) -> Any:
+    """`count` elements of shared memory, on 16 bytes; Numba's own are aligned for one element only."""
+    if not literal(dtype, count):
+        return None
+    kind, number = getattr(types, dtype.literal_value), count.literal_value
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        room = ir.ArrayType(FLOATS[dtype.literal_value], number)
+        made = cgutils.add_global_variable(b.module, room, "_sepconv_shared", 3 if on_device(context) else 0)
+        made.linkage, made.align, made.initializer = "internal", 16, ir.Constant(room, ir.Undefined)
+        generic = b.addrspacecast(made, room.as_pointer(), "generic") if on_device(context) else made
+        return b.bitcast(generic, FLOATS[dtype.literal_value].as_pointer())
+
+    return types.CPointer(kind)(dtype, count), codegen
+
+
+if SIMULATED:
+    from .product_twins import conclude, fetch, filtered, multiply, put
+else:
+    fetch, put, multiply, conclude, shared = (piece(define, None) for define in (_fetch, _put, _multiply, _conclude, _shared))
+    filtered = piece(_filtered, None)
+
+__all__ = ["conclude", "fetch", "filtered", "multiply", "put", "registers"]

@@ -1,0 +1,102 @@
+"""The simulator's stand-ins for the pieces of `product.py`, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import product
+from .stencil import Tile
+from .stencil_twins import activated, memory, wide, write
+from .stencil_twins import first as stencil_first
+
+
+def _spots(m: Any, side: str, thread: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """(row or column, k, form, vec, extent) of each word of a thread's that its slab has; -1 in place of k where it has not."""
+    for i, across, form, vec, extent in m.spots(side):
+        number = thread + i * m.threads
+        major, minor = number // across, number % across * vec
+        r, k = (major, minor) if form == product.DEEP else (minor, major)
+        yield r, k if number < extent * m.deep // vec else -1, form, vec, extent
+
+
+def fetch(shape: str, thread: int, held: Any, a: int, a_far: int, rows: int, b: int, b_far: int, cols: int, k0: int, depth: int) -> None:
+    m, slot = product.Matrix.read(shape), 0
+    for side, address, far, most in (("A", a, a_far, rows), ("B", b, b_far, cols))[: 1 if m.fused else 2]:
+        for r, k, form, vec, _ in _spots(m, side, thread):
+            held[slot : slot + vec] = 0
+            if k >= 0 and r < most and k < depth - k0:
+                major, minor = (r, k + k0) if form == product.DEEP else (k + k0, r)
+                at = address + major * far + minor * m.size
+                assert at % (vec * m.size) == 0, "a word is not aligned"
+                held[slot : slot + vec] = wide(memory(at, m.dtype, (vec,), (m.size,)), m.dtype)
+            slot += vec
+
+
+def filtered(shape: str, stencil: str, multiplier: int, thread: int, held: Any, x: int, x_c: int, pitch: int, height: int, width: int, first: int,
+             cols: int, out_width: int, magic: int, shift: int, w: int, wo: int, wh: int, ww: int, bias: int, by: int, lo: int, hi: int, k0: int,
+             depth: int) -> None:  # fmt: skip
+    m, tile = product.Matrix.read(shape), Tile.read(stencil)
+    slot = sum(vec * count for _, _, vec, count in [m.words("A")])
+    for r, k, _, vec, _ in _spots(m, "B", thread):
+        held[slot : slot + vec] = 0
+        if k >= 0 and r < cols and k + k0 < depth:
+            row = int(first + r) * int(magic) >> int(shift)
+            c, col = int(k + k0), first + r - row * out_width
+            acc = np.zeros(vec, tile.sums)
+            stencil_first(stencil, acc, x + c // multiplier * x_c, pitch, height, width, row, col, w + c * wo, wh, ww)
+            acc = acc + (wide(memory(bias + c * by, m.dtype, (1,), (by,)), m.dtype) if bias else 0)
+            held[slot : slot + vec] = activated(tile, acc, lo, hi)
+        slot += vec
+
+
+def put(shape: str, thread: int, held: Any, room: Any, buffer: int) -> None:
+    m, slot = product.Matrix.read(shape), 0
+    for side in "AB":
+        for r, k, form, vec, extent in _spots(m, side, thread):
+            step = 1 if form == product.WIDE else extent + product.PAD
+            at = buffer * m.slab + m.base(side) + k * (extent + product.PAD) + r
+            for n in range(vec if k >= 0 else 0):
+                room[at + n * step] = held[slot + n]
+            slot += vec
+
+
+def _places(own: int, threads: int, count: int) -> np.ndarray:
+    n, g = np.arange(count), product.GROUP
+    return own * g + n // g * threads * g + n % g
+
+
+def multiply(shape: str, thread: int, acc: Any, room: Any, buffer: int) -> None:
+    m = product.Matrix.read(shape)
+    values = np.asarray(getattr(room, "_item", room)._ary if hasattr(room, "_item") else room)
+    factors = []
+    for side, own, threads, count in (("A", thread // m.across, m.down, m.tall), ("B", thread % m.across, m.across, m.long)):
+        start, pitch = buffer * m.slab + m.base(side), threads * count + product.PAD
+        slab = values[start : start + m.deep * pitch].reshape(m.deep, pitch)
+        factors.append(slab[:, _places(own, threads, count)])
+    for left, right in zip(*factors):
+        acc += np.outer(left, right).ravel()
+
+
+def conclude(
+    shape: str, thread: int, acc: Any, y: int, y_far: int, rows: int, cols: int, bias: int, by: int, r: int, r_far: int, lo: int, hi: int
+) -> None:
+    m = product.Matrix.read(shape)
+    rows_at, cols_at = _places(thread // m.across, m.down, m.tall), _places(thread % m.across, m.across, m.long)
+    for i, row in enumerate(rows_at):
+        for j in range(0, m.long, m.out_vec):
+            col = cols_at[j]
+            if row >= rows or col >= cols:
+                continue
+            values = acc[i * m.long + j : i * m.long + j + m.out_vec]
+            if bias:
+                at = bias + (row if m.bias_rows else col) * by
+                count = 1 if m.bias_rows else m.out_vec
+                values = values + wide(memory(at, m.dtype, (count,), (by,)), m.dtype)
+            if r:
+                values = values + wide(memory(r + row * r_far + col * m.size, m.dtype, (m.out_vec,), (m.size,)), m.dtype)
+            at = y + row * y_far + col * m.size
+            assert at % (m.out_vec * m.size) == 0, "a word is not aligned"
+            write(memory(at, m.dtype, (m.out_vec,), (m.size,)), activated(m, values, lo, hi), m.dtype)

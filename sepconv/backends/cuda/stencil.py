@@ -1,0 +1,400 @@
+"""The depthwise tiles, generated: a thread's outputs in registers, each input value loaded once and used by every output that it belongs to.
+
+FIRST  channels first: rows x cols neighbouring pixels of a plane, loaded and stored as whole words of up to 16 bytes along the width
+LAST   channels last: rows x cols pixels of a word of channels
+
+A tile's shape is one literal, the text of a `Tile`. Zeros at the border are predicates on the loads: no memory outside is touched, no copy made.
+Written out as Python loops, NVVM leaves the loops rolled from k = 5 on and keeps the registers in memory; generated, it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from ... import activations
+from .. import formulas
+from ..cpu.simd import FLOATS, I16, I32, I64, Value, Vectors
+from .lanes import HALVES, SIMULATED, literal, narrow, piece, pointer, widen
+
+UNROLLED = 7  # kernels up to this side are written out; of larger ones the rows are a loop
+HELD = 25  # taps whose weights stay in registers
+LOOSE, PACKED, INNER = range(3)  # the weights: any strides; filter after filter; channels innermost, in words that can be loaded whole
+
+
+class Tile(NamedTuple):
+    """One thread's work: the geometry that it is specialised for, its outputs, and how many elements one load (store) takes."""
+
+    dtype: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pads: tuple[int, int]  # before
+    rows: int
+    cols: int
+    vec: int  # of x; channels last: of everything
+    out_vec: int  # channels first; 0: channels last
+    activation: int
+    weights: int = LOOSE
+
+    @property
+    def text(self) -> str:
+        whole = (*self.kernel, *self.stride, *self.dilation, *self.pads, self.rows, self.cols, self.vec, self.out_vec, self.activation, self.weights)
+        return " ".join([self.dtype, *map(str, whole)])
+
+    @classmethod
+    def read(cls, text: str) -> Tile:
+        dtype, *rest = text.split()
+        n = [int(r) for r in rest]
+        return cls(dtype, (n[0], n[1]), (n[2], n[3]), (n[4], n[5]), (n[6], n[7]), *n[8:])
+
+    @property
+    def sums(self) -> str:
+        return "float32" if self.dtype in HALVES else self.dtype
+
+    @property
+    def size(self) -> int:
+        return {"float64": 8, "float32": 4}.get(self.dtype, 2)
+
+    @property
+    def outputs(self) -> int:
+        return self.rows * self.cols * (self.vec if self.out_vec == 0 else 1)
+
+    def row(self, r: int, i: int) -> int:
+        """The input row of output row r and tap i, from the tile's first one; it may be negative."""
+        return r * self.stride[0] + i * self.dilation[0] - self.pads[0]
+
+    def col(self, q: int, j: int) -> int:
+        return q * self.stride[1] + j * self.dilation[1] - self.pads[1]
+
+    def lines(self) -> dict[int, list[tuple[int, int]]]:
+        """Input row -> the (output row, tap) pairs that read it."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for r in range(self.rows):
+            for i in range(self.kernel[0]):
+                found.setdefault(self.row(r, i), []).append((r, i))
+        return dict(sorted(found.items()))
+
+
+class Maker:
+    """What the generators share, for one builder and tile: words of memory, multiply-adds, accumulators."""
+
+    def __init__(self, context: Any, b: ir.IRBuilder, tile: Tile) -> None:
+        self.context, self.b, self.tile = context, b, tile
+        self.m = Vectors(context, b, tile.sums, 1)
+        self.element = I16 if tile.dtype in HALVES else FLOATS[tile.dtype]
+
+    def whole(self, n: int) -> ir.Constant:
+        return ir.Constant(I32, n)
+
+    def wide(self, value: ir.Value) -> ir.Value:
+        return self.b.sext(value, I64)
+
+    def at(self, base: ir.Value, *offsets: ir.Value | int) -> ir.Value:
+        """An int64 address and more bytes; constants last, so that they become the displacement of a load."""
+        for offset in offsets:
+            base = self.b.add(base, ir.Constant(I64, offset) if isinstance(offset, int) else offset)
+        return base
+
+    def times(self, value: ir.Value, n: int) -> ir.Value:
+        return self.b.mul(value, ir.Constant(value.type, n))
+
+    def kind(self, count: int) -> ir.Type:
+        """What a word of `count` elements is loaded as: 16-bit ones in pairs, which vectors of 16 bits would not stay."""
+        if self.element == I16 and count > 1:
+            return I32 if count == 2 else ir.VectorType(I32, count // 2)
+        return ir.VectorType(self.element, count) if count > 1 else self.element
+
+    def word(self, address: ir.Value, count: int) -> list[ir.Value]:
+        """`count` neighbouring elements, as what they are summed in, by one load."""
+        return self.split(self._loaded(address, count), count)
+
+    def _loaded(self, address: ir.Value, count: int, invariant: bool = True) -> ir.Value:
+        loaded = self.b.load(pointer(self.context, self.b, address, self.kind(count)), align=self.tile.size * count)
+        if invariant:  # nothing writes there while the kernel runs: the load may take the read-only path
+            loaded.set_metadata("invariant.load", self.b.module.add_metadata([]))
+        return loaded
+
+    def split(self, loaded: ir.Value, count: int) -> list[ir.Value]:
+        b, whole = self.b, self.whole
+        if self.element != I16:
+            return [b.extract_element(loaded, whole(n)) for n in range(count)] if count > 1 else [loaded]
+        if count == 1:
+            return [widen(self.context, b, loaded, self.tile.dtype)]
+        pairs = [loaded] if count == 2 else [b.extract_element(loaded, whole(n)) for n in range(count // 2)]
+        halves = [half for pair in pairs for half in (b.trunc(pair, I16), b.trunc(b.lshr(pair, whole(16)), I16))]
+        return [widen(self.context, b, half, self.tile.dtype) for half in halves]
+
+    def word_if(self, flag: ir.Value, address: Callable[[], ir.Value], count: int, invariant: bool = True) -> list[ir.Value]:
+        """The word where the flag is set, zeros where it is not; nothing is read then."""
+        b, before = self.b, self.b.block
+        with b.if_then(flag):
+            loaded = self._loaded(address(), count, invariant)
+            inside = b.block
+        chosen = b.phi(loaded.type)
+        chosen.add_incoming(ir.Constant(loaded.type, 0) if isinstance(loaded.type, ir.IntType) else ir.Constant(loaded.type, None), before)
+        chosen.add_incoming(loaded, inside)
+        return self.split(chosen, count)
+
+    def put(self, address: ir.Value, values: list[ir.Value]) -> None:
+        """Neighbouring elements, by one store."""
+        b, count, kind = self.b, len(values), self.kind(len(values))
+        if self.element == I16:
+            values = [narrow(self.context, b, v, self.tile.dtype) for v in values]
+            if count > 1:
+                wide = [b.zext(v, I32) for v in values]
+                values = [b.or_(low, b.shl(high, self.whole(16))) for low, high in zip(wide[::2], wide[1::2])]
+        whole = values[0]
+        if len(values) > 1:
+            whole = ir.Constant(kind, ir.Undefined)
+            for n, value in enumerate(values):
+                whole = b.insert_element(whole, value, self.whole(n))
+        b.store(whole, pointer(self.context, b, address, kind), align=self.tile.size * count)
+
+    def slot(self, acc: ir.Value, n: int) -> ir.Value:
+        return self.b.gep(acc, [self.whole(n)])
+
+    def add(self, acc: ir.Value, n: int, x: ir.Value, w: ir.Value) -> None:
+        """acc[n] += x * w, fused."""
+        b, kind = self.b, self.m.element
+        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fma.f{32 if self.m.size == 4 else 64}")
+        at = self.slot(acc, n)
+        b.store(b.call(fma, [x, w, b.load(at)]), at)
+
+    def below(self, value: ir.Value, size: ir.Value) -> ir.Value:
+        """0 <= value < size."""
+        return self.b.icmp_unsigned("<", value, size)
+
+    def activated(self, values: list[ir.Value], lo: ir.Value, hi: ir.Value) -> list[ir.Value]:
+        """The tile's own activation, in place of the call that a run-time code would need."""
+        b, code = self.b, self.tile.activation
+        if code == activations.NONE:
+            return values
+        if code != activations.CLIP:
+            return [formulas.CURVED[code](Value(self.m, v), self.m).raw for v in values]
+        bounds = [Value(self.m, b.bitcast(b.trunc(v, I32) if self.m.size == 4 else v, self.m.element)) for v in (lo, hi)]
+        return [formulas.clip(Value(self.m, v), *bounds, self.m).raw for v in values]
+
+    @contextmanager
+    def loop(self, count: int) -> Iterator[ir.Value]:
+        """A real loop; its int32 counter."""
+        with cgutils.for_range(self.b, self.whole(count), intp=I32) as loop:
+            yield loop.index
+
+
+# --- channels first ------------------------------------------------------------------------------------------------
+
+
+def taps_first(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, height: ir.Value, width: ir.Value, top: ir.Value, left: ir.Value,
+               w: ir.Value, wh: ir.Value, ww: ir.Value) -> None:  # fmt: skip
+    """Adds the taps of one plane to a tile's accumulators: the code of `first`, for other generators too."""
+    b, tile, (kh, kw), vec = mk.b, mk.tile, mk.tile.kernel, mk.tile.vec
+    words = sorted({tile.col(q, j) // vec for q in range(tile.cols) for j in range(kw)})
+    begin, top_row = mk.times(left, tile.stride[1]), mk.times(top, tile.stride[0])
+    inside = {p: mk.below(b.add(begin, mk.whole(p * vec)), width) for p in words}
+    # Addresses are one 64-bit sum a row, and a constant: offsets in 32 bits would be widened one by one.
+    origin, down = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(mk.times(begin, tile.size))), mk.wide(pitch)
+    wide_wh, wide_ww = mk.wide(wh), mk.wide(ww)
+
+    def line(row: ir.Value, start: ir.Value) -> dict[int, ir.Value]:
+        exists, values = mk.below(row, height), {}
+        for p in words:
+            word = mk.word_if(b.and_(exists, inside[p]), lambda p=p: mk.at(start, p * vec * tile.size), vec)
+            values |= {p * vec + n: v for n, v in enumerate(word)}
+        return values
+
+    def taps(i: int | ir.Value) -> list[ir.Value]:
+        row = b.mul(wide_wh, ir.Constant(I64, i) if isinstance(i, int) else mk.wide(i))
+        if tile.weights == PACKED and isinstance(i, int):
+            return [mk.word(mk.at(w, (i * kw + j) * tile.size), 1)[0] for j in range(kw)]
+        return [mk.word(mk.at(w, row, mk.times(wide_ww, j)), 1)[0] for j in range(kw)]
+
+    def feed(r: int, values: dict[int, ir.Value], weights: list[ir.Value]) -> None:
+        for j in range(kw):
+            for q in range(tile.cols):
+                mk.add(acc, r * tile.cols + q, values[tile.col(q, j)], weights[j])
+
+    if max(kh, kw) <= UNROLLED:
+        held = [taps(i) for i in range(kh)] if kh * kw <= HELD else None
+        for u, users in tile.lines().items():
+            values = line(b.add(top_row, mk.whole(u)), mk.at(origin, mk.times(down, u)))
+            for r, i in users:
+                feed(r, values, held[i] if held else taps(i))
+        return
+    with mk.loop(kh) as i:
+        weights, further = taps(i), mk.times(i, tile.dilation[0])
+        for r in range(tile.rows):
+            row = b.add(further, mk.whole(tile.row(r, 0)))
+            feed(r, line(b.add(top_row, row), mk.at(origin, b.mul(mk.wide(row), down))), weights)
+
+
+def _first(typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wh: Any, ww: Any) -> Any:
+    """Adds the taps of one plane: x is its address, `pitch` its bytes a row; (top, left) is the tile's first output; w's taps lie wh, ww apart."""
+    if not literal(shape):
+        return None
+    tile = Tile.read(shape.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        _, acc, x, pitch, height, width, top, left, w, wh, ww = args
+        taps_first(Maker(context, b, tile), acc, x, pitch, height, width, top, left, w, wh, ww)
+        return context.get_dummy_value()
+
+    return types.void(shape, acc, types.int64, *[types.int32] * 5, types.int64, types.int32, types.int32), codegen
+
+
+def _finish_first(
+    typing: Any, shape: Any, acc: Any, bias: Any, y: Any, pitch: Any, height: Any, width: Any, top: Any, left: Any, lo: Any, hi: Any
+) -> Any:
+    """Epilogue and stores: `bias` is the address of the channel's, or 0; y the address of the plane, height x width its size."""
+    if not literal(shape):
+        return None
+    tile = Tile.read(shape.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        _, acc, bias, y, pitch, height, width, top, left, lo, hi = args
+        mk, vec = Maker(context, b, tile), tile.out_vec
+        origin, down = mk.at(y, mk.wide(b.mul(top, pitch)), mk.wide(mk.times(left, tile.size))), mk.wide(pitch)
+        (added,) = mk.word_if(b.icmp_unsigned("!=", bias, ir.Constant(I64, 0)), lambda: bias, 1)
+        for r in range(tile.rows):
+            row = b.add(top, mk.whole(r))
+            exists, start = mk.below(row, height), mk.at(origin, mk.times(down, r))
+            values = [b.fadd(b.load(mk.slot(acc, r * tile.cols + q)), added) for q in range(tile.cols)]
+            values = mk.activated(values, lo, hi)
+            for q in range(0, tile.cols, vec):
+                col = b.add(left, mk.whole(q))
+                with b.if_then(b.and_(exists, mk.below(col, width))):
+                    mk.put(mk.at(start, q * tile.size), values[q : q + vec])
+        return context.get_dummy_value()
+
+    return types.void(shape, acc, types.int64, types.int64, *[types.int32] * 5, types.int64, types.int64), codegen
+
+
+# --- channels last -------------------------------------------------------------------------------------------------
+
+
+def _last(
+    typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wc: Any, wh: Any, ww: Any
+) -> Any:
+    """Adds the taps of a word of channels: x is its address in the image, `pitch` and `step` the bytes from row to row and pixel to pixel."""
+    if not literal(shape):
+        return None
+    tile = Tile.read(shape.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        _, acc, x, pitch, step, height, width, top, left, w, wc, wh, ww = args
+        mk, (kh, kw), vec = Maker(context, b, tile), tile.kernel, tile.vec
+        top_row, left_col = mk.times(top, tile.stride[0]), mk.times(left, tile.stride[1])
+        origin = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(b.mul(left_col, step)))
+        down, right, wide_wc, wide_wh, wide_ww = (mk.wide(v) for v in (pitch, step, wc, wh, ww))
+
+        def weights(i: int | ir.Value, j: int | ir.Value) -> list[ir.Value]:
+            if tile.weights == PACKED and isinstance(i, int):
+                return [mk.word(mk.at(w, ((n * kh + i) * kw + j) * tile.size), 1)[0] for n in range(vec)]
+            far = [mk.times(by, n) if isinstance(n, int) else b.mul(by, mk.wide(n)) for by, n in ((wide_wh, i), (wide_ww, j))]
+            if tile.weights == INNER:
+                return mk.word(mk.at(w, *far), vec)
+            return [mk.word(mk.at(w, *far, mk.times(wide_wc, n)), 1)[0] for n in range(vec)]
+
+        def pixel(row: ir.Value, col: ir.Value, start: ir.Value) -> list[ir.Value]:
+            return mk.word_if(b.and_(mk.below(b.add(top_row, row), height), mk.below(b.add(left_col, col), width)), lambda: start, vec)
+
+        def feed(r: int, q: int, values: list[ir.Value], taps: list[ir.Value]) -> None:
+            for n in range(vec):
+                mk.add(acc, (r * tile.cols + q) * vec + n, values[n], taps[n])
+
+        if max(kh, kw) <= UNROLLED:
+            columns: dict[int, list[tuple[int, int]]] = {}
+            for q in range(tile.cols):
+                for j in range(kw):
+                    columns.setdefault(tile.col(q, j), []).append((q, j))
+            across = {v: mk.times(right, v) for v in sorted(columns)}
+            held = [[weights(i, j) for j in range(kw)] for i in range(kh)] if kh * kw * vec <= HELD else None
+            for u, users in tile.lines().items():
+                start = mk.at(origin, mk.times(down, u))
+                values = {v: pixel(mk.whole(u), mk.whole(v), mk.at(start, far)) for v, far in across.items()}
+                for r, i in users:
+                    for j in range(kw):
+                        taps = held[i][j] if held else weights(i, j)
+                        for q in range(tile.cols):
+                            feed(r, q, values[tile.col(q, j)], taps)
+            return context.get_dummy_value()
+        with mk.loop(kh) as i, mk.loop(kw) as j:
+            taps = weights(i, j)
+            for r in range(tile.rows):
+                row = b.add(mk.times(i, tile.dilation[0]), mk.whole(tile.row(r, 0)))
+                for q in range(tile.cols):
+                    col = b.add(mk.times(j, tile.dilation[1]), mk.whole(tile.col(q, 0)))
+                    feed(r, q, pixel(row, col, mk.at(origin, b.mul(mk.wide(row), down), b.mul(mk.wide(col), right))), taps)
+        return context.get_dummy_value()
+
+    return types.void(shape, acc, types.int64, *[types.int32] * 6, types.int64, *[types.int32] * 3), codegen
+
+
+def _finish_last(
+    typing: Any,
+    shape: Any,
+    acc: Any,
+    bias: Any,
+    by: Any,
+    y: Any,
+    pitch: Any,
+    step: Any,
+    height: Any,
+    width: Any,
+    top: Any,
+    left: Any,
+    lo: Any,
+    hi: Any,
+) -> Any:
+    """Epilogue and stores of a word of channels; their biases lie `by` bytes apart."""
+    if not literal(shape):
+        return None
+    tile = Tile.read(shape.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        _, acc, bias, by, y, pitch, step, height, width, top, left, lo, hi = args
+        mk, vec = Maker(context, b, tile), tile.vec
+        some = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0))
+        added = [mk.word_if(some, lambda n=n: mk.at(bias, mk.times(mk.wide(by), n)), 1)[0] for n in range(vec)]
+        origin, down, right = mk.at(y, mk.wide(b.mul(top, pitch)), mk.wide(b.mul(left, step))), mk.wide(pitch), mk.wide(step)
+        for r in range(tile.rows):
+            row = b.add(top, mk.whole(r))
+            for q in range(tile.cols):
+                col = b.add(left, mk.whole(q))
+                values = [b.fadd(b.load(mk.slot(acc, (r * tile.cols + q) * vec + n)), added[n]) for n in range(vec)]
+                values = mk.activated(values, lo, hi)
+                with b.if_then(b.and_(mk.below(row, height), mk.below(col, width))):
+                    mk.put(mk.at(origin, mk.times(down, r), mk.times(right, q)), values)
+        return context.get_dummy_value()
+
+    return types.void(shape, acc, types.int64, types.int32, types.int64, *[types.int32] * 6, types.int64, types.int64), codegen
+
+
+def _registers(typing: Any, dtype: Any, count: Any) -> Any:
+    """`count` accumulators of `dtype`, zero: memory of the function's that becomes registers, since every index is a constant."""
+    if not literal(dtype, count):
+        return None
+    kind = getattr(types, dtype.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        element = context.get_value_type(kind)
+        room = cgutils.alloca_once(b, ir.ArrayType(element, count.literal_value))
+        first = b.bitcast(room, element.as_pointer())
+        for n in range(count.literal_value):
+            b.store(ir.Constant(element, 0.0), b.gep(first, [ir.Constant(I32, n)]))
+        return first
+
+    return types.CPointer(kind)(dtype, count), codegen
+
+
+if SIMULATED:
+    from .stencil_twins import finish_first, finish_last, first, last, registers
+else:
+    registers = piece(_registers, None)
+    first, finish_first = piece(_first, None), piece(_finish_first, None)
+    last, finish_last = piece(_last, None), piece(_finish_last, None)

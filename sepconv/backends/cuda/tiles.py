@@ -1,0 +1,280 @@
+"""Which kernel and which tile carries a problem: a table, and a reason for each row.
+
+Only speed is decided here. `choose` returns None where no tile fits, and `direct.py` then takes the problem.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ... import dtypes
+from ...problem import Problem
+from ..cpu.frame import Geometry, flat, three
+from . import depthwise, pointwise, product, separable, stencil
+from .arrays import View
+from .runtime import MOST_X, MOST_YZ, SIMULATED
+
+THREADS = 8 if SIMULATED else 128  # of a block: four warps, one for each scheduler; simulated ones take long to start
+INSIDE = 2**31 - 1  # bytes of a plane (an image, channels last), so that 32 bits count inside it
+TUNED = ("float32", "float64", "float16", "bfloat16")
+
+
+class Choice(NamedTuple):
+    """A kernel to compile, `factory(*cells)` in `kernel`, what it is passed besides the record, its grid and block, and why."""
+
+    kernel: Callable[..., Any]
+    factory: Callable[..., Any]
+    cells: tuple[Any, ...]
+    fields: tuple[Any, ...]  # of the record; two tuples, of the two records of a separable convolution
+    more: tuple[int, ...]  # after them
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    reason: str
+
+    @property
+    def registers(self) -> int | None:
+        """The most registers that a thread of a large block may have, so that two blocks fit a multiprocessor."""
+        return 128 if math.prod(self.block) == 256 else None
+
+
+def magic(divisor: int) -> tuple[int, int]:
+    """(m, s) with n // divisor == (n * m) >> s for 0 <= n < 2**31: T. Granlund, P. Montgomery, "Division by Invariant Integers", 1994."""
+    s = 31 + max(0, (divisor - 1).bit_length())
+    return -(-(1 << s) // divisor), s
+
+
+def _word(size: int, *numbers: int) -> int:
+    """How many elements of `size` bytes one load takes: up to 16 bytes, as far as addresses, strides and extents are multiples of it."""
+    count = 16 // size
+    while count > 1 and any(n % (count * size) for n in numbers):
+        count //= 2
+    return count
+
+
+def _fits(grid: tuple[int, ...]) -> bool:
+    return grid[0] <= MOST_X and max(grid[1:]) <= MOST_YZ
+
+
+def _power(least: int, most: int) -> int:
+    """The smallest power of two that is at least `least`, but no more than `most`."""
+    return min(most, 1 << max(0, least - 1).bit_length())
+
+
+def _weights(p: Problem, g: Geometry, w: int, vec: int) -> int:
+    """How a depthwise weight lies."""
+    size, (wo, _, wd, wh, ww), (kd, kh, kw) = p.dtype.itemsize, g.weight, three(p.kernel, 1)
+    if (kd == 1 or vec == 1) and wo == kd * kh * kw * size and (kw == 1 or ww == size) and (kh == 1 or wh == kw * size):
+        return stencil.PACKED
+    if wo == size and not any(n % (vec * size) for n in (w, wd, wh, ww)):
+        return stencil.INNER
+    return stencil.LOOSE
+
+
+def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice | None:
+    """x, w and y are addresses: words of memory have to be aligned."""
+    size, (_, kh, kw) = p.dtype.itemsize, three(p.kernel, 1)
+    (_, sh, sw), (_, dh, dw) = three(p.stride, 1), three(p.dilation, 1)
+    (_, oh, ow), (od, *_), iw = three(p.out_size, 1), three(p.out_size, 1), p.in_size[-1]
+    _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
+    vec = _word(size, x, iw * size, *(g.x[a] for a in (0, 1, 2, 3)))
+    out_vec = _word(size, y, ow * size, *(g.out[a] for a in (0, 1, 2, 3)))
+    large = max(kh, kw) > stencil.UNROLLED
+    cols = 8 if large and ow > 4 or size == 2 else 4
+    vec, out_vec = min(vec, cols), min(out_vec, cols)
+    rows = min(4 if large or kw > 5 else 8 if cols == 4 and sh == 1 else 4, _power(oh, 8))
+    tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, out_vec, p.activation.code, _weights(p, g, w, 1))
+    across = _power(-(-ow // cols), min(32, THREADS))
+    down = _power(-(-oh // rows), THREADS // across)
+    jobs = p.batch * p.out_channels * od
+    planes = _power(jobs, min(64, THREADS // (across * down)))
+    grid = (-(-jobs // planes), -(-oh // (rows * down)), -(-ow // (cols * across)))
+    flat = _flat(p)
+    if not _fits(grid) or jobs > INSIDE:
+        return None
+    cells = (tile.text, tile.sums, tile.outputs, rows, cols, (across, down, planes), p.group_out, flat)
+    reason = f"{rows} x {cols} outputs a thread in registers, loads of {vec * size} bytes and stores of {out_vec * size} along the width"
+    more = (*magic(p.out_channels), *magic(od), jobs)
+    return Choice(depthwise.kernel, depthwise.channels_first, cells, depthwise.FIELDS, more, grid, (across, down, planes), reason)
+
+
+def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice | None:
+    if p.group_out != 1:
+        return None
+    size, (_, kh, kw) = p.dtype.itemsize, three(p.kernel, 1)
+    (_, sh, sw), (_, dh, dw), (od, oh, ow) = three(p.stride, 1), three(p.dilation, 1), three(p.out_size, 1)
+    _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
+    vec = _word(size, x, y, p.in_channels * size, *(s[a] for s in (g.x, g.out) for a in (0, 2, 3, 4)))
+    vec = min(vec, 4)
+    rows, cols = _power(oh, 2), _power(ow, 4 if vec * kw <= 12 else 2)
+    tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, 0, p.activation.code, _weights(p, g, w, vec))
+    across = _power(-(-p.in_channels // vec), min(32, THREADS))
+    wide = _power(-(-ow // cols), THREADS // across)
+    tile_rows = -(-oh // rows)
+    jobs = p.batch * od * tile_rows
+    down = _power(jobs, min(64, THREADS // (across * wide)))
+    grid = (-(-jobs // down), -(-ow // (cols * wide)), -(-p.in_channels // (vec * across)))
+    flat = _flat(p)
+    if not _fits(grid) or jobs > INSIDE:
+        return None
+    cells = (tile.text, tile.sums, tile.outputs, size, rows, cols, vec, (across, wide, down), flat)
+    reason = f"{rows} x {cols} pixels x {vec} channels a thread in registers, loads and stores of {vec * size} bytes along the channels"
+    more = (*magic(tile_rows), *magic(od), jobs)
+    return Choice(depthwise.kernel, depthwise.channels_last, cells, depthwise.FIELDS, more, grid, (across, wide, down), reason)
+
+
+# (threads down, across, sums a thread down, across, k of a slab), the largest first
+PRODUCTS = [(2, 2, 8, 8, 8)] if SIMULATED else [(16, 16, 8, 8, 8), (8, 16, 8, 4, 8), (8, 8, 4, 4, 16)]
+BUSY = 160  # blocks that keep a large GPU's multiprocessors at work
+
+
+def _shape(blocks: Callable[[tuple[int, ...]], int], plain: bool) -> tuple[int, ...]:
+    """The largest tile that leaves enough blocks; what has to widen or to filter its factors has no registers left for the very largest."""
+    shapes = PRODUCTS if plain or SIMULATED else PRODUCTS[1:]
+    return next((t for t in shapes if blocks(t) >= BUSY), shapes[-1])
+
+
+def folded(g: Geometry) -> Geometry:
+    """A pointwise problem's geometry with as many pixels along w as the strides allow, and what is left over them along n, if that is one axis."""
+    g = flat(g)
+    outer = [a for a in (0, 2, 3) if g.out_size[a] != 1]
+    if len(outer) != 1 or outer == [0]:
+        return g
+    order = [outer[0], 1, *[a for a in (0, 2, 3) if a != outer[0]], 4]
+    turned = lambda values: tuple(values[a] for a in order)
+    return Geometry(turned(g.in_size), turned(g.out_size), turned(g.x), g.weight, turned(g.residual), turned(g.out))
+
+
+def _form(near: int, far: int, size: int, address: int, extents: tuple[int, int], others: tuple[int, ...]) -> tuple[int, int] | None:
+    """(form, elements a load) of a factor with strides `near` along k and `far` along its own axis; None if neither is its memory's."""
+    depth, extent = extents
+    if near == size or depth == 1:
+        return product.DEEP, min(4, _word(size, address, far, depth * size, *others))
+    if far == size or extent == 1:
+        return product.WIDE, min(4, _word(size, address, near, extent * size, *others))
+    return None
+
+
+def _pointwise(p: Problem, g: Geometry, given: Sequence[View | None], target: View) -> Choice | None:
+    x, weight, _, residual = given
+    size, (batch, _, od, oh, pixels) = p.dtype.itemsize, g.out_size
+    if od != 1 or oh != 1 or batch > MOST_YZ or p.in_channels == 0 or max(p.in_channels, p.out_channels) > INSIDE // 64:
+        return None
+    rest = (g.residual,) if p.residual else ()
+    deep = all(s[1] == size for s in (g.out, *rest)) or p.out_channels == 1
+    wide = all(s[4] == size for s in (g.out, *rest)) or pixels == 1
+    if not (deep or wide):
+        return None
+    last = deep and not (wide and pixels > 1)
+    a = _form(g.x[1], g.x[4], size, x.address, (p.in_channels, pixels), (g.x[0],))
+    w = _form(g.weight[1], g.weight[0], size, weight.address, (p.in_channels, p.out_channels), ())
+    if a is None or w is None:
+        return None
+    long, far = (p.out_channels, 4) if last else (pixels, 1)
+    steps = [n for s in (g.out, *rest) for n in (s[0], s[far])]
+    addresses = [v.address for v in (target, residual) if v is not None]
+    out_vec = min(4, _word(size, *addresses, long * size, *steps))
+    row_count, col_count = (pixels, p.out_channels) if last else (p.out_channels, pixels)
+    blocks = lambda t: -(-row_count // (t[0] * t[2])) * -(-col_count // (t[1] * t[3])) * batch
+    down, across, tall, length, k = _shape(blocks, p.dtype.name == "float32")
+    (a_form, a_vec), (b_form, b_vec) = (a, w) if last else (w, a)
+    m = product.Matrix(p.dtype.name, down, across, tall, length, k, a_form, a_vec, b_form, b_vec, out_vec, p.activation.code, int(not last))
+    cells = (m.text, m.sums, m.outputs, m.held, m.slab, k, size, m.rows, m.cols, k, last, a_form == product.WIDE, b_form == product.WIDE)
+    per = (m.rows, m.cols) if last else (m.cols, m.rows)
+    grid = (-(-pixels // per[0]), -(-p.out_channels // per[1]), batch)
+    if not _fits(grid):
+        return None
+    what = "pixels x output channels" if last else "output channels x pixels"
+    reason = f"a block makes {m.rows} x {m.cols} {what}, {tall} x {length} a thread, from slabs of {k} channels in shared memory; no tensor cores"
+    return Choice(pointwise.kernel, pointwise.product, cells, pointwise.FIELDS, (), grid, (m.threads, 1, 1), reason)
+
+
+def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, given: Sequence[View | None], target: View) -> Choice | None:
+    """The fused kernel for the two halves, p and s, of a separable convolution, or None: then they run one after the other."""
+    x, depthwise, depthwise_bias, pointwise_, bias, residual = given
+    size, after = p.dtype.itemsize, folded(after)
+    views = [v for v in (*given, target) if v is not None]
+    whole = all(v.dtype == p.dtype and v.address % size == 0 and not any(n % size for n in v.strides) for v in views)
+    (_, kh, kw), (_, oh, ow) = three(p.kernel, 1), three(p.out_size, 1)
+    if p.dtype.name not in TUNED or p.mode != "constant" or 0 in (*g.in_size, *s.out_shape) or not whole or not _inside(p, g):
+        return None
+    x_wide = g.x[4] == size or g.in_size[4] == 1
+    if not _flat(p) or not x_wide or max(kh, kw) > stencil.UNROLLED or min(*after.out, *after.residual) < 0:
+        return None
+    pixels, batch = after.out_size[4], after.out_size[0]
+    rest = (after.residual,) if s.residual else ()
+    wide = all(steps[4] == size for steps in (after.out, *rest))
+    if pixels != oh * ow or after.out_size[2:4] != (1, 1) or batch != p.batch or batch > MOST_YZ or not wide:
+        return None  # the pixels of the result are not one row
+    w = _form(after.weight[1], after.weight[0], size, pointwise_.address, (s.in_channels, s.out_channels), ())
+    if w is None:
+        return None
+    word = next(n for n in (4, 2, 1) if ow % n == 0)
+    vec = min(_word(size, x.address, p.in_size[-1] * size, *(g.x[a] for a in (0, 1, 3))), word)
+    addresses = [v.address for v in (target, residual) if v is not None]
+    out_vec = min(4, _word(size, *addresses, pixels * size, *(n for steps in (after.out, *rest) for n in (steps[0], steps[1]))))
+    blocks = lambda t: -(-s.out_channels // (t[0] * t[2])) * -(-pixels // (t[1] * t[3])) * batch
+    down, across, tall, length, k = _shape(blocks, False)
+    if s.out_channels > 2 * down * tall:
+        return None  # too many blocks would compute the same depthwise half
+    _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
+    (_, sh, sw), (_, dh, dw) = three(p.stride, 1), three(p.dilation, 1)
+    tile = stencil.Tile(
+        p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), 1, word, vec, word, p.activation.code, _weights(p, g, depthwise.address, 1)
+    )
+    m = product.Matrix(p.dtype.name, down, across, tall, length, k, *w, product.WIDE, word, out_vec, s.activation.code, 1, 1)
+    cells = (m.text, m.sums, m.outputs, m.held, m.slab, k, tile.text, p.group_out, size, m.rows, m.cols, w[0] == product.WIDE)
+    grid = (-(-pixels // m.cols), -(-s.out_channels // m.rows), batch)
+    if not _fits(grid) or pixels > INSIDE // 2:
+        return None
+    fields = separable.FIELDS, separable.AFTER
+    reason = (
+        f"fused: a block filters {m.cols} pixels, slabs of {k} channels, into shared memory and multiplies them there for {m.rows} output channels"
+    )
+    return Choice(separable.kernel, separable.product, cells, fields, magic(ow), grid, (m.threads, 1, 1), reason)
+
+
+def _flat(p: Problem) -> bool:
+    """Whether a problem has no third dimension to speak of: one depth, one tap."""
+    (kd, *_), (od, *_), (depth, *_) = three(p.kernel, 1), three(p.out_size, 1), three(p.in_size, 1)
+    return kd == od == depth == 1 and three(p.pads, (0, 0))[0] == (0, 0)
+
+
+def _inside(p: Problem, g: Geometry) -> bool:
+    """Whether 32 bits count the bytes inside a plane, or an image with its channels last, of x and of the result; no stride is negative."""
+    for steps, sizes in ((g.x, g.in_size), (g.out, g.out_size)):
+        if min(steps) < 0 or sum(steps[a] * (sizes[a] - 1) for a in (3, 4)) > INSIDE // 2 or max(sizes[2:]) > INSIDE // 64:
+            return False
+    reach = sum(abs(g.weight[a]) * (k - 1) for a, k in zip((2, 3, 4), three(p.kernel, 1)))
+    spread = max(s * n for s, n in zip(p.stride, p.out_size)) + max(map(sum, p.pads)) + max(d * k for d, k in zip(p.dilation, p.kernel))
+    return max(reach, spread, abs(g.weight[0]) * 8) <= INSIDE // 16
+
+
+def _packed(g: Geometry, axis: int, size: int) -> bool:
+    """Whether x and the result have their elements next to each other on an axis."""
+    return all(s[axis] == size or n[axis] == 1 for s, n in ((g.x, g.in_size), (g.out, g.out_size)))
+
+
+def choose(p: Problem, g: Geometry, given: Sequence[View | None], target: View) -> Choice | None:
+    """The tuned kernel for a problem with these arrays, or None."""
+    x, weight, bias, residual = given
+    size = p.dtype.itemsize
+    kinds = {v.dtype for v in (x, weight) if v is not None} | {v.dtype for v in (bias, residual) if v is not None}
+    whole = all(v is None or v.address % size == 0 and not any(s % size for s in v.strides) for v in (*given, target))
+    if 0 in g.in_size or p.dtype.name not in TUNED or p.mode != "constant" or kinds != {p.dtype} or not whole:
+        return None
+    if p.kind == "pointwise":
+        return None if min(*g.x, *g.out, *g.residual) < 0 else _pointwise(p, folded(g), given, target)
+    if not _inside(p, g):
+        return None
+    if p.kind == "depthwise" and max(math.prod(p.kernel[-2:]), *p.kernel) <= 63 * 63:
+        if _packed(g, 4, size):
+            return _depthwise_first(p, g, x.address, weight.address, target.address)
+        if _packed(g, 1, size):
+            return _depthwise_last(p, g, x.address, weight.address, target.address)
+    return None
+
+
+def accumulated(p: Problem) -> str:
+    return dtypes.KINDS[p.dtype.name].accumulate

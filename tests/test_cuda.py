@@ -1,0 +1,354 @@
+"""The CUDA backend where there is no GPU: the suite in Numba's simulator, the generated code on the CPU between fences, its machine code, and
+what a caller's array says of itself. Where there is a GPU, the other files run their tests of operations on it.
+
+python tests/test_cuda.py 40        so many layers, their generated kernels on the CPU, as the test below runs them in a child process
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from oracle import BFLOAT16, function, values
+
+import sepconv
+from sepconv.problem import resolve
+
+SIMULATOR = oracle.SIMULATOR
+TESTS = Path(__file__).resolve().parent
+compiled = pytest.mark.skipif(SIMULATOR, reason="the simulator compiles nothing")
+CCS = ((7, 5), (8, 0), (9, 0), (10, 0))
+
+
+def child(*command: str, simulator: bool = False) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [*sys.path, str(TESTS)]))}
+    environment |= {"NUMBA_ENABLE_CUDASIM": "1"} if simulator else {}
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=1800, env=environment)
+
+
+# --- the suite, simulated ------------------------------------------------------------------------------------------
+
+
+@compiled
+@pytest.mark.parametrize("file", ("test_ops.py", "test_numerics.py", "test_errors.py"))
+def test_suite_in_the_simulator(file, request):
+    """Every test of operations, on arrays that Numba's simulator takes for a GPU's; what is too large for it is skipped there, with a reason."""
+    if file != "test_ops.py" and not request.config.getoption("--sweep"):
+        pytest.skip("a sweep; run with --sweep")
+    done = child("-m", "pytest", str(TESTS / file), "--backend", "cuda", "-q", "-x", "-p", "no:cacheprovider", "-k", "cuda", simulator=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 50
+
+
+# --- the generated code, on the CPU --------------------------------------------------------------------------------
+
+DEPTHWISE = [  # kernel, stride, dilation, padding, spatial size: every way through the generators, words of 1 to 8 elements
+    ((3, 3), 1, 1, 1, (9, 16)), ((3, 3), 2, 1, 1, (9, 18)), ((5, 4), (1, 2), (2, 1), ((2, 1), (0, 3)), (12, 13)), ((9, 3), 1, 1, 4, (12, 20)),
+    ((1, 1), 1, 1, 0, (3, 5)), ((7, 7), 1, 1, 3, (7, 7)), ((3, 2, 3), 1, 1, 1, (3, 4, 8)), ((5,), 3, 1, 9, (40,)),
+]  # fmt: skip
+POINTWISE = [(20, 8, (3, 8)), (8, 9, (4, 4)), (9, 150, (1, 1)), (30, 12, (20, 20)), (1, 1, (5, 3))]  # channels, outputs, spatial size
+DTYPES = (np.dtype("float32"), np.dtype("float16"), BFLOAT16, np.dtype("float64"))
+ACTIVATIONS = (None, "relu6", "silu", "gelu", ("clip", -0.5, 0.25))
+
+
+def layers() -> list[tuple[str, dict[str, np.ndarray], dict[str, Any]]]:
+    """(operation, arrays, options) of calls that have tuned kernels."""
+    found: list[tuple[str, dict[str, np.ndarray], dict[str, Any]]] = []
+    names = itertools.cycle(ACTIVATIONS)
+    for number, (dtype, last) in enumerate(itertools.product(DTYPES, (False, True))):
+        for kernel, stride, dilation, padding, size in DEPTHWISE:
+            r, dims, c = np.random.default_rng(number), len(size), 8 if number % 3 else 5
+            m = 1 if last else 2
+            arrays = {"x": values(r, (2, c, *size), dtype), "weight": values(r, (c * m, 1, *kernel), dtype), "bias": values(r, (c * m,), dtype)}
+            options = {"stride": stride, "dilation": dilation, "padding": padding, "activation": next(names)}
+            found.append(("depthwise_conv", arrays, options | {"layout": oracle.LAYOUTS[dims][last]}))
+        for c, outputs, size in POINTWISE:
+            r = np.random.default_rng(number)
+            arrays = {"x": values(r, (2, c, *size), dtype), "weight": values(r, (outputs, c), dtype), "bias": values(r, (outputs,), dtype)}
+            arrays |= {"residual": values(r, (2, outputs, *size), dtype)} if number % 2 == 0 else {}
+            found.append(("pointwise_conv", arrays, {"activation": next(names), "layout": oracle.LAYOUTS[2][last]}))
+            if not last and len(size) == 2 and c > 1:
+                arrays = {"x": arrays["x"], "depthwise": values(r, (2 * c, 1, 3, 3), dtype), "pointwise": values(r, (outputs, 2 * c), dtype)}
+                arrays |= {"bias": values(r, (outputs,), dtype), "depthwise_bias": values(r, (2 * c,), dtype)}
+                options = {"padding": 1, "depthwise_activation": next(names), "activation": next(names), "layout": "NCHW"}
+                found.append(("separable_conv", arrays, options))
+    for _, arrays, options in found:
+        if options["layout"].endswith("C"):
+            arrays |= {n: np.ascontiguousarray(np.moveaxis(a, 1, -1)) for n, a in arrays.items() if n in ("x", "residual")}
+    return found
+
+
+def run_layers(count: int) -> None:
+    """In the child: `count` of the layers, evenly spread, with every array against a fence on either side."""
+    import cuda_grid
+    from test_memory import Fenced
+
+    every = layers()
+    chosen = [every[i * len(every) // count] for i in range(count)] if count < len(every) else every
+    done = 0
+    with cuda_grid.on_cpu():
+        for op, arrays, options in chosen:
+            fn = function(op, len(options["layout"]) - 2)
+            print(op, {n: (a.shape, a.dtype) for n, a in arrays.items()}, options, flush=True)
+            want = oracle.expected(fn, **arrays, **options)
+            for at_end in (True, False):
+                inputs = {name: Fenced(array, at_end) for name, array in arrays.items()}
+                out = Fenced(np.zeros(want.wide.shape, want.dtype), at_end)
+                for fenced in inputs.values():
+                    fenced.freeze()
+                hosts = {name: cuda_grid.Host(fenced.array) for name, fenced in inputs.items()}
+                fn(**hosts, **options, out=cuda_grid.Host(out.array))
+                oracle.compare(out.array, want)
+            done += 1
+    print(done, "layers right", flush=True)
+
+
+@compiled
+def test_generated_code_on_the_cpu(request):
+    """The very code that a GPU would run, driven by loops over the grid: right, and no read or write outside the arrays."""
+    count = len(layers()) if request.config.getoption("--sweep") else 26
+    done = child(__file__, str(count))
+    assert done.returncode == 0, f"exit code {done.returncode} at\n{done.stdout.splitlines()[-1:]}\n{done.stderr[-3000:]}"
+    assert done.stdout.splitlines()[-1] == f"{count} layers right"
+
+
+# --- machine code --------------------------------------------------------------------------------------------------
+
+# operation, channels, outputs, kernel, stride, dtype, channels last, activation; then the most registers, the least occupancy, bytes of the
+# widest load of x, and FMAs of the tile itself
+KERNELS = [
+    ("depthwise", 32, 32, 3, 1, "float32", False, None, 96, 0.3, 16, 288),
+    ("depthwise", 32, 32, 3, 2, "float32", False, "relu6", 72, 0.4, 16, 144),
+    ("depthwise", 32, 32, 5, 1, "float32", False, None, 144, 0.18, 16, 800),
+    ("depthwise", 32, 32, 7, 1, "float32", False, None, 96, 0.3, 16, 784),
+    ("depthwise", 32, 32, 31, 1, "float32", False, None, 168, 0.18, 16, 992),
+    ("depthwise", 32, 32, 3, 1, "float16", False, "silu", 96, 0.3, 16, 288),
+    ("depthwise", 32, 32, 3, 1, "float32", True, None, 128, 0.25, 16, 288),
+    ("depthwise", 32, 32, 5, 1, "float32", True, None, 112, 0.25, 16, 400),
+    ("depthwise", 32, 32, 7, 1, "float32", True, None, 128, 0.25, 16, 784),
+    ("depthwise", 32, 32, 3, 1, "bfloat16", True, None, 128, 0.25, 8, 288),
+    ("pointwise", 288, 288, 1, 1, "float32", False, None, 128, 0.25, 16, 512),
+    ("pointwise", 288, 288, 1, 1, "float32", True, "relu", 128, 0.25, 16, 512),
+    ("pointwise", 288, 288, 1, 1, "float16", False, None, 128, 0.25, 8, 256),
+    ("separable", 32, 64, 3, 1, "float32", False, "relu", 128, 0.25, 16, 292),
+    ("separable", 96, 128, 7, 1, "float16", False, None, 128, 0.25, 8, 256),
+]
+
+
+def read(case: Any, cc: tuple[int, int]) -> Any:
+    """The report of one of KERNELS."""
+    from sepconv.backends.cuda import machine_code, plans
+
+    kind, c, outputs, k, stride, name, last, activation = case[:8]
+    dtype = BFLOAT16 if name == "bfloat16" else np.dtype(name)
+    options = {"padding": k // 2, "stride": stride}
+    layout, x = ("NHWC", (8, 56, 56, c)) if last else ("NCHW", (8, c, 56, 56))
+    depthwise = lambda filters, name: resolve("depthwise", 2, (x, dtype), ((filters, 1, k, k), dtype), layout=layout, activation=name, **options)
+    pointwise = lambda x: resolve("pointwise", 2, (x, dtype), ((outputs, c), dtype), layout=layout, activation=activation)
+    if kind == "separable":
+        first = depthwise(c, "relu6")
+        problems = (first, pointwise(first.out_shape))
+    else:
+        problems = (depthwise(outputs, activation) if kind == "depthwise" else pointwise(x),)
+    plan = plans.imagined(problems, last)
+    assert plan.tuned
+    return machine_code.report(plan, cc)
+
+
+@compiled
+@pytest.mark.parametrize("case", KERNELS, ids=lambda case: "-".join(map(str, case[:8])))
+def test_machine_code(case):
+    """No spills, no stack, no double in single precision, registers and occupancy within a budget, loads as wide as claimed; on four generations."""
+    from sepconv.backends.cuda import machine_code
+
+    reason = machine_code.missing()
+    if reason:
+        pytest.skip(reason)
+    registers, occupancy, widest, fmas = case[8:]
+    for cc in CCS:
+        found = read(case, cc)
+        where = (
+            f"sm_{cc[0]}{cc[1]}: {found.registers} registers, {found.spills} bytes spilled, {found.stack} of stack, occupancy {found.occupancy:.2f}"
+        )
+        assert found.spills == 0 and found.stack == 0 and found.counts["local"] == 0, where
+        assert found.registers <= registers and found.occupancy >= occupancy, where
+        assert max(found.loads) == widest and found.loads[widest] > 3, (where, found.loads)
+        assert fmas <= found.counts["fma"] and found.counts["double"] == 0 and ".f64" not in found.ptx, where
+
+
+@compiled
+def test_direct_kernels_compile():
+    """The net has one kernel for each dtype; float32's and float16's hold no double."""
+    from sepconv.backends.cuda import machine_code, plans, runtime
+
+    if runtime.implementation() != "NVIDIA":
+        pytest.skip(f"numba-cuda is not installed: {runtime.INSTALL}")
+    for dtype in oracle.DTYPES:
+        p = resolve("standard", 2, ((1, 4, 9, 9), dtype), ((6, 2, 3, 3), dtype), groups=2, padding=1, padding_mode="reflect")
+        choice = plans.imagined((p,), False).choice
+        source = machine_code.ptx(choice.kernel(choice.factory, *choice.cells), len(choice.fields), (9, 0))
+        assert dtype.name in ("float64", "complex128") or ".f64" not in source, dtype
+
+
+# --- plans ---------------------------------------------------------------------------------------------------------
+
+
+def test_division_by_multiplication():
+    """The kernels' n // d for every 31-bit n: exact at the multiples of d, where it could fail first."""
+    from sepconv.backends.cuda.tiles import magic
+
+    for d in (*range(1, 400), 65535, 65536, 2**20 + 7, 2**30 - 1, 2**30, 2**31 - 1):
+        m, s = magic(d)
+        most = (2**31 - 1) // d
+        for q in {0, 1, 2, most // 2, most - 1, most}:
+            for n in {max(0, q * d - 1), q * d, q * d + 1, 2**31 - 1}:
+                if n < 2**31:
+                    assert (n * m) >> s == n // d and n * m < 2**63
+
+
+@compiled
+def test_grids_keep_their_limits():
+    """U6, U8: very many planes, very large ones, more than 2**31 elements; the plan is made with nothing behind its addresses."""
+    from sepconv.backends.cuda import plans, runtime
+
+    f32 = np.dtype("float32")
+    for shape, k in (
+        ((70_000, 64, 8, 8), 3),
+        ((1, 1, 70_000, 40_000), 3),
+        ((2, 3, 3, 2_000_000), 3),
+        ((1, 2_000_000, 2, 2), 3),
+        ((8, 65_536, 64, 64), 5),
+    ):
+        for kind, weight in (("depthwise", (shape[1], 1, k, k)), ("pointwise", (7, shape[1]))):
+            options = {"padding": k // 2} if kind == "depthwise" else {}
+            plan = plans.imagined((resolve(kind, 2, (shape, f32), (weight, f32), **options),), False)
+            runtime.check(plan.choice.grid, plan.choice.block)
+    with pytest.raises(AssertionError):
+        runtime.check((1, 65_536, 1), (32,))
+    with pytest.raises(AssertionError):
+        runtime.check((1, 1, 1), (32, 64))
+
+
+# --- arrays --------------------------------------------------------------------------------------------------------
+
+
+class Fake:
+    """An array of nowhere."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.__cuda_array_interface__ = dict(shape=(2, 3, 4), typestr="<f4", data=(4096, False), strides=None, version=3) | changes
+
+
+def test_interface(monkeypatch):
+    """U10, U11: strides None or a tuple, streams, versions 2 and 3, read-only, empty, masked, foreign byte order; the dtype is the array's own."""
+    from sepconv.backends.cuda import runtime
+    from sepconv.backends.cuda.arrays import view
+
+    monkeypatch.setattr(runtime, "device_count", lambda: 1)
+    plain = view("x", Fake())
+    assert (plain.shape, plain.strides, plain.stream, plain.readonly, plain.dtype) == ((2, 3, 4), (48, 16, 4), None, False, np.float32)
+    assert view("x", Fake(strides=(4, -8, 0), version=2)).strides == (4, -8, 0)
+    assert [view("x", Fake(stream=s)).stream for s in (None, 1, 2, 140_000)] == [None, 1, 2, 140_000]
+    assert view("x", Fake(data=(0, True), shape=(0, 3))).readonly
+    with pytest.raises(ValueError, match="x has stream 0"):
+        view("x", Fake(stream=0))
+    with pytest.raises(TypeError, match="x is masked"):
+        view("x", Fake(mask=Fake()))
+    with pytest.raises(TypeError, match="foreign byte order"):
+        view("x", Fake(typestr=">f4"))
+    with pytest.raises(TypeError, match="__cuda_array_interface__"):
+        view("x", np.ones(3))
+    half = Fake(typestr="<f2")
+    half.dtype = BFLOAT16
+    assert view("x", half).dtype == BFLOAT16
+
+
+@compiled
+def test_without_cuda():
+    """U1: an array of a GPU's where nothing can run: what to install, or what is wrong; the CPU's work and `explain` are untouched."""
+    from sepconv.backends.cuda import runtime
+
+    reason = runtime.missing()
+    if reason is None:
+        pytest.skip("there is a GPU")
+    assert "sepconv[cuda]" in reason or "no usable NVIDIA GPU" in reason
+    facts = sepconv.backends()["cuda"]
+    assert not facts["available"] and reason in facts["reason"]
+    with pytest.raises(RuntimeError, match=re.escape(reason[:40])):
+        sepconv.depthwise_conv2d(Fake(), Fake())
+    code = "import sys, numpy, sepconv; sepconv.conv1d(numpy.ones((1, 2, 9)), numpy.ones((3, 2, 3))); print([m for m in sys.modules if 'cuda' in m])"
+    done = child("-c", code + "\nassert not any(m.startswith(('sepconv.backends.cuda', 'numba_cuda')) for m in sys.modules)")
+    assert done.returncode == 0, done.stderr
+
+
+@compiled
+def test_out_and_overlap():
+    """`out` is returned as it is; one that is read-only, overlaps an input or itself is a ValueError before any work; residual may be out."""
+    import cuda_grid
+    from cuda_grid import Host
+
+    r = np.random.default_rng(1)
+    x, w = values(r, (1, 4, 6, 8), np.float32), values(r, (4, 4), np.float32)
+    with cuda_grid.on_cpu():
+        out = Host(values(r, (1, 4, 6, 8), np.float32))
+        before = out.array.copy()
+        assert sepconv.pointwise_conv2d(Host(x), Host(w), residual=out, out=out) is out
+        oracle.compare(out.array, oracle.expected(sepconv.pointwise_conv2d, x, w, residual=before))
+        for wrong, text in ((x, "out overlaps x"), (np.broadcast_to(x[:, :1], x.shape), "read-only"), (x[:, :, :, ::-1], "out overlaps x")):
+            with pytest.raises(ValueError, match=text):
+                sepconv.pointwise_conv2d(Host(x), Host(w), out=Host(wrong))
+        folded = np.lib.stride_tricks.as_strided(before, (1, 4, 6, 8), (0, 0, 32, 4))
+        with pytest.raises(ValueError, match="elements of it overlap"):
+            sepconv.pointwise_conv2d(Host(x), Host(w), out=Host(folded))
+        with pytest.raises(TypeError, match="weight is a numpy.ndarray"):
+            sepconv.pointwise_conv2d(Host(x), w)
+
+
+TORCH = """
+import numpy, torch, sepconv
+torch.manual_seed(0)
+for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.complex64):
+    x, w = torch.randn(2, 4, 5, 6, dtype=dtype), torch.randn(4, 1, 3, 3, dtype=dtype)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = x.contiguous(memory_format=layout)
+        y = sepconv.depthwise_conv2d(x, w, padding=1)
+        want = torch.nn.functional.conv2d(x, w, padding=1, groups=4)
+        assert type(y) is torch.Tensor and y.dtype == dtype and y.is_contiguous(memory_format=layout)
+        assert torch.allclose(y, want, rtol=2e-2 if dtype in (torch.bfloat16, torch.float16) else 1e-5, atol=5e-2 if y.element_size() == 2 else 1e-5)
+lazy = torch.randn(1, 2, 9, dtype=torch.complex64).conj()
+w = torch.randn(3, 2, 3, dtype=torch.complex64)
+assert torch.allclose(sepconv.conv1d(lazy, w), torch.nn.functional.conv1d(lazy.resolve_conj(), w), atol=1e-5)
+parameter = torch.nn.Parameter(torch.randn(3, 2, 3))
+x = torch.randn(1, 2, 9)
+with torch.no_grad():
+    out = torch.empty(1, 3, 7)
+    assert sepconv.conv1d(x, parameter, out=out) is out
+for call, text in ((lambda: sepconv.conv1d(x, parameter), "requires a gradient"), (lambda: sepconv.conv1d(x, numpy.ones((3, 2, 3))), "torch.Tensor")):
+    try:
+        call()
+    except TypeError as error:
+        assert text in str(error), error
+    else:
+        raise AssertionError(text)
+print("right")
+"""
+
+
+@compiled
+def test_torch_tensors():
+    """U12: the tensor's own dtype, memory format, lazy conjugates, parameters; in the simulator, where the host's memory is the device's."""
+    pytest.importorskip("torch", reason="tests of torch tensors need torch")
+    done = child("-c", TORCH, simulator=True)
+    assert done.stdout.strip() == "right", done.stdout + done.stderr
+
+
+if __name__ == "__main__":
+    run_layers(int(sys.argv[1]))
