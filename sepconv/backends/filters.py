@@ -13,6 +13,7 @@ After each pass the values are cast to the output's dtype, as SciPy does: toward
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ MODES = {
     "reflect": SYMMETRIC, "grid-mirror": SYMMETRIC, "mirror": REFLECT, "nearest": EDGE, "wrap": WRAP, "grid-wrap": WRAP,
     "constant": CONSTANT, "grid-constant": CONSTANT,
 }  # fmt: skip
+exact: ContextVar[bool] = ContextVar("sepconv_ndimage_exact", default=False)  # whether sums have to be taken in float64, in SciPy's order
 GENERAL, SYMMETRIC_TAPS, ANTISYMMETRIC_TAPS = range(3)
 
 

@@ -4,11 +4,16 @@ Arrays of any number of axes; bool, integers of 8 to 64 bits, float32, float64, 
 
 As in SciPy
     All is summed in float64, in SciPy's order, and cast to the output's dtype after each 1-D pass: results are the same to the last bit but for
-    what stands below. The output has the input's dtype unless one is given; integers are cut toward zero and wrap.
+    float32 images (below) and what stands further below. The output has the input's dtype unless one is given; integers are cut toward zero and wrap.
     The n-D filters leave out taps that are zero: a NaN under one of them is not seen. The 1-D filters see it.
     `correlate` and `correlate1d` conjugate complex weights, `convolve` and `convolve1d` do not.
     Where `axes` is not sorted, `size`, `sigma`, `mode` and `origin` go with it, the axes of n-D weights with the array's.
     64-bit integers beyond 2**53 are rounded.
+
+float32 images of 4096 pixels or more, and uint8, int8, uint16 and int16 ones with a float32 output, are summed in float32 by 1-D filters of up
+to 128 taps: after each pass the result is within (k + 3) * 2**-24 * sum(|w| * |x|) of the exact one, where SciPy's, rounded to float32, is within
+2**-24 of itself; a mean is, within as much, that of all k * l neighbours. Sums of the order of 1e38 may overflow. uint8 images come out as SciPy's
+all the same: what float32 leaves in doubt is summed again in float64. Inside `exact()` all is as in SciPy.
 
 A large n-D kernel that is an outer product of vectors, to rounding, runs as 1-D passes with float64 between them: results then agree to
 rounding, and to the bit where they are integers. `sepconv.explain` tells when.
@@ -28,6 +33,7 @@ Left out
 
 from __future__ import annotations
 
+from ._arguments import exact as exact
 from ._derivatives import gaussian_gradient_magnitude as gaussian_gradient_magnitude
 from ._derivatives import gaussian_laplace as gaussian_laplace
 from ._derivatives import generic_gradient_magnitude as generic_gradient_magnitude
@@ -57,4 +63,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "exact"]

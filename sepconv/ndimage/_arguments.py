@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import dispatch
+from ..backends import filters
 from ..backends.borders import CONSTANT
 from ..backends.filters import MODES, REAL, Pass
 from ..ops import Explanation
@@ -153,6 +155,19 @@ def make_pass(axis: int, size: int, weights: np.ndarray | None, mode: Any, cval:
     return Pass(axis, size, weights, mode_code(mode), cval, origin)
 
 
+@contextlib.contextmanager
+def exact() -> Iterator[None]:
+    """Inside the block, filters of this thread (or task) sum in float64 and in SciPy's order, float32 images too: the same bits as SciPy's.
+
+    >>> with sepconv.ndimage.exact(): sepconv.ndimage.gaussian_filter(image, 2)
+    """
+    token = filters.exact.set(True)
+    try:
+        yield
+    finally:
+        filters.exact.reset(token)
+
+
 # --- to the backend -------------------------------------------------------------------------------------------------
 
 
@@ -236,5 +251,5 @@ def by_parts(filter_real: Callable[[np.ndarray, np.ndarray, np.ndarray, Any], No
     output.imag += rest
 
 
-__all__ = ["CONSTANT", "Told", "array", "axis_number", "axis_numbers", "by_parts", "filter_function", "make_pass", "mode_code", "numbers",
+__all__ = ["CONSTANT", "Told", "array", "axis_number", "axis_numbers", "by_parts", "exact", "filter_function", "make_pass", "mode_code", "numbers",
            "one_each", "real_number", "result", "run_dense", "run_passes", "same_kind"]  # fmt: skip

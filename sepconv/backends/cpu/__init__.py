@@ -4,7 +4,7 @@ plans.py      a call's plan: which kernel, its record of sizes and strides, how 
 tiles.py      which kernel and register tile for which problem and machine
 depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: plain loops that drive the register tiles
 stencil.py  product.py   the two tiles: depthwise; a matrix product, for the rest
-filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`
+filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`; fused.py  sweep.py  bands.py   the same in one sweep
 direct.py     plain loops for everything else; poison.py  NaNs at the border, where a weight is infinite
 simd.py       vectors in LLVM; frame.py  the record that every kernel takes; loops.py  what all loops share;
 runtime.py    machine, cache, threads, fork

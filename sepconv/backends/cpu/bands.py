@@ -1,0 +1,276 @@
+"""The tiles of the band sweep: sums down the columns of several rows, sums along a row, in float32 or in 16-bit integers.
+
+Elements are read as they lie in the image and widened in registers. An accumulator is a float32, or an int16 that wraps: sums of whole numbers
+that are cut to 16 bits or fewer in the end may wrap on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ..filters import ANTISYMMETRIC_TAPS, GENERAL
+from .simd import I32, I64, integer, rolled
+
+FLOAT, DOUBLE, I16 = ir.FloatType(), ir.DoubleType(), ir.IntType(16)
+WEIGHTED, MEAN, CUT = range(3)  # how a pass ends: as summed; divided by the taps; cut to whole numbers as float64 would be
+READS = ("uint8", "int8", "uint16", "int16", "float32")
+
+
+def width(name: str) -> int:
+    """Bytes of an element."""
+    return {"float32": 4, "float64": 8, "bool": 1}.get(name) or int(name.lstrip("uint")) // 8
+
+
+class Lanes:
+    """Vectors of `count` accumulators of the type `sums`, float32 or int16, and how elements of other dtypes become such and back."""
+
+    def __init__(self, b: ir.IRBuilder, sums: str, count: int) -> None:
+        self.b, self.count, self.floating = b, count, sums != "int16"
+        self.element = {"float32": FLOAT, "float64": DOUBLE, "int16": I16}[sums]
+        self.type, self.size = ir.VectorType(self.element, count), width(sums)
+        self.zero = ir.Constant(self.type, None)
+
+    def _at(self, address: ir.Value, offset: ir.Value | int, kind: ir.Type) -> ir.Value:
+        pointer = self.b.inttoptr(address, ir.IntType(8).as_pointer())
+        pointer = self.b.gep(pointer, [integer(offset) if isinstance(offset, int) else offset])
+        return self.b.bitcast(pointer, kind.as_pointer())
+
+    def _kind(self, name: str) -> ir.Type:
+        return FLOAT if name == "float32" else ir.IntType(8 * width(name))
+
+    def load(self, address: ir.Value, offset: ir.Value | int = 0, name: str = "") -> ir.Value:
+        """A vector of elements of the dtype `name`, of accumulators if there is none, as accumulators."""
+        if not name:
+            return self.b.load(self._at(address, offset, self.type), align=self.size)
+        kind = ir.VectorType(self._kind(name), self.count)
+        value = self.b.load(self._at(address, offset, kind), align=width(name))
+        if name == "float32":
+            return value if self.element == FLOAT else self.b.fpext(value, self.type)
+        signed = not name.startswith("u")
+        if self.floating:
+            return (self.b.sitofp if signed else self.b.uitofp)(value, self.type)
+        return value if width(name) == 2 else (self.b.sext if signed else self.b.zext)(value, self.type)
+
+    def store(self, value: ir.Value, address: ir.Value, offset: ir.Value | int = 0, name: str = "") -> None:
+        """As they are, or as elements of the dtype `name`: integers are cut toward zero and wrap."""
+        if name and name != "float32":
+            kind = ir.VectorType(self._kind(name), self.count)
+            if self.floating:
+                value = self.b.fptosi(value, ir.VectorType(I32, self.count))
+            value = value if value.type == kind else self.b.trunc(value, kind)
+            self.b.store(value, self._at(address, offset, kind), align=width(name))
+            return
+        if name == "float32" and self.element == DOUBLE:
+            value = self.b.fptrunc(value, ir.VectorType(FLOAT, self.count))
+        self.b.store(value, self._at(address, offset, value.type), align=width(name) if name else self.size)
+
+    def spread(self, scalar: ir.Value) -> ir.Value:
+        kind = ir.VectorType(scalar.type, self.count)
+        one = self.b.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, self.count), [0] * self.count))
+
+    def splat(self, address: ir.Value, offset: ir.Value | int = 0) -> ir.Value:
+        return self.spread(self.b.load(self._at(address, offset, self.element), align=self.size))
+
+    def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return (self.b.fadd if self.floating else self.b.add)(x, y)
+
+    def fma(self, x: ir.Value, weight: ir.Value | None, slot: ir.Value) -> None:
+        """slot += x * weight, or x if there is none."""
+        acc = self.b.load(slot)
+        if weight is None:
+            done = self.add(x, acc)
+        elif self.floating:
+            done = self.call("fmuladd", [x, weight, acc])
+        else:
+            done = self.b.add(self.b.mul(x, weight), acc)
+        self.b.store(done, slot)
+
+    def call(self, name: str, arguments: list[ir.Value]) -> ir.Value:
+        full = f"llvm.{name}.v{self.count}f{8 * self.size}"
+        kind = ir.FunctionType(self.type, [self.type] * len(arguments))
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, full), arguments)
+
+    def mean(self, value: ir.Value, divisor: ir.Value) -> ir.Value:
+        """Of a float, by the float64 at the address; of an unsigned int16, rounded down, by a factor and a shift, two int64 there."""
+        if self.floating:
+            number = self.b.load(self._at(divisor, 0, DOUBLE), align=8)
+            return self.b.fdiv(value, self.spread(self.b.fptrunc(number, self.element)))
+        factor, shift = (self.b.trunc(self.b.load(self._at(divisor, at, I64), align=8), I16) for at in (0, 8))
+        wide = ir.VectorType(I32, self.count)
+        product = self.b.mul(self.b.zext(value, wide), self.b.zext(self.spread(factor), wide))
+        high = self.b.trunc(self.b.lshr(product, ir.Constant(wide, [16] * self.count)), self.type)
+        return self.b.lshr(high, self.spread(shift))
+
+
+def _offset(b: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:
+    return b.load(b.gep(b.inttoptr(table, I64.as_pointer()), [index]), align=8)
+
+
+@intrinsic(prefer_literal=True)
+def columns(typing: Any, sums: Any, lanes: Any, vectors: Any, rows: Any, read: Any, end: Any, table: Any, at: Any, weights: Any, taps: Any,
+            divisor: Any, to: Any, pitch: Any) -> Any:  # fmt: skip
+    """to[r, v] = sum over i < taps of weights[i] * x[r + i, v], for `rows` rows of lanes * vectors columns; taps >= rows.
+
+    `table` has the addresses of rows + taps - 1 rows of x, whose columns are taken from byte `at` on; `to` and weights are of the type `sums`,
+    rows of `to` `pitch` bytes apart. Each vector of x is read once and goes into all rows that it belongs to: the first and the last ones,
+    which do not belong to all, are written out, so that no product is taken that is not in the sum.
+    """
+    literals = (sums, lanes, vectors, rows, read, end)
+    kind, count, many, high, name, ending = (t.literal_value for t in literals)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        m = Lanes(b, kind, count)
+        table, at, weights, taps, divisor, to, pitch = args[len(literals) :]
+        acc = [[cgutils.alloca_once_value(b, m.zero) for _ in range(many)] for _ in range(high)]
+        span = count * width(name)
+
+        def row(index: ir.Value, which: range) -> None:
+            place = b.add(_offset(b, table, index), at)
+            values = [m.load(place, u * span, name) for u in range(many)]
+            for r in which:
+                weight = None
+                if ending != MEAN:
+                    weight = m.splat(weights, b.mul(b.sub(index, integer(r)), integer(m.size)))
+                for value, slot in zip(values, acc[r]):
+                    m.fma(value, weight, slot)
+
+        for i in range(high - 1):
+            row(integer(i), range(i + 1))
+        with rolled(b, b.sub(taps, integer(high - 1))) as loop:
+            row(b.add(loop.index, integer(high - 1)), range(high))
+        for i in range(high - 1):
+            row(b.add(taps, integer(i)), range(i + 1, high))
+        for r in range(high):
+            line = b.add(to, b.mul(pitch, integer(r)))
+            for u, slot in enumerate(acc[r]):
+                value = b.load(slot)
+                m.store(m.mean(value, divisor) if ending == MEAN and not m.floating else value, line, u * count * m.size)
+        return context.get_dummy_value()
+
+    return types.void(*literals, *[types.int64] * 7), codegen
+
+
+@intrinsic(prefer_literal=True)
+def along(typing: Any, sums: Any, lanes: Any, vectors: Any, write: Any, end: Any, x: Any, places: Any, weights: Any, taps: Any, divisor: Any,
+          to: Any) -> Any:  # fmt: skip
+    """to[v] = sum over j < taps of weights[j] * x[v + places[j]], for lanes * vectors outputs; places are byte offsets, an int64 each.
+
+    x and weights are of the type `sums`, `to` of the dtype `write`. With `end` MEAN there are no weights; the sum is divided.
+    """
+    literals = (sums, lanes, vectors, write, end)
+    kind, count, many, name, ending = (t.literal_value for t in literals)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        m = Lanes(b, kind, count)
+        x, places, weights, taps, divisor, to = args[len(literals) :]
+        acc = [cgutils.alloca_once_value(b, m.zero) for _ in range(many)]
+        with rolled(b, taps) as loop:
+            place = b.add(x, _offset(b, places, loop.index))
+            weight = None if ending == MEAN else m.splat(weights, b.mul(loop.index, integer(m.size)))
+            for u, slot in enumerate(acc):
+                m.fma(m.load(place, u * count * m.size), weight, slot)
+        for u, slot in enumerate(acc):
+            value = b.load(slot)
+            m.store(m.mean(value, divisor) if ending == MEAN else value, to, u * count * width(name), name)
+        return context.get_dummy_value()
+
+    return types.void(*literals, *[types.int64] * 6), codegen
+
+
+@intrinsic(prefer_literal=True)
+def doubled(typing: Any, sums: Any, lanes: Any, vectors: Any, x: Any, other: Any, to: Any) -> Any:
+    """to = x + other: lanes * vectors accumulators."""
+    literals = (sums, lanes, vectors)
+    kind, count, many = (t.literal_value for t in literals)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        m = Lanes(b, kind, count)
+        x, other, to = args[len(literals) :]
+        for at in range(0, many * count * m.size, count * m.size):
+            m.store(m.add(m.load(x, at), m.load(other, at)), to, at)
+        return context.get_dummy_value()
+
+    return types.void(*literals, *[types.int64] * 3), codegen
+
+
+# --- cut to whole numbers, as float64 would be -------------------------------------------------------------------
+
+
+def _wrapped(b: ir.IRBuilder, value: ir.Value, count: int) -> ir.Value:
+    """As uint8 does."""
+    whole = b.fptosi(value, ir.VectorType(I32, count))
+    return b.and_(whole, ir.Constant(whole.type, [255] * count))
+
+
+@intrinsic(prefer_literal=True)
+def cut(typing: Any, lanes: Any, write: Any, x: Any, near: Any, to: Any) -> Any:
+    """Float32 sums at x as uint8 to `to`, itself of the dtype `write`; whether one is so `near`, the address of a float32, to a whole number
+    that the exact sum may lie on its other side. Near 0 it does not matter: both sides are cut to 0."""
+    literals = (lanes, write)
+    count, name = (t.literal_value for t in literals)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        m = Lanes(b, "float32", count)
+        x, near, to = args[len(literals) :]
+        value = m.load(x)
+        closest = m.call("rint", [value])
+        away = m.call("fabs", [b.fsub(value, closest)])
+        unsure = b.and_(b.fcmp_unordered("<", away, m.splat(near)), b.fcmp_unordered("!=", closest, m.zero))
+        whole = _wrapped(b, value, count)
+        if name == "float32":
+            m.store(b.sitofp(whole, m.type), to)
+        else:
+            m.store(m.b.trunc(whole, ir.VectorType(ir.IntType(8), count)), to)
+        bits = b.bitcast(unsure, ir.IntType(count))
+        return b.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(*literals, *[types.int64] * 3), codegen
+
+
+@intrinsic(prefer_literal=True)
+def exactly(typing: Any, lanes: Any, read: Any, write: Any, table: Any, at: Any, weights: Any, taps: Any, kind: Any, to: Any) -> Any:
+    """The same from sums in float64, in SciPy's order: of elements of the dtype `read` at the addresses in `table`, each plus `at`."""
+    literals = (lanes, read, write)
+    count, source, name = (t.literal_value for t in literals)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        m = Lanes(b, "float64", count)
+        table, at, weights, taps, kind, to = args[len(literals) :]
+        acc = cgutils.alloca_once(b, m.type)
+        value = lambda j: m.load(b.add(_offset(b, table, j), at), 0, source)
+        weight = lambda j: m.splat(weights, b.mul(j, integer(8)))
+        last, general = b.sub(taps, integer(1)), b.icmp_signed("==", kind, integer(GENERAL))
+        first = b.select(general, last, b.sdiv(taps, integer(2)))
+        b.store(b.fmul(value(first), weight(first)), acc)
+
+        def rest(join: Callable[..., ir.Value] | None) -> None:
+            with cgutils.for_range(b, first) as loop:
+                term = value(loop.index)
+                if join is not None:
+                    term = join(term, value(b.sub(last, loop.index)))
+                b.store(b.fadd(b.load(acc), b.fmul(term, weight(loop.index))), acc)
+
+        with b.if_else(general) as (yes, no):
+            with yes:
+                rest(None)
+            with no, b.if_else(b.icmp_signed("==", kind, integer(ANTISYMMETRIC_TAPS))) as (minus, plus):
+                with minus:
+                    rest(b.fsub)
+                with plus:
+                    rest(b.fadd)
+        whole = _wrapped(b, b.load(acc), count)
+        f = Lanes(b, "float32", count)
+        if name == "float32":
+            f.store(b.sitofp(whole, f.type), to)
+        else:
+            f.store(b.trunc(whole, ir.VectorType(ir.IntType(8), count)), to)
+        return context.get_dummy_value()
+
+    return types.void(*literals, *[types.int64] * 6), codegen

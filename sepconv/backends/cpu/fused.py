@@ -1,0 +1,250 @@
+"""Which filters run as band sweeps in float32 or 16-bit integers, and the record that tells `sweep.py` how.
+
+float32 images are summed in float32. uint8 images come out as from float64: sums of whole numbers are exact, as are means of them; other sums
+are cut to whole numbers in float32 where that is sure, and taken again in float64 where they lie too near to a whole number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..borders import CONSTANT, WRAP
+from ..filters import Pass, symmetry
+from . import bands, frame, runtime, sweep
+from .plans import address
+
+FEW = 2**12  # elements below which starting a sweep costs more than it saves
+LONGEST = 128  # taps of a pass
+LARGE = 1e25  # of weights and their reciprocals: float32 has these, and their products with pixels of ordinary size
+STRIP = 2048  # columns of a strip
+FEW_COLUMNS = 256  # beyond an axis, below which a pass along it runs along rows
+ROWS = 6  # of a tile down the columns
+DOUBLING = 8  # neighbours from which their sums are made of sums of 2, 4, ..
+WHOLE = ("uint8", "int8", "uint16", "int16")
+
+
+class Way(NamedTuple):
+    """How the sums of a pair of passes are taken: their type, and how each pass ends, of `bands`."""
+
+    sums: str
+    down: int
+    across: int
+
+
+class Half(NamedTuple):
+    """One pass of a pair, or none: one tap of weight 1."""
+
+    taps: int
+    before: int
+    mode: int
+    cval: float
+    weights: np.ndarray
+    mean: bool
+
+
+IDENTITY = Half(1, 0, WRAP, 0.0, np.ones(1), False)
+
+
+def _half(p: Pass | None) -> Half:
+    if p is None or (p.weights is None and p.size == 1):
+        return IDENTITY
+    return Half(p.size, p.before, p.mode, p.cval, np.ones(p.size) if p.weights is None else p.weights, p.weights is None)
+
+
+def _pairs(shape: tuple[int, ...], passes: Sequence[Pass]) -> list[tuple[int, Pass | None, Pass | None]]:
+    """Passes along neighbouring axes in pairs: (axis of the columns, pass down them, pass along the rows)."""
+    found: list[tuple[int, Pass | None, Pass | None]] = []
+    rest = list(passes)
+    while rest:
+        p = rest.pop(0)
+        if rest and rest[0].axis == p.axis + 1:
+            found.append((p.axis, p, rest.pop(0)))
+        elif rest and rest[0].axis == p.axis - 1:
+            found.append((p.axis - 1, rest.pop(0), p))
+        elif p.axis > 0 and math.prod(shape[p.axis + 1 :]) < FEW_COLUMNS:
+            found.append((p.axis - 1, None, p))
+        else:
+            found.append((p.axis, p, None))
+    return found
+
+
+def _way(x: str, y: str, down: Half, across: Half, turned: bool) -> Way | None:
+    """None: no sweep does it as it should be done. `turned`: the pass along the rows was to be the first of two."""
+    both = down, across
+    if max(h.taps for h in both) > LONGEST or any(not 1 / LARGE < np.abs(h.weights).max() < LARGE for h in both):
+        return None
+    outside = [h for h in both if h.mode == CONSTANT and h.taps > 1]
+    if turned and any(h.cval != 0 for h in outside):
+        return None  # then what lies beyond a corner depends on which pass is the first
+    if any(not _has(x, h.cval) for h in outside):
+        return None
+    means = [h.mean for h in both]
+    whole = all(h.mean or (h.weights == np.rint(h.weights)).all() for h in both)
+    if y == "float32":
+        if any(means) and not all(h.mean or h.taps == 1 for h in both):
+            return None
+        return Way("float32", bands.MEAN if down.mean else bands.WEIGHTED, bands.MEAN if any(means) else bands.WEIGHTED)
+    if x not in WHOLE or y not in WHOLE:
+        return None
+    if whole and not any(means):
+        most = 2.0 ** (8 * np.dtype(x).itemsize)
+        fits = all(np.abs(h.weights).sum() * 2.0**16 < 2**31 for h in both) and most <= 2**16
+        return Way("int16", bands.WEIGHTED, bands.WEIGHTED) if fits else None
+    if x != "uint8" or y != "uint8" or turned:
+        return None
+    if whole and all(h.mean or h is IDENTITY for h in both):
+        return Way("int16", *(bands.MEAN if h.mean else bands.WEIGHTED for h in both))
+    if any(means) or any(np.abs(h.weights).sum() * 256 > 2**20 for h in both):
+        return None
+    return Way("float32", *(bands.WEIGHTED if h is IDENTITY else bands.CUT for h in both))
+
+
+def _has(name: str, number: float) -> bool:
+    """Whether the dtype has the number, or one near it."""
+    if name == "float32":
+        return abs(number) < LARGE
+    info = np.iinfo(name)
+    return info.min <= number <= info.max and number == int(number)
+
+
+def _planes(array: np.ndarray, axis: int) -> tuple[int, int, int, int, int, int] | None:
+    """(planes, bytes from one to the next, rows, bytes, elements of a row, elements of a pixel) with rows along `axis`; None: it has no such."""
+    shape, strides = array.shape, array.strides
+    run = array.itemsize
+    for n, s in zip(shape[:axis:-1], strides[:axis:-1]):
+        if n > 1 and s != run:
+            return None
+        run *= n
+    count, step = 1, 0
+    for n, s in zip(shape[:axis][::-1], strides[:axis][::-1]):
+        if n > 1:
+            if count > 1 and s != step * count:
+                return None
+            count, step = count * n, step if count > 1 else s
+    return count, step, shape[axis], strides[axis], run // array.itemsize, math.prod(shape[axis + 2 :])
+
+
+def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> bool:
+    """Runs them, if all can be sweeps; what lies between two of them is of the output's dtype, as in SciPy."""
+    if output.ndim == 1:
+        input, output, passes = input[None], output[None], [p._replace(axis=1) for p in passes]
+    plan = planned(output.shape, input.dtype.name, output.dtype.name, passes)
+    if not plan:
+        return False
+    x, target = input, output
+    if np.may_share_memory(input, output) or not _fits(input, plan[0][0]):
+        x = np.array(input, input.dtype.newbyteorder("="), order="C")
+    if not _fits(output, plan[-1][0]):
+        target = np.empty(output.shape, output.dtype.newbyteorder("="))
+    for number, job in enumerate(plan):
+        y = target if number + 1 == len(plan) else np.empty(output.shape, target.dtype)
+        _run(x, y, *job)
+        x = y
+    if target is not output:
+        output[...] = target
+    return True
+
+
+def _fits(array: np.ndarray, axis: int) -> bool:
+    """Whether a sweep can read, or write, the array where it lies."""
+    return array.dtype.isnative and array.flags.aligned and _planes(array, axis) is not None
+
+
+def planned(shape: tuple[int, ...], read: str, write: str, passes: Sequence[Pass]) -> list[tuple[int, Half, Half, Way]]:
+    """(axis of the columns, pass down them, pass along the rows, way) of each sweep; none if not all can be sweeps.
+
+    Nothing is asked about strides: bits do not depend on them.
+    """
+    if math.prod(shape) < FEW or not {read, write} <= {*bands.READS}:
+        return []
+    found, rest = [], list(passes)
+    for axis, down, across in _pairs(shape, passes):
+        halves = _half(down), _half(across)
+        way = _way(read, write, *halves, down is not None and across is rest[0])
+        if way is None or math.prod(shape[axis + 1 :]) < _lanes(way.sums):
+            return []
+        found.append((axis, *halves, way))
+        rest, read = rest[(down is not None) + (across is not None) :], write
+    return found
+
+
+def _lanes(sums: str) -> int:
+    return runtime.machine().bytes // bands.width(sums)
+
+
+def _rounded(weights: np.ndarray) -> np.ndarray:
+    """Weights in float32; the largest makes up for the others' rounding, so that the mean of an image does not drift."""
+    rounded = weights.astype(np.float32)
+    at = np.abs(weights).argmax()
+    rounded[at] += np.float32(weights.sum() - rounded.sum(dtype=np.float64))
+    return rounded
+
+
+def _factor(taps: int) -> tuple[int, int]:
+    """m and s such that v // taps == (v * m >> 16) >> s for all sums v of so many uint8."""
+    shift = (taps - 1).bit_length() - 1
+    return -(-(2 ** (16 + shift)) // taps), shift
+
+
+def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way: Way) -> None:
+    planes, xo, rows, xr, cols, step = _planes(x, axis)  # type: ignore[misc]
+    _, yo, _, yr, _, _ = _planes(y, axis)  # type: ignore[misc]
+    sums, size = np.dtype(way.sums), bands.width(way.sums)
+    lanes, many = _lanes(way.sums), 4 if runtime.machine().registers > 16 else 2
+    tile = min(ROWS if many == 4 else 4, down.taps)
+    vectors = 8
+    strips = 1 if across.mode == WRAP and across.taps > 1 else max(1, cols // max(STRIP, 2 * across.taps * step))
+    widest = -(-cols // strips) + 64 + (across.taps - 1) * step
+    pitch = (-(-(widest + vectors * lanes) * size // 64) | 1) * 64
+    height = 0 if across.mean is False or across.taps < DOUBLING else across.taps.bit_length() - 1
+    record = np.zeros(sweep.LENGTH, np.int64)
+    record[[sweep.X, sweep.Y]] = address(x), address(y)
+    record[sweep.OUTER : sweep.YR + 1] = planes, rows, cols, step, xo, xr, yo, yr
+    kept: list[np.ndarray] = []
+
+    def held(array: np.ndarray) -> int:
+        kept.append(array)
+        return address(array)
+
+    for half, begin in ((down, sweep.TAPS), (across, sweep.TAPS2)):
+        near = 2.0**-24 * (half.taps + 5) * 255 * float(np.abs(half.weights).sum())
+        divisor = np.array(_factor(half.taps) if half.mean and way.sums == "int16" else [frame.bits(down.taps * across.taps)] * 2, np.int64)
+        exact = np.ascontiguousarray(half.weights, np.float64)
+        weights = _rounded(exact) if way.sums == "float32" else exact.astype(np.int64).astype(sums)
+        record[begin : begin + 8] = (
+            half.taps, half.before, half.mode, held(weights), held(exact), held(divisor), held(np.array([near], np.float32)), symmetry(exact),
+        )  # fmt: skip
+    beyond = across.cval * (down.taps if down.mean and way.sums == "float32" else 1)
+    record[sweep.OUTSIDE] = held(np.full(cols, down.cval if down.mode == CONSTANT else 0).astype(x.dtype))
+    record[sweep.OUTSIDE2] = held(np.array([beyond if across.mode == CONSTANT else 0], np.float64).astype(sums))
+    places = _places(across.taps, step * size, height, tile, pitch)
+    record[[sweep.SUMS2, sweep.PLACES2, sweep.LEVELS]] = places.shape[1], held(places), height
+    workers = runtime.workers()
+    cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
+    record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, (tile + height + 3) * pitch + (tile + down.taps + across.taps) * 8 + 4096
+    _launch(record, planes * cut * strips, workers, (way.sums, lanes, vectors, many, tile, x.dtype.name, y.dtype.name, way.down, way.across))
+
+
+def _launch(record: np.ndarray, jobs: int, workers: int, cells: tuple[Any, ...]) -> None:
+    kernel, chunks = runtime.kernel(sweep.swept, *cells), min(workers, jobs)
+    record[frame.BEGIN : frame.CHUNKS + 1] = 0, jobs, chunks
+    if chunks > 1:
+        runtime.launch(kernel, record, chunks)
+    else:
+        kernel(record, 0)
+
+
+def _places(taps: int, step: int, height: int, tile: int, pitch: int) -> np.ndarray:
+    """For each line of a tile, byte offsets of what is summed: each tap, or sums of 2**level taps, `height` of whose lines follow the tile's."""
+    if not height:
+        return np.tile(np.arange(taps) * step, (tile, 1))
+    found, offset = [], 0
+    for level in range(height + 1):
+        if taps >> level & 1:
+            found.append([offset * step + ((tile - r + level - 1) * pitch if level else 0) for r in range(tile)])
+            offset += 2**level
+    return np.array(found, np.int64).T.copy()

@@ -1,0 +1,169 @@
+"""Two 1-D filters of an image in one sweep: sums down the columns go into scratch lines, the border is put at their ends, sums along these go
+into the image. No image lies between, and each row is read from memory once.
+
+An image is `outer` planes of rows; a row is one run of elements, in which a pixel's neighbour is STEP elements further: the channels of a colour
+image are columns as any. Jobs are (plane, band of rows, strip of columns); a strip's lines stay in the caches.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .bands import CUT, along, columns, cut, doubled, exactly, width
+from .frame import BEGIN, CHUNKS, END  # noqa: F401
+from .loops import aligned, border, first_job
+from .simd import keep, keep_subnormals, load, restore, store, words
+
+# The record, besides BEGIN, END, CHUNKS and STRANGE of `frame`. Addresses of the images; byte strides of planes and rows
+X, Y = 0, 1
+OUTER, ROWS, COLS, STEP, XO, XR, YO, YR = range(9, 17)
+# down the columns, and along the rows: taps, taps before the output, border mode; addresses of the weights in the type of the sums and as
+# float64, of the divisor, of how near to a whole number a sum is unsure; symmetry
+TAPS, BEFORE, MODE, WEIGHTS, EXACT, DIVISOR, NEAR, KIND = range(17, 25)
+TAPS2, BEFORE2, MODE2, WEIGHTS2, EXACT2, DIVISOR2, NEAR2, KIND2 = range(25, 33)
+# a row of what lies beyond the image, and one pixel of what lies beyond a line; vectors that a sum along a line takes, and
+# their byte offsets, for each line of a tile; lines of sums of 2, 4, .. neighbours that they may come from
+OUTSIDE, OUTSIDE2, SUMS2, PLACES2, LEVELS = range(33, 38)
+BANDS, STRIPS, PITCH, ROOM = range(38, 42)  # bytes of a line, and of all scratch
+USED, LENGTH = 42, 64
+
+
+@njit
+def table_of(to, q, x, first, count):  # type: ignore[no-untyped-def]
+    """Addresses of `count` rows, from row `first` on, inside the image or not."""
+    for i in range(count):
+        at = border(first + i, q[ROWS], q[MODE])
+        store(to + i * 8, x + at * q[XR] if at >= 0 else q[OUTSIDE], "int64")
+
+
+@njit
+def piece(to, source, size):  # type: ignore[no-untyped-def]
+    if size == 4:
+        store(to, load(source, "int32"), "int32")
+    else:
+        store(to, load(source, "int16"), "int16")
+
+
+@njit
+def ends(q, line, left, begin, end, size):  # type: ignore[no-untyped-def]
+    """Fills what lies beyond the image, of the elements begin to end, in a scratch line whose element `left` is first."""
+    step, pixels = q[STEP], q[COLS] // q[STEP]
+    for at in range(begin, end):
+        pixel = border(at // step, pixels, q[MODE2])
+        source = q[OUTSIDE2] if pixel < 0 else line + (pixel * step + at % step - left) * size
+        piece(line + (at - left) * size, source, size)
+
+
+@njit
+def edge(q, strip):  # type: ignore[no-untyped-def]
+    """The column where a strip begins, and the one before it ends."""
+    at = q[COLS] * strip // q[STRIPS]
+    return at if strip == q[STRIPS] else at // 64 * 64
+
+
+@njit
+def down_columns(sums, lanes, many, high, read, end, size, inside, q, table, low, stop, line):  # type: ignore[no-untyped-def]
+    """Sums of a tile of rows into scratch lines, whose first element is column `low`."""
+    span, at = many * lanes, low
+    while at + span <= stop:
+        to = line + (at - low) * size
+        columns(sums, lanes, many, high, read, end, table, at * inside, q[WEIGHTS], q[TAPS], q[DIVISOR], to, q[PITCH])
+        at += span
+    while at < stop:
+        at = min(at, stop - lanes)  # the last one overlaps the one before
+        to = line + (at - low) * size
+        columns(sums, lanes, 1, high, read, end, table, at * inside, q[WEIGHTS], q[TAPS], q[DIVISOR], to, q[PITCH])
+        at += lanes
+
+
+@njit
+def whole_columns(lanes, high, read, inside, q, table, low, stop, line):  # type: ignore[no-untyped-def]
+    """Sums in scratch lines become whole numbers."""
+    for r in range(high):
+        at = low
+        while at < stop:
+            at = min(at, stop - lanes)
+            place = line + r * q[PITCH] + (at - low) * 4
+            if cut(lanes, "float32", place, q[NEAR], place):
+                exactly(lanes, read, "float32", table + r * 8, at * inside, q[EXACT], q[TAPS], q[KIND], place)
+            at += lanes
+
+
+@njit
+def levels(sums, lanes, vectors, size, q, line, to, count):  # type: ignore[no-untyped-def]
+    """Sums of 1, 2, 4, .. neighbours, each in a line of its own."""
+    distance, span = 0, lanes * vectors * size
+    for level in range(q[LEVELS]):
+        distance = q[STEP] * size << level
+        for at in range(0, count * size, span):
+            doubled(sums, lanes, vectors, line + at, line + at + distance, to + at)
+        line, to = to, to + q[PITCH]
+
+
+@njit
+def along_row(sums, lanes, vectors, write, end, size, outside, q, line, places, count, y):  # type: ignore[no-untyped-def]
+    at, span = 0, lanes * vectors
+    while at + span <= count:
+        along(sums, lanes, vectors, write, end, line + at * size, places, q[WEIGHTS2], q[SUMS2], q[DIVISOR2], y + at * outside)
+        at += span
+    while at < count:
+        at = min(at, count - lanes)
+        along(sums, lanes, 1, write, end, line + at * size, places, q[WEIGHTS2], q[SUMS2], q[DIVISOR2], y + at * outside)
+        at += lanes
+
+
+@njit
+def whole_row(lanes, write, outside, q, line, done, table, count, y):  # type: ignore[no-untyped-def]
+    """The sums `done` of a line as whole numbers to address y on; `table` has room for the taps."""
+    for j in range(q[TAPS2]):
+        store(table + j * 8, line + j * q[STEP] * 4, "int64")
+    at = 0
+    while at < count:
+        at = min(at, count - lanes)
+        if cut(lanes, write, done + at * 4, q[NEAR2], y + at * outside):
+            exactly(lanes, "float32", write, table, at * 4, q[EXACT2], q[TAPS2], q[KIND2], y + at * outside)
+        at += lanes
+
+
+def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type: ignore[no-untyped-def]
+    """A kernel: `sums` float32 or int16; vectors of a tile along the rows, and down the columns, of so many rows; dtypes of the images; how each
+    pass ends, of `bands`."""
+    size, inside, outside = width(sums), width(read), width(write)
+
+    def sweep(p, chunk):  # type: ignore[no-untyped-def]
+        before, q = keep_subnormals(), words(p, 0, USED)
+        room = np.empty(q[ROOM] // 8, np.int64)
+        lines = aligned(room.ctypes.data)
+        spare = lines + high * q[PITCH]
+        table = spare + (q[LEVELS] + 1) * q[PITCH]
+        lead, tail = q[BEFORE2] * q[STEP], (q[TAPS2] - 1 - q[BEFORE2]) * q[STEP]
+        for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
+            rest, strip = divmod(job, q[STRIPS])
+            plane, band = divmod(rest, q[BANDS])
+            x, y = q[X] + plane * q[XO], q[Y] + plane * q[YO]
+            c0, c1 = edge(q, strip), edge(q, strip + 1)
+            left, right = c0 - lead, c1 + tail
+            begin, end = max(left, 0), min(right, q[COLS])
+            stop = q[ROWS] * (band + 1) // q[BANDS]
+            for r0 in range(q[ROWS] * band // q[BANDS], stop, high):
+                table_of(table, q, x, r0 - q[BEFORE], high + q[TAPS] - 1)
+                first = lines + (begin - left) * size
+                down_columns(sums, lanes, many, high, read, down, size, inside, q, table, begin, end, first)
+                if down == CUT:
+                    whole_columns(lanes, high, read, inside, q, table, begin, end, first)
+                for r in range(min(high, stop - r0)):
+                    line, to = lines + r * q[PITCH], y + (r0 + r) * q[YR] + c0 * outside
+                    places = q[PLACES2] + r * q[SUMS2] * 8
+                    ends(q, line, left, left, begin, size)
+                    ends(q, line, left, end, right, size)
+                    if across == CUT:
+                        along_row(sums, lanes, vectors, "float32", across, size, 4, q, line, places, c1 - c0, spare)
+                        whole_row(lanes, write, outside, q, line, spare, table, c1 - c0, to)
+                    else:
+                        levels(sums, lanes, vectors, size, q, line, spare, right - left)
+                        along_row(sums, lanes, vectors, write, across, size, outside, q, line, places, c1 - c0, to)
+        keep(room)
+        restore(before)
+
+    return sweep

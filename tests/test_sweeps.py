@@ -1,0 +1,50 @@
+"""Image filters in one sweep, in float32 or 16-bit integers, against SciPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.ndimage
+
+import sepconv.ndimage as ndi
+from sepconv.backends.cpu import fused
+
+MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
+CALLS: dict[str, Callable[..., Any]] = {
+    "gaussian 1": lambda m, x, mode: m.gaussian_filter(x, 1.0, mode=mode, cval=3, axes=(0, 1)),
+    "gaussian 5": lambda m, x, mode: m.gaussian_filter(x, 5.0, mode=mode, cval=3, axes=(0, 1)),
+    "derivative": lambda m, x, mode: m.gaussian_filter(x, 1.5, order=(1, 0), mode=mode, axes=(0, 1)),
+    "mean 3": lambda m, x, mode: m.uniform_filter(x, 3, mode=mode, cval=3, axes=(0, 1)),
+    "mean 31": lambda m, x, mode: m.uniform_filter(x, 31, mode=mode, cval=3, axes=(0, 1)),
+    "mean 8, 9": lambda m, x, mode: m.uniform_filter(x, (8, 9), mode=mode, axes=(0, 1)),
+    "sobel": lambda m, x, mode: m.sobel(x, 1, mode=mode),
+    "one axis": lambda m, x, mode: m.correlate1d(x, [1, 2, 3, 5.5], axis=0, mode=mode, origin=1),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ("float32", "uint8"))
+@pytest.mark.parametrize("shape", ((50, 70), (1, 40), (64, 2500), (40, 50, 3)))
+def test_against_scipy(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], dtype: str, mode: str) -> None:
+    """uint8 to the bit."""
+    monkeypatch.setattr(fused, "FEW", 1)
+    x = (np.random.default_rng(0).random(shape) * 255).astype(dtype)
+    for name, call in CALLS.items():
+        got, want = call(ndi, x, mode), call(scipy.ndimage, x, mode)
+        if dtype == "uint8":
+            np.testing.assert_array_equal(got, want, err_msg=name)
+        else:
+            np.testing.assert_allclose(got, want, atol=1e-3, err_msg=name)
+            with ndi.exact():
+                again = call(ndi, x, mode)
+            np.testing.assert_allclose(again, want, rtol=0 if not name.startswith("mean") else 1e-5, err_msg=name)
+
+
+def test_factors_divide() -> None:
+    for taps in range(2, fused.LONGEST + 1):
+        factor, shift = fused._factor(taps)
+        v = np.arange(255 * taps + 1)
+        assert factor < 2**16 and ((v * factor >> 16) >> shift == v // taps).all(), taps
