@@ -162,5 +162,11 @@ def _rows(weights: np.ndarray, origins: Sequence[int]) -> tuple[list[np.ndarray]
 def describe(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> list[str]:
     """As `filters.describe`."""
     machine = runtime.machine()
-    how = f"compiled loops over lines in scratch, float64 whatever the dtype ({input.dtype} -> {output.dtype}), for {machine.isa}"
+    flat = output.ndim == 1
+    passes = [p._replace(axis=1) for p in arguments[0]] if what == "passes" and flat else arguments[0]
+    shape = (1, *output.shape) if flat else output.shape
+    if what == "passes" and output.size and not exact.get() and fused.planned(shape, input.dtype.name, output.dtype.name, passes):
+        how = f"rows and columns in one sweep, in the dtypes that sepconv.ndimage states ({input.dtype} -> {output.dtype}), for {machine.isa}"
+    else:
+        how = f"compiled loops over lines in scratch, float64 whatever the dtype ({input.dtype} -> {output.dtype}), for {machine.isa}"
     return [*said(what, arguments), f"{how}, up to {runtime.workers()} threads"]
