@@ -17,14 +17,14 @@ def source(at: int, size: int, mode: int) -> int:
         return at
     if mode == EDGE:
         return 0 if at < 0 else size - 1
-    if mode == CONSTANT:
-        return -1
-    if size == 1:
-        return 0
-    # One repetition to either side; only what lies farther costs a division.
-    period = size if mode == WRAP else 2 * size if mode == SYMMETRIC else 2 * size - 2
-    if not -size < at < 2 * size - 1:
-        at %= period
-    if at < 0:
-        at = at + size if mode == WRAP else -1 - at if mode == SYMMETRIC else -at
-    return at if at < size else at - size if mode == WRAP else period - (mode == SYMMETRIC) - at
+    if mode == WRAP:
+        return at % size
+    if mode == SYMMETRIC:
+        at %= 2 * size
+        return at if at < size else 2 * size - 1 - at
+    if mode == REFLECT:
+        if size == 1:
+            return 0
+        at %= 2 * size - 2
+        return at if at < size else 2 * size - 2 - at
+    return -1

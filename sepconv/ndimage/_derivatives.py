@@ -106,9 +106,11 @@ def laplace(input: Array, output: Any = None, mode: Any = "reflect", cval: Any =
     return generic_laplace(input, second, output, mode, cval, axes=axes)
 
 
-def _derivative(order: int, sigmas: list[Any], axes: tuple[int, ...], kwargs: dict[str, Any]) -> Derivative:
+def _derivative(order: int, input: Array, sigma: Any, axes: Any, kwargs: dict[str, Any]) -> Derivative:
     """The Gaussian derivative along one of the axes, smoothed along the others, in the array's order as in SciPy."""
-    numbers, deviations = zip(*sorted(zip(axes, sigmas))) if axes else ((), ())
+    given = arguments.axis_numbers(axes, np.ndim(input))
+    sigmas = arguments.one_each("sigma", sigma, len(given))
+    numbers, deviations = zip(*sorted(zip(given, sigmas))) if given else ((), ())
 
     def along(x: Array, axis: int, output: Any, mode: Any, cval: Any) -> Array:
         orders = [order if other == axis else 0 for other in numbers]
@@ -125,10 +127,7 @@ def gaussian_laplace(input: Array, sigma: Any, output: Any = None, mode: Any = "
     >>> gaussian_laplace(numpy.eye(5), 1).shape
     (5, 5)
     """
-    ndim = np.ndim(input)
-    numbers = arguments.axis_numbers(axes, ndim)
-    sigmas = arguments.one_each("sigma", sigma, len(numbers))
-    return generic_laplace(input, _derivative(2, sigmas, numbers, kwargs), output, mode, cval, axes=axes)
+    return generic_laplace(input, _derivative(2, input, sigma, axes, kwargs), output, mode, cval, axes=axes)
 
 
 @filter_function
@@ -154,7 +153,4 @@ def gaussian_gradient_magnitude(input: Array, sigma: Any, output: Any = None, mo
     >>> gaussian_gradient_magnitude(numpy.eye(5), 1).shape
     (5, 5)
     """
-    ndim = np.ndim(input)
-    numbers = arguments.axis_numbers(axes, ndim)
-    sigmas = arguments.one_each("sigma", sigma, len(numbers))
-    return generic_gradient_magnitude(input, _derivative(1, sigmas, numbers, kwargs), output, mode, cval, axes=axes)
+    return generic_gradient_magnitude(input, _derivative(1, input, sigma, axes, kwargs), output, mode, cval, axes=axes)

@@ -11,7 +11,7 @@ from numba import njit
 
 from .frame import *
 from .loops import aligned, first_job, move, placed, snapshot, strange, within
-from .rows import fill_first, fill_last, room_first, room_last
+from .rows import block, blocks, fill_first, fill_last, room_first, room_last
 from .simd import as_float, keep, keep_subnormals, prefetch, restore
 from .stencil import BORDER, FIRST, INSIDE, LAST, NARROW, tile
 
@@ -147,7 +147,8 @@ def taps_of(q, packed, begin, end, width, size):  # type: ignore[no-untyped-def]
 
 
 def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, staged):  # type: ignore[no-untyped-def]
-    """A kernel for k kernel rows, and for `taps` columns if that is not 0; jobs are (image, block of BLOCK output channels, band of rows).
+    """A kernel for k kernel rows, and for `taps` columns if that is not 0; jobs are (image, strip of BLOCK output channels, band of
+    rows, block of columns).
 
     `staged`: what they read is filled into scratch first, whose geometry is the second record.
     """
@@ -156,27 +157,25 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
         before, q = keep_subnormals(), snapshot(p, 0)
         s = within(p, 0, 1) if staged else q
         scratch = np.empty(room_first(q, s) if staged else 0, np.uint8)
-        blocks, step = (q[C_OUT] + q[BLOCK] - 1) // q[BLOCK], q[STEP]
+        strips, step = (q[C_OUT] + q[BLOCK] - 1) // q[BLOCK], q[STEP]
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
-            rest, band = divmod(job, q[BANDS])
-            n, block = divmod(rest, blocks)
-            begin = block * q[BLOCK]
+            rest, part = divmod(job, blocks(q, s))
+            rest, band = divmod(rest, q[BANDS])
+            n, strip = divmod(rest, strips)
+            begin = strip * q[BLOCK]
             end = min(q[C_OUT], begin + q[BLOCK])
             if not staged and band == 0 and strange(q, begin, end - begin, size):
                 p[STRANGE] = 1
             # With dilation a band is every STEP-th row: its input rows are then neighbours STEP apart, as without.
             row0 = band if step > 1 else q[OH] * band // q[BANDS]
             count = (q[OH] - band + step - 1) // step if step > 1 else q[OH] * (band + 1) // q[BANDS] - row0
-            x, y = q[X] + n * q[XN], q[OUT] + n * q[YN] + begin * q[YC] + row0 * q[YH]
+            col0 = block(q, s, part)
+            x, y = q[X] + n * q[XN], q[OUT] + n * q[YN] + begin * q[YC] + row0 * q[YH] + col0 * size
             for z in range(q[OD]):
                 x_in, z_in, row_in, step_in = x, z, row0, step
                 if staged:
-                    x_in, z_in, row_in, step_in = (
-                        fill_first(scratch.ctypes.data, q, s, x, begin, end, z, row0, step, count, dtype, lanes, size),
-                        0,
-                        0,
-                        1,
-                    )
+                    x_in = fill_first(scratch.ctypes.data, q, s, x, begin, end, z, row0, step, count, col0, dtype, lanes, size)
+                    z_in, row_in, step_in = 0, 0, 1
                 planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
                        s, x_in, begin, end, z_in, row_in, step_in, count, y + z * q[YD], q[YC], step * q[YH])  # fmt: skip
         keep(scratch)
@@ -186,7 +185,8 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
 
 
 def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow, staged):  # type: ignore[no-untyped-def]
-    """A kernel for k kernel columns; jobs are (group of GROUP channels, image, depth, band of rows), worked through in BLOCK channels.
+    """A kernel for k kernel columns; jobs are (group of GROUP channels, image, depth, band of rows, block of columns),
+    worked through in BLOCK channels.
 
     `narrow`: fewer channels than the tile has lanes; `staged` as for channels first.
     """
@@ -199,7 +199,8 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
         packed, held = np.empty(room(q, q[GROUP], width, size), np.uint8), -1
         taps, pitch = q[WEIGHT], 0
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
-            rest, band = divmod(job, q[BANDS])
+            rest, part = divmod(job, blocks(q, s))
+            rest, band = divmod(rest, q[BANDS])
             rest, z = divmod(rest, q[OD])
             group, n = divmod(rest, q[N])
             begin = group * q[GROUP]
@@ -209,21 +210,18 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                 held = group
                 if not staged and strange(q, begin, end - begin, size):
                     p[STRANGE] = 1
-            x, y = q[X] + n * q[XN], q[OUT] + n * q[YN] + z * q[YD]
-            row0, row1 = band * q[BAND], min(q[OH], (band + 1) * q[BAND])
-            for block in range(begin, end, q[BLOCK]):
+            row0, row1, col0 = band * q[BAND], min(q[OH], (band + 1) * q[BAND]), block(q, s, part)
+            x, y = q[X] + n * q[XN], q[OUT] + n * q[YN] + z * q[YD] + col0 * q[YW]
+            for c in range(begin, end, q[BLOCK]):
                 # The last block starts early rather than be narrower than a tile.
-                here, there = max(begin, min(block, end - width)), min(end, block + q[BLOCK])
-                z_in, row_in = z, 0
+                here, there = max(begin, min(c, end - width)), min(end, c + q[BLOCK])
+                x_in, z_in, row_in = x, z, 0
                 if staged:
-                    x, z_in, row_in = (
-                        fill_last(scratch.ctypes.data, q, s, q[X] + n * q[XN], here, there, z, row0, row1 - row0, dtype, lanes, size),
-                        0,
-                        row0,
-                    )
+                    x_in = fill_last(scratch.ctypes.data, q, s, x, here, there, z, row0, row1 - row0, col0, dtype, lanes, size)
+                    z_in, row_in = 0, row0
                 for row in range(row0, row1):
                     pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
-                           s, x, here, there, z_in, row - row_in, taps, pitch, y + row * q[YH], q[YW])  # fmt: skip
+                           s, x_in, here, there, z_in, row - row_in, taps, pitch, y + row * q[YH], q[YW])  # fmt: skip
         keep(packed)
         keep(scratch)
         restore(before)

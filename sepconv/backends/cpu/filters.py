@@ -36,11 +36,7 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 def _launch(factory: Callable[..., Any], record: np.ndarray, jobs: int, products: int) -> None:
     kernel = runtime.kernel(factory, *_tile(), 0)
     chunks = min(runtime.workers(), jobs) if products >= ENOUGH else 1
-    record[frame.BEGIN : frame.CHUNKS + 1] = 0, jobs, chunks
-    if chunks > 1:
-        runtime.launch(kernel, record, chunks)
-    else:
-        kernel(record, 0)
+    runtime.run_jobs(kernel, record, jobs, chunks)
 
 
 # --- 1-D filters ----------------------------------------------------------------------------------------------------
@@ -162,10 +158,7 @@ def _rows(weights: np.ndarray, origins: Sequence[int]) -> tuple[list[np.ndarray]
 def describe(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> list[str]:
     """As `filters.describe`."""
     machine = runtime.machine()
-    flat = output.ndim == 1
-    passes = [p._replace(axis=1) for p in arguments[0]] if what == "passes" and flat else arguments[0]
-    shape = (1, *output.shape) if flat else output.shape
-    if what == "passes" and output.size and not exact.get() and fused.planned(shape, input.dtype.name, output.dtype.name, passes):
+    if what == "passes" and output.size and not exact.get() and fused.would(input, output, arguments[0]):
         how = f"rows and columns in one sweep, in the dtypes that sepconv.ndimage states ({input.dtype} -> {output.dtype}), for {machine.isa}"
     else:
         how = f"compiled loops over lines in scratch, float64 whatever the dtype ({input.dtype} -> {output.dtype}), for {machine.isa}"

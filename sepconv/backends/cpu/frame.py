@@ -59,6 +59,13 @@ def steps(problem: Problem, array: np.ndarray) -> tuple[int, ...]:
     return (batch, channel, *three(tuple(found), 0))
 
 
+def channels_inner(problem: Problem, x: np.ndarray) -> bool:
+    """Whether x's memory is channels last: the channels are closer together than the pixels."""
+    found = steps(problem, x)
+    pixel = next((s for s in reversed(found[2:]) if s), 0)
+    return problem.channels_last if not pixel or not found[1] else abs(found[1]) < abs(pixel)
+
+
 def _weight(problem: Problem, weight: np.ndarray) -> tuple[int, ...]:
     steps, shape = weight.strides, weight.shape
     inner = steps[1] if problem.kind != "depthwise" else 0  # a depthwise weight has one input channel a filter, or no axis for it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -131,8 +131,8 @@ def _planes(array: np.ndarray, axis: int) -> tuple[int, int, int, int, int, int]
 def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> bool:
     """Runs them, if all can be sweeps; what lies between two of them is of the output's dtype, as in SciPy."""
     if output.ndim == 1:
-        input, output, passes = input[None], output[None], [p._replace(axis=1) for p in passes]
-    plan = planned(output.shape, input.dtype.name, output.dtype.name, passes)
+        input, output, passes = input[None], output[None], _of_a_row(passes)
+    plan = _planned(output.shape, input.dtype.name, output.dtype.name, passes)
     if not plan:
         return False
     x, target = input, output
@@ -154,7 +154,18 @@ def _fits(array: np.ndarray, axis: int) -> bool:
     return array.dtype.isnative and array.flags.aligned and _planes(array, axis) is not None
 
 
-def planned(shape: tuple[int, ...], read: str, write: str, passes: Sequence[Pass]) -> list[tuple[int, Half, Half, Way]]:
+def would(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> bool:
+    """Whether `passes` would run them."""
+    shape, passes = ((1, *output.shape), _of_a_row(passes)) if output.ndim == 1 else (output.shape, passes)
+    return bool(_planned(shape, input.dtype.name, output.dtype.name, passes))
+
+
+def _of_a_row(passes: Sequence[Pass]) -> list[Pass]:
+    """Passes over the one axis of an array, as passes along the row of an image."""
+    return [p._replace(axis=1) for p in passes]
+
+
+def _planned(shape: tuple[int, ...], read: str, write: str, passes: Sequence[Pass]) -> list[tuple[int, Half, Half, Way]]:
     """(axis of the columns, pass down them, pass along the rows, way) of each sweep; none if not all can be sweeps.
 
     Nothing is asked about strides: bits do not depend on them.
@@ -226,16 +237,9 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     workers = runtime.workers()
     cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
     record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, (tile + height + 3) * pitch + (tile + down.taps + across.taps) * 8 + 4096
-    _launch(record, planes * cut * strips, workers, (way.sums, lanes, vectors, many, tile, x.dtype.name, y.dtype.name, way.down, way.across))
-
-
-def _launch(record: np.ndarray, jobs: int, workers: int, cells: tuple[Any, ...]) -> None:
-    kernel, chunks = runtime.kernel(sweep.swept, *cells), min(workers, jobs)
-    record[frame.BEGIN : frame.CHUNKS + 1] = 0, jobs, chunks
-    if chunks > 1:
-        runtime.launch(kernel, record, chunks)
-    else:
-        kernel(record, 0)
+    kernel = runtime.kernel(sweep.swept, way.sums, lanes, vectors, many, tile, x.dtype.name, y.dtype.name, way.down, way.across)
+    jobs = planes * cut * strips
+    runtime.run_jobs(kernel, record, jobs, min(workers, jobs))
 
 
 def _places(taps: int, step: int, height: int, tile: int, pitch: int) -> np.ndarray:

@@ -158,13 +158,6 @@ def _direct(p: Problem, g: frame.Geometry) -> tiles.Choice:
     return tiles.Choice(direct.rows, cells, {}, jobs, reason)
 
 
-def _order(p: Problem, x: np.ndarray) -> bool:
-    """Whether x's memory is channels last: the channels are closer together than the pixels."""
-    steps = frame.steps(p, x)
-    pixel = next((s for s in reversed(steps[2:]) if s), 0)
-    return p.channels_last if not pixel or not steps[1] else abs(steps[1]) < abs(pixel)
-
-
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """`numpy.empty`, large arrays from a whole cache line on: elsewhere every vector of 64 bytes lies across two lines."""
     size = math.prod(shape) * dtype.itemsize
@@ -176,7 +169,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def allocate(p: Problem, x: np.ndarray) -> np.ndarray:
     """A new result, with the channels where x's memory has them."""
-    if _order(p, x) == p.channels_last:
+    if frame.channels_inner(p, x) == p.channels_last:
         return empty(p.out_shape, p.result)
     lead, at = (p.out_shape[:1], 1) if p.batched else ((), 0)
     if p.channels_last:
@@ -281,7 +274,7 @@ class Call:
         if (target is out or out is None) and plan.choice is not None:
             if all(a is b or (a is not None and a.dtype == b.dtype and a.strides == b.strides) for a, b in zip(arrays, inputs)):
                 self.spans = tuple((0, 0) if a is None else _span(a) for a in (*arrays, target))
-                self.plain = _order(self.last, inputs[0]) == self.last.channels_last
+                self.plain = frame.channels_inner(self.last, inputs[0]) == self.last.channels_last
                 self.plans[workers] = plan
         return plan, arrays, target
 

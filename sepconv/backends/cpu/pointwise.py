@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from .frame import *
-from .loops import aligned, first_job, move, placed, snapshot
+from .loops import aligned, first_job, lines_of, move, placed, snapshot
 from .product import tile
 from .simd import as_float, keep, keep_subnormals, restore, transpose
 
@@ -138,6 +138,29 @@ def product_last(dtype, size, lanes, rows, vectors, q, x, x_row, x_step, w, w_st
             tile(dtype, lanes, rows, 0, 0, pixels - at >= rows, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
                  q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, lanes // 2,
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+
+
+@njit(inline="always")
+def band_first(dtype, size, lanes, rows, vectors, s, copied, b, pitch, n, z, row0, count, col0, begin, end):  # type: ignore[no-untyped-def]
+    """Output channels begin to end of `count` rows, from row0 and col0 on, of a matrix in scratch: b, `pitch` bytes from channel to channel,
+    with rows of s[OW] pixels."""
+    lines, length = lines_of(s, count, size, size)
+    for line in range(lines):
+        row = row0 + line
+        y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH] + col0 * size
+        r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] + col0 * size if s[RESIDUAL] != 0 else 0
+        product_first(dtype, size, lanes, rows, vectors, s, copied, b + line * s[OW] * size, pitch, y, r, begin, end, length)
+
+
+@njit(inline="always")
+def band_last(dtype, size, lanes, rows, vectors, s, b, pitch, n, z, row0, count, col0, w, w_step, v, kind):  # type: ignore[no-untyped-def]
+    """The same for a panel of output channels, as `product_last` takes it; `pitch` bytes from pixel to pixel of b."""
+    lines, length = lines_of(s, count, s[YW], s[RW])
+    for line in range(lines):
+        row = row0 + line
+        y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH] + col0 * s[YW]
+        r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] + col0 * s[RW] if s[RESIDUAL] != 0 else 0
+        product_last(dtype, size, lanes, rows, vectors, s, b + line * s[OW] * pitch, pitch, size, w, w_step, v, kind, y, s[YW], r, length)
 
 
 def channels_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped-def]

@@ -2,7 +2,8 @@
 
 Border modes other than zeros, strides that no shuffle serves, and input channels that several output channels read are all gone from what
 lies in scratch: a second record has its sizes and pitches, and the kernels' loops run over it as over an array without a border. A band of
-rows is filled at a time, so that it stays in a core's caches. Padding with zeros is written out too, and multiplied as it should be.
+rows is filled at a time, of long rows a block of columns, so that it stays in a core's caches: the second record's OW is such a block. The last
+block of a row overlaps the one before. Padding with zeros is written out too, and multiplied as it should be.
 """
 
 from __future__ import annotations
@@ -23,9 +24,15 @@ def _pitch(bytes: int) -> int:
     return (lines + (lines % 64 == 0)) * 64
 
 
-def _inner(record: np.ndarray, cut: Mapping[int, int]) -> tuple[np.ndarray, int]:
+def pixel_bytes(block: int, channels: int, size: int) -> int:
+    """What a pixel of a block of so many output channels takes: whole cache lines."""
+    return -(-min(block, channels) * size // 64) * 64
+
+
+def _inner(record: np.ndarray, cut: Mapping[int, int], columns: int) -> tuple[np.ndarray, int]:
     """A copy of the record that begins where a band's first output reads, and how many rows a band reads at most."""
     s = record.copy()
+    s[OW] = columns
     s[XN] = s[PD] = s[PH] = s[PW] = s[MODE] = 0
     s[ID], s[DD] = s[KD], 1  # just the planes that the kernel's taps read
     if cut.get(STEP, 1) > 1:
@@ -35,10 +42,10 @@ def _inner(record: np.ndarray, cut: Mapping[int, int]) -> tuple[np.ndarray, int]
     return s, int(s[IH])
 
 
-def first(record: np.ndarray, cut: Mapping[int, int], size: int, width: int, lane_stride: int) -> np.ndarray:
+def first(record: np.ndarray, cut: Mapping[int, int], columns: int, size: int, width: int, lane_stride: int) -> np.ndarray:
     """The record of a channels-first band in scratch, for tiles of `width` lanes. Where the lanes' stride is not the problem's, each tap
     has a row of its own, which is as good as a dilation."""
-    s, rows = _inner(record, cut)
+    s, rows = _inner(record, cut, columns)
     if lane_stride != s[SW]:
         tap = -(-max(s[OW], width) // 16) * 16
         s[SW], s[DW], s[IW] = 1, tap, s[KW] * tap
@@ -50,14 +57,26 @@ def first(record: np.ndarray, cut: Mapping[int, int], size: int, width: int, lan
     return s
 
 
-def last(record: np.ndarray, cut: Mapping[int, int], size: int) -> np.ndarray:
+def last(record: np.ndarray, cut: Mapping[int, int], columns: int, size: int) -> np.ndarray:
     """The record of a channels-last band in scratch, a block of BLOCK output channels to each pixel."""
-    s, rows = _inner(record, {**cut, STEP: 1})  # there the step is along the width
+    s, rows = _inner(record, {**cut, STEP: 1}, columns)  # there the step is along the width
     s[IW] = (s[OW] - 1) * s[SW] + (s[KW] - 1) * s[DW] + 1
-    s[XC], s[XW] = size, -(-cut[BLOCK] * size // 64) * 64
+    s[XC], s[XW] = size, pixel_bytes(cut[BLOCK], int(s[C_OUT]), size)
     s[XH] = _pitch(int(s[IW] * s[XW]))
     s[XD] = rows * s[XH]
     return s
+
+
+@njit
+def blocks(q, s):  # type: ignore[no-untyped-def]
+    """How many blocks of columns a row is cut in."""
+    return (q[OW] + s[OW] - 1) // s[OW]
+
+
+@njit
+def block(q, s, number):  # type: ignore[no-untyped-def]
+    """The first column of a block."""
+    return min(number * s[OW], q[OW] - s[OW])
 
 
 @njit
@@ -66,9 +85,10 @@ def _tables(s):  # type: ignore[no-untyped-def]
     return (s[IH] + s[IW]) * 8 + 128
 
 
-def gathered(record: np.ndarray, cut: Mapping[int, int], size: int) -> np.ndarray:
+def gathered(record: np.ndarray, columns: int, size: int) -> np.ndarray:
     """The record of a standard convolution as a pointwise one: its input channels are the taps of each input channel."""
     s = record.copy()
+    s[OW] = columns
     s[C_IN] = s[GROUP_IN] * s[KD] * s[KH] * s[KW]
     s[WI] = size
     return s
@@ -117,21 +137,23 @@ def _inside(first, count, length):  # type: ignore[no-untyped-def]
 
 
 @njit
-def fill_first(to, q, s, x, begin, end, z, row0, step, count, dtype, lanes, size):  # type: ignore[no-untyped-def]
-    """Fills scratch with what `count` output rows, from row0 in steps of `step`, of the output channels begin to end read.
+def fill_first(to, q, s, x, begin, end, z, row0, step, count, col0, dtype, lanes, size):  # type: ignore[no-untyped-def]
+    """Fills scratch with what `count` output rows, from row0 in steps of `step`, of a block of columns from col0 on, of the output channels
+    begin to end read.
 
     Returns where input channel 0 would begin, as `planes` takes it; x is its address in the array. A vector may be written past a row.
     """
     heights, length, by = aligned(to), q[IW], q[XW]
     across, base = heights + s[IH] * 8, aligned(heights + _tables(s) - 64)
-    lines, taps, columns = (count - 1) * q[SH] + (q[KH] - 1) * s[DH] + 1, 1, (q[OW] - 1) * q[SW] + (q[KW] - 1) * q[DW] + 1
-    low, high = _inside(-q[PW], columns, length) if by == size else (0, 0)
+    lines, taps, columns = (count - 1) * q[SH] + (q[KH] - 1) * s[DH] + 1, 1, (s[OW] - 1) * q[SW] + (q[KW] - 1) * q[DW] + 1
+    left = col0 * q[SW] - q[PW]
+    low, high = _inside(left, columns, length) if by == size else (0, 0)
     if s[SW] == q[SW]:
-        _positions(across, -q[PW], 1, columns, length, q[MODE])
+        _positions(across, left, 1, columns, length, q[MODE])
     else:  # a row for each tap: nothing of it is a run in the array
-        taps, columns, low, high = q[KW], q[OW], 0, 0
+        taps, columns, low, high = q[KW], s[OW], 0, 0
         for j in range(taps):
-            _positions(across + j * columns * 8, j * q[DW] - q[PW], q[SW], columns, length, q[MODE])
+            _positions(across + j * columns * 8, left + j * q[DW], q[SW], columns, length, q[MODE])
     _positions(heights, row0 * q[SH] - q[PH], step, lines, q[IH], q[MODE])
     c0 = begin // q[GROUP_OUT]
     for c in range(c0, (end - 1) // q[GROUP_OUT] + 1):
@@ -143,7 +165,7 @@ def fill_first(to, q, s, x, begin, end, z, row0, step, count, dtype, lanes, size
                 if depth < 0 or height < 0:
                     _clear(at, s[IW], size)
                     continue
-                copy_vectors(at + low * size, line + (low - q[PW]) * size, high - low, dtype, lanes, 1)
+                copy_vectors(at + low * size, line + (left + low) * size, high - low, dtype, lanes, 1)
                 for j in range(taps):
                     _gather(at + j * s[DW] * size, line, across + j * columns * 8, 0, low, by, size)
                     _gather(at + j * s[DW] * size, line, across + j * columns * 8, high, columns, by, size)
@@ -164,15 +186,15 @@ def _pixel(to, at, begin, end, times, by, dtype, lanes, size):  # type: ignore[n
 
 
 @njit
-def fill_last(to, q, s, x, begin, end, z, row0, count, dtype, lanes, size):  # type: ignore[no-untyped-def]
+def fill_last(to, q, s, x, begin, end, z, row0, count, col0, dtype, lanes, size):  # type: ignore[no-untyped-def]
     """The same for channels last, as `pixels` takes it."""
     heights, by, times, channel = aligned(to), q[XW], q[GROUP_OUT], q[XC]
     across, base = heights + s[IH] * 8, aligned(heights + _tables(s) - 64)
-    lines, columns = (count - 1) * q[SH] + (q[KH] - 1) * q[DH] + 1, (q[OW] - 1) * q[SW] + (q[KW] - 1) * q[DW] + 1
+    lines, left, columns = (count - 1) * q[SH] + (q[KH] - 1) * q[DH] + 1, col0 * q[SW] - q[PW], s[IW]
     _positions(heights, row0 * q[SH] - q[PH], 1, lines, q[IH], q[MODE])
-    _positions(across, -q[PW], 1, columns, q[IW], q[MODE])
+    _positions(across, left, 1, columns, q[IW], q[MODE])
     dense = times == 1 and s[XW] == by and (end - begin) * size == by and channel == size
-    low, high = _inside(-q[PW], columns, q[IW]) if dense else (0, 0)
+    low, high = _inside(left, columns, q[IW]) if dense else (0, 0)
     for d in range(q[KD]):
         depth = border(z * q[SD] - q[PD] + d * q[DD], q[ID], q[MODE])
         for r in range(lines):
@@ -181,7 +203,7 @@ def fill_last(to, q, s, x, begin, end, z, row0, count, dtype, lanes, size):  # t
             if depth < 0 or height < 0:
                 _clear(to, columns * s[XW] // size, size)
                 continue
-            copy_vectors(to + low * by, line + (low - q[PW]) * by, (high - low) * (end - begin), dtype, lanes, 1)
+            copy_vectors(to + low * by, line + (left + low) * by, (high - low) * (end - begin), dtype, lanes, 1)
             for i in range(columns):
                 if low <= i < high:
                     continue
@@ -194,23 +216,23 @@ def fill_last(to, q, s, x, begin, end, z, row0, count, dtype, lanes, size):  # t
 
 
 @njit
-def gather_first(to, table, q, x, z, row0, count, pitch, dtype, lanes, size):  # type: ignore[no-untyped-def]
-    """Fills scratch with the taps of `count` output rows, from row0 on: for each input channel and tap, which lie `pitch` bytes apart as in
-    the weight, what it reads for each output. x is the group's first channel; `table` has room for KW * OW numbers.
+def gather_first(to, table, q, x, z, row0, count, col0, width, pitch, dtype, lanes, size):  # type: ignore[no-untyped-def]
+    """Fills scratch with the taps of `count` output rows, from row0 on, of `width` columns, from col0 on: for each input channel and tap, which
+    lie `pitch` bytes apart as in the weight, what it reads for each output. x is the group's first channel; `table` has room for KW * width
+    numbers.
 
     This is im2col (Chellapilla et al., 2006), for as much as stays in the second cache.
     """
-    width, length, by = q[OW], q[IW], q[XW]
-    step = q[SW]
+    length, by, step, left = q[IW], q[XW], q[SW], col0 * q[SW] - q[PW]
     run = step <= 2 and by == size
     for j in range(q[KW]):
-        _positions(table + j * width * 8, j * q[DW] - q[PW], q[SW], width, length, q[MODE])
+        _positions(table + j * width * 8, left + j * q[DW], step, width, length, q[MODE])
     for c in range(q[GROUP_IN]):
         for d in range(q[KD]):
             depth = border(z * q[SD] - q[PD] + d * q[DD], q[ID], q[MODE])
             for i in range(q[KH]):
                 for j in range(q[KW]):
-                    first, across = j * q[DW] - q[PW], table + j * width * 8
+                    first, across = left + j * q[DW], table + j * width * 8
                     low = min(width, max(0, (step - 1 - first) // step)) if run else 0
                     high = min(width, max(low, (length - 1 - first) // step + 1)) if run else 0
                     for r in range(count):
@@ -229,13 +251,13 @@ def gather_first(to, table, q, x, z, row0, count, pitch, dtype, lanes, size):  #
 
 
 @njit
-def gather_last(to, table, q, x, z, row0, count, pitch, dtype, lanes, size):  # type: ignore[no-untyped-def]
+def gather_last(to, table, q, x, z, row0, count, col0, width, pitch, dtype, lanes, size):  # type: ignore[no-untyped-def]
     """The same for channels last: for each output, which lie `pitch` bytes apart, its taps, and for each the input channels."""
-    width, channels, by = q[OW], q[GROUP_IN], q[XW]
+    channels, by = q[GROUP_IN], q[XW]
     row = q[KW] * channels  # what a row of taps reads is a run in the array, away from the border
     dense = by == channels * size and q[XC] == size and q[DW] == 1
     for j in range(q[KW]):
-        _positions(table + j * width * 8, j * q[DW] - q[PW], q[SW], width, q[IW], q[MODE])
+        _positions(table + j * width * 8, col0 * q[SW] - q[PW] + j * q[DW], q[SW], width, q[IW], q[MODE])
     for r in range(count):
         for o in range(width):
             at = to + (r * width + o) * pitch
@@ -243,7 +265,7 @@ def gather_last(to, table, q, x, z, row0, count, pitch, dtype, lanes, size):  # 
                 depth = border(z * q[SD] - q[PD] + d * q[DD], q[ID], q[MODE])
                 for i in range(q[KH]):
                     height = border((row0 + r) * q[SH] - q[PH] + i * q[DH], q[IH], q[MODE])
-                    left = o * q[SW] - q[PW]
+                    left = (col0 + o) * q[SW] - q[PW]
                     if dense and depth >= 0 and height >= 0 and left >= 0 and left + q[KW] <= q[IW]:
                         copy_vectors(at, x + depth * q[XD] + height * q[XH] + left * by, row, dtype, lanes, 1)
                         at += row * size

@@ -29,7 +29,7 @@ from numba.extending import intrinsic
 from numba.np.ufunc import parallel as pool
 
 from ... import threads
-from .frame import FAILED, STRANGE
+from .frame import BEGIN, CHUNKS, FAILED, STRANGE
 
 RECORD = numba.types.Array(numba.types.int64, 1, "C")
 SIGNATURE = numba.types.void(RECORD, numba.types.int64)  # the record, and which chunk of its jobs to run
@@ -388,6 +388,15 @@ def launch(kernel: Any, record: Any, count: int) -> None:
             run(kernel.entry, record, count)
     if record[STRANGE] == FAILED:
         raise MemoryError("a thread's scratch could not be allocated")
+
+
+def run_jobs(kernel: Any, record: Any, jobs: int, count: int) -> None:
+    """All jobs of a record, on so many threads."""
+    record[BEGIN : CHUNKS + 1] = 0, jobs, count
+    if count > 1:
+        launch(kernel, record, count)
+    else:
+        kernel(record, 0)
 
 
 def facts() -> dict[str, Any]:

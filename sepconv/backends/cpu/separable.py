@@ -12,8 +12,8 @@ from numba import njit
 
 from .depthwise import pixels, planes, room, taps_of
 from .frame import *
-from .loops import aligned, first_job, lines_of, snapshot, strange, within
-from .pointwise import copy_room, pack, panel, panel_width, product_first, product_last
+from .loops import aligned, first_job, snapshot, strange, within
+from .pointwise import band_first, band_last, copy_room, pack, panel, panel_width
 from .rows import fill_first, fill_last, room_first, room_last
 from .simd import keep, keep_subnormals, restore
 
@@ -51,18 +51,14 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
                     end = min(q[C_OUT], c + q[BLOCK])
                     x_in, z_in, row_in = q[X] + n * q[XN], z, row0
                     if staged:
-                        x_in, z_in, row_in = fill_first(scratch.ctypes.data, q, t, x_in, c, end, z, row0, 1, count, dtype, lanes, size), 0, 0
+                        x_in = fill_first(scratch.ctypes.data, q, t, x_in, c, end, z, row0, 1, count, 0, dtype, lanes, size)
+                        z_in, row_in = 0, 0
                     planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
                            t, x_in, c, end, z_in, row_in, 1, count, b + c * pitch, pitch, q[OW] * size)  # fmt: skip
                 held = place
-            lines, length = lines_of(s, count, size, size)
             begin = group * q[GROUP]
             end = min(s[C_OUT], begin + q[GROUP])
-            for line in range(lines):
-                row = row0 + line
-                y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
-                r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
-                product_first(dtype, size, out_lanes, out_rows, out_vectors, s, copied, b + line * q[OW] * size, pitch, y, r, begin, end, length)
+            band_first(dtype, size, out_lanes, out_rows, out_vectors, s, copied, b, pitch, n, z, row0, count, 0, begin, end)
         keep(middle)
         keep(copied)
         keep(scratch)
@@ -102,16 +98,16 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
             place, group = divmod(job, groups)
             n, z, row0, count = band_of(q, place)
             if place != held:
-                for block in range(0, q[C_OUT], q[BLOCK]):
-                    here, there = max(0, min(block, q[C_OUT] - width)), min(q[C_OUT], block + q[BLOCK])
+                for c in range(0, q[C_OUT], q[BLOCK]):
+                    here, there = max(0, min(c, q[C_OUT] - width)), min(q[C_OUT], c + q[BLOCK])
                     x_in, z_in, row_in = q[X] + n * q[XN], z, row0
                     if staged:
-                        x_in, z_in, row_in = fill_last(scratch.ctypes.data, q, t, x_in, here, there, z, row0, count, dtype, lanes, size), 0, 0
+                        x_in = fill_last(scratch.ctypes.data, q, t, x_in, here, there, z, row0, count, 0, dtype, lanes, size)
+                        z_in, row_in = 0, 0
                     for row in range(count):
                         pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
                                t, x_in, here, there, z_in, row_in + row, taps, tap_by, b + row * q[OW] * pitch, pitch)  # fmt: skip
                 held = place
-            lines, length = lines_of(s, count, s[YW], s[RW])
             for number in range(group * q[GROUP], min(panels, (group + 1) * q[GROUP])):
                 at, end = number * out_width, min(s[C_OUT], (number + 1) * out_width)
                 to = aligned(weights.ctypes.data) + number * panel_bytes
@@ -124,12 +120,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                         if have[number] == 0:
                             pack(w, s, v, min(wide, s[C_OUT] - v), wide, lanes, dtype, size)
                         to += s[C_IN] * w_step
-                    for line in range(lines):
-                        row = row0 + line
-                        y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
-                        r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
-                        product_last(dtype, size, lanes, out_rows, out_vectors, s, b + line * q[OW] * pitch, pitch, size, w, w_step,
-                                     v, kind, y, s[YW], r, length)  # fmt: skip
+                    band_last(dtype, size, lanes, out_rows, out_vectors, s, b, pitch, n, z, row0, count, 0, w, w_step, v, kind)
                 have[number] = 1
         keep(middle)
         keep(packed)

@@ -2,7 +2,7 @@
 
 channels_first  channels_last    the product summed over the kernel's taps, each read in place, without im2col
 gathered_first  gathered_last    a band of rows is filled into scratch, tap by tap, as the matrix that a pointwise convolution reads: for border
-                                 modes, strides that no shuffle serves, and few input channels, where a tap by itself is too short a sum
+                                 modes, strides, and maps that a row's tiles fill badly
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 from numba import njit
 
 from .frame import *
-from .loops import aligned, first_job, lines_of, move, placed, snapshot, within
-from .pointwise import copy_room, panel, panel_width, product_first, product_last
+from .loops import aligned, first_job, move, placed, snapshot, within
+from .pointwise import band_first, band_last, copy_room, panel, panel_width
 from .product import taps_tile
-from .rows import gather_first, gather_last
+from .rows import block, blocks, gather_first, gather_last
 from .simd import as_float, keep, keep_subnormals, restore
 
 
@@ -114,35 +114,32 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
 
 
 @njit
-def _job(q, job):  # type: ignore[no-untyped-def]
-    """(image, group, depth, first row, rows) of a job: (image, group, depth, band of rows)."""
-    rest, band = divmod(job, q[BANDS])
+def _job(q, s, job):  # type: ignore[no-untyped-def]
+    """(image, group, depth, first row, rows, first column) of a job: (image, group, depth, band of rows, block of columns)."""
+    rest, part = divmod(job, blocks(q, s))
+    rest, band = divmod(rest, q[BANDS])
     rest, z = divmod(rest, q[OD])
     n, group = divmod(rest, q[C_OUT] // q[GROUP_OUT])
     row0 = q[OH] * band // q[BANDS]
-    return n, group, z, row0, q[OH] * (band + 1) // q[BANDS] - row0
+    return n, group, z, row0, q[OH] * (band + 1) // q[BANDS] - row0, block(q, s, part)
 
 
 def gathered_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped-def]
-    """The taps of a band as the second record's input channels; jobs are (image, group, depth, band of rows)."""
+    """The taps of a band as the second record's input channels; for the jobs see `_job`."""
 
     def standard_gathered_first(p, chunk):  # type: ignore[no-untyped-def]
         before, q, s = keep_subnormals(), snapshot(p, 0), within(p, 0, 1)
-        most = (q[OH] + q[BANDS] - 1) // q[BANDS]
-        pitch = (most * q[OW] * size + 127) // 128 * 128 + 64
-        taken, copied = np.empty(s[C_IN] * pitch + q[KW] * q[OW] * 8 + 192, np.uint8), np.empty(copy_room(s, rows, size), np.uint8)
+        most, table_bytes = (q[OH] + q[BANDS] - 1) // q[BANDS], q[KW] * s[OW] * 8
+        pitch = (most * s[OW] * size + 127) // 128 * 128 + 64
+        taken, copied = np.empty(s[C_IN] * pitch + table_bytes + 192, np.uint8), np.empty(copy_room(s, rows, size), np.uint8)
         table = aligned(taken.ctypes.data)
-        b = aligned(table + q[KW] * q[OW] * 8)
+        b = aligned(table + table_bytes)
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
-            n, group, z, row0, count = _job(q, job)
-            gather_first(b, table, q, q[X] + n * q[XN] + group * q[GROUP_IN] * q[XC], z, row0, count, pitch, dtype, lanes, size)
-            lines, length = lines_of(s, count, size, size)
-            for line in range(lines):
-                row = row0 + line
-                y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
-                r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
-                product_first(dtype, size, lanes, rows, vectors, s, copied, b + line * q[OW] * size, pitch, y, r,
-                              group * q[GROUP_OUT], (group + 1) * q[GROUP_OUT], length)  # fmt: skip
+            n, group, z, row0, count, col0 = _job(q, s, job)
+            x = q[X] + n * q[XN] + group * q[GROUP_IN] * q[XC]
+            gather_first(b, table, q, x, z, row0, count, col0, s[OW], pitch, dtype, lanes, size)
+            begin, end = group * q[GROUP_OUT], (group + 1) * q[GROUP_OUT]
+            band_first(dtype, size, lanes, rows, vectors, s, copied, b, pitch, n, z, row0, count, col0, begin, end)
         keep(taken)
         keep(copied)
         restore(before)
@@ -156,37 +153,27 @@ def gathered_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
 
     def standard_gathered_last(p, chunk):  # type: ignore[no-untyped-def]
         before, q, s = keep_subnormals(), snapshot(p, 0), within(p, 0, 1)
-        most = (q[OH] + q[BANDS] - 1) // q[BANDS]
+        most, table_bytes = (q[OH] + q[BANDS] - 1) // q[BANDS], q[KW] * s[OW] * 8
         pitch = (s[C_IN] * size + 63) // 64 * 64
         pitch += 64 if pitch % 4096 == 0 else 0
-        taken, panels = np.empty(most * q[OW] * pitch + q[KW] * q[OW] * 8 + 192, np.uint8), (s[C_OUT] + width - 1) // width
+        panels, panel_bytes = (s[C_OUT] + width - 1) // width, s[C_IN] * width * size
+        taken = np.empty(most * s[OW] * pitch + table_bytes + 192, np.uint8)
+        packed, have = np.empty(panels * panel_bytes + 64, np.uint8), np.zeros(panels, np.uint8)
         table = aligned(taken.ctypes.data)
-        b = aligned(table + q[KW] * q[OW] * 8)
-        packed = np.empty(panels * s[C_IN] * width * size + 64, np.uint8)
-        weights = aligned(packed.ctypes.data)
-        for number in range(panels):
-            at, to = number * width, weights + number * s[C_IN] * width * size
-            while at < min(s[C_OUT], (number + 1) * width):
-                v, kind, at = panel(at, s[C_OUT], lanes, vectors, s[OVERLAP])
-                wide = panel_width(kind, lanes, vectors)
-                pack(to, q, v, min(wide, s[C_OUT] - v), wide, size)
-                to += s[C_IN] * wide * size
+        b = aligned(table + table_bytes)
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
-            n, group, z, row0, count = _job(q, job)
-            gather_last(b, table, q, q[X] + n * q[XN], z, row0, count, pitch, dtype, lanes, size)
-            lines, length = lines_of(s, count, s[YW], s[RW])
+            n, _, z, row0, count, col0 = _job(q, s, job)
+            gather_last(b, table, q, q[X] + n * q[XN], z, row0, count, col0, s[OW], pitch, dtype, lanes, size)
             for number in range(panels):
-                at, to = number * width, weights + number * s[C_IN] * width * size
-                while at < min(s[C_OUT], (number + 1) * width):
+                at, end, w = number * width, min(s[C_OUT], (number + 1) * width), aligned(packed.ctypes.data) + number * panel_bytes
+                while at < end:  # one panel, or the narrow ones of what is left
                     v, kind, at = panel(at, s[C_OUT], lanes, vectors, s[OVERLAP])
-                    w_step = panel_width(kind, lanes, vectors) * size
-                    for line in range(lines):
-                        row = row0 + line
-                        y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH]
-                        r = s[RESIDUAL] + n * s[RN] + z * s[RD] + row * s[RH] if s[RESIDUAL] != 0 else 0
-                        product_last(dtype, size, lanes, rows, vectors, s, b + line * q[OW] * pitch, pitch, size, to, w_step,
-                                     v, kind, y, s[YW], r, length)  # fmt: skip
-                    to += s[C_IN] * w_step
+                    wide = panel_width(kind, lanes, vectors)
+                    if have[number] == 0:
+                        pack(w, q, v, min(wide, s[C_OUT] - v), wide, size)
+                    band_last(dtype, size, lanes, rows, vectors, s, b, pitch, n, z, row0, count, col0, w, wide * size, v, kind)
+                    w += s[C_IN] * wide * size
+                have[number] = 1
         keep(taken)
         keep(packed)
         restore(before)

@@ -54,6 +54,11 @@ def _parts(jobs: int, workers: int) -> int:
     return 1 if jobs % workers == 0 or jobs >= 16 * workers else workers
 
 
+def _evenly(bands: int, places: int, rows_out: int, workers: int) -> int:
+    """No fewer bands than given, of as many places each, so that all threads get as many."""
+    return bands if places * bands % workers == 0 or rows_out < workers else min(rows_out, -(-bands // workers) * workers)
+
+
 def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, registers: int, most: int) -> tuple[int, int]:
     """(rows, vectors) of the tile with the least estimated cycles over an output of height x width: multiply-adds, no fewer than hide their
     latency, and what a tile costs besides. `most`: rows that may be in one."""
@@ -78,6 +83,16 @@ def _bands(rows_out: int, bands: int, row_bytes: int) -> int:
     return min(rows_out, max(bands, rows_out * row_bytes // (L2 // 2)))
 
 
+TABLE = 8  # bytes of a number that says where a staged element is from
+
+
+def _columns(columns: int, least: int, column_bytes: int) -> int:
+    """How many columns of the output are staged at a time: all, or as many as the second cache holds, of rows that are long."""
+    if columns * column_bytes <= L2:
+        return columns
+    return min(columns, max(least, L2 // column_bytes // 64 * 64))
+
+
 STAGED = "; rows are filled into scratch first, with the border"
 
 
@@ -97,8 +112,10 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, ban
     if step > oh:
         return None
     bands = step if step > 1 else min(oh, _parts(p.batch * blocks, workers))
-    if staged and step == 1:
-        bands = _bands(oh, bands, kd * sh * (iw + kw * dw) * size * planes)
+    columns, column = ow, kd * size * planes * (kw if apart else sw)  # bytes of a row that a column of the output adds
+    if staged and not band:
+        columns = _columns(ow, 8 * lanes, column * kh + TABLE * (kw if apart else sw))
+        bands = bands if step > 1 else _bands(oh, bands, column * sh * columns)
     # The lines of a tile are its kernel's and its rows' alike: with strides and dilations that do not fit each other it has one row.
     joint = sh <= 2 and (kh == 1 or dh == step)
     tall, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, machine.registers, oh if joint else 1)
@@ -107,11 +124,11 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, ban
     cells = (p.dtype.name, size, lanes, kh, taps, sh if tall > 1 else 1, lane_stride, tall, vectors, flat, _loose(p, 1) * (1 - staged), staged)
     reason = f"vectors of {lanes} along the width, {tall} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
     cut = {BANDS: bands, BLOCK: planes, STEP: step}
-    stage = functools.partial(rows.first, cut=cut, size=size, width=lanes * vectors, lane_stride=lane_stride) if staged else None
-    return Choice(depthwise.channels_first, cells, cut, p.batch * blocks * bands, reason + STAGED * staged, stage)
+    stage = functools.partial(rows.first, cut=cut, columns=columns, size=size, width=lanes * vectors, lane_stride=lane_stride) if staged else None
+    return Choice(depthwise.channels_first, cells, cut, p.batch * blocks * bands * -(-ow // columns), reason + STAGED * staged, stage)
 
 
-def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, astray: bool) -> Choice | None:
+def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fused: bool, astray: bool) -> Choice | None:
     (kd, kh, kw), (_, sh, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     (od, oh, ow), iw, size, channels = three(p.out_size, 1), p.in_size[-1], p.dtype.itemsize, p.out_channels
     if kw > 64:
@@ -135,16 +152,17 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, astr
     # Rows of all channels lie in memory one after the other; of an image that stays in the second cache, few channels stay in the first.
     far = math.prod(p.in_size) * channels * size > 3 * L2
     block = max(width, channels if far and not staged else L1 // max(1, kh * iw * size) // width * width)
-    bands = 1 if small else parts
-    if staged:
-        bands = _bands(oh, bands, kd * sh * (iw + kw * dw) * size * min(block, channels))
+    bands, columns, column = 1 if small else parts, ow, kd * sw * rows.pixel_bytes(block, channels, size)
+    if staged and not fused:
+        columns = _columns(ow, 8 * step, column * kh + TABLE * sw)
+        bands = _bands(oh, bands, column * sh * columns)
     bands, band = _span(oh, bands, 1)
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step}
     cells = (p.dtype.name, size, lanes, kw, sw if tall > 1 else 1, tall, vectors, flat, _loose(p, 2) * (1 - staged), narrow, staged)
     reason = f"vectors of {lanes} channels, {tall} pixels x {vectors} vectors a tile: each input pixel feeds {kw} kernel columns from registers"
-    stage = functools.partial(rows.last, cut=cut, size=size) if staged else None
-    return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands, reason + STAGED * staged, stage)
+    stage = functools.partial(rows.last, cut=cut, columns=columns, size=size) if staged else None
+    return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands * -(-ow // columns), reason + STAGED * staged, stage)
 
 
 def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...]) -> Choice:
@@ -176,7 +194,7 @@ def _rows(size: int, vectors: int, machine: Machine) -> int:
     return min((r for r in PRODUCT_ROWS[machine.registers, vectors] if r <= min(most, max(1, size))), key=lambda r: -(-size // r) * (r + 1))
 
 
-FEW = 4  # input channels, below which a tap by itself is too short a sum
+SHUFFLED = 1.3  # how much longer a tap takes whose lanes lie every second place, and are shuffled out of two vectors
 GATHER = 14  # output channels whose products take as long as filling scratch with their taps
 
 
@@ -184,17 +202,16 @@ def _gathered(p: Problem, machine: Machine, lanes: int, workers: int, last: bool
     """A standard convolution as a pointwise one over a band of its taps in scratch."""
     od, oh, ow = three(p.out_size, 1)
     size, depth, places = p.dtype.itemsize, p.group_in * math.prod(p.kernel), p.batch * p.groups * od
-    bands = min(oh, max(_parts(places, workers), oh * ow * depth * size // (L2 // 2)))
-    if places * bands % workers and oh >= workers:
-        bands = min(oh, -(-bands // workers) * workers)
-    pixels = oh // bands * ow
+    columns = _columns(ow, 4 * lanes, depth * size + TABLE * p.kernel[-1])
+    parts = places * -(-ow // columns)
+    bands = _evenly(_bands(oh, _parts(parts, workers), columns * depth * size), parts, oh, workers)
+    pixels = oh // bands * columns
     vectors = 2 if (p.group_out if last else pixels) > lanes else 1
     tall = _rows(pixels if last else p.group_out, vectors, machine)
-    cut = {BANDS: bands}
     reason = f"the taps of {bands} bands of rows in scratch, then a product of {tall} rows x {vectors} vectors of {lanes}"
-    stage = functools.partial(rows.gathered, cut=cut, size=size)
+    stage = functools.partial(rows.gathered, columns=columns, size=size)
     factory = standard.gathered_last if last else standard.gathered_first
-    return Choice(factory, (p.dtype.name, size, lanes, tall, vectors), cut, places * bands, reason, stage)
+    return Choice(factory, (p.dtype.name, size, lanes, tall, vectors), {BANDS: bands}, parts * bands, reason, stage)
 
 
 def _dense(p: Problem, g: Geometry, size: int) -> bool:
@@ -208,19 +225,20 @@ def _dense(p: Problem, g: Geometry, size: int) -> bool:
 
 
 def _standard(p: Problem, g: Geometry, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...]) -> Choice | None:
-    x_wide, wide, x_deep, deep = lies
+    x_wide, _, x_deep, deep = lies
     plain = p.mode == "constant"
-    if wide and not (deep and (not x_wide or (p.channels_last and p.out_size[-1] == 1 and x_deep))):
-        if plain and x_wide and p.stride[-1] <= 2:
-            choice = _standard_first(p, machine, lanes, workers)
-            _, _, own, _, vectors, _ = choice.cells
-            computed = -(-p.out_size[-1] // (own * vectors)) * own * vectors  # lanes of a row's tiles, which overlap
-            if not _dense(p, g, p.dtype.itemsize) or (p.group_in >= FEW and computed < p.out_size[-1] * (1 + GATHER / p.group_out)):
-                return choice
-        return _gathered(p, machine, lanes, workers, False) if _dense(p, g, p.dtype.itemsize) else None
-    if deep and plain and x_deep:
-        return _standard_last(p, machine, lanes, workers)
-    return _gathered(p, machine, lanes, workers, True) if deep and p.groups == 1 else None
+    if not _first(p, lies):
+        if deep and plain and x_deep:
+            return _standard_last(p, machine, lanes, workers)
+        return _gathered(p, machine, lanes, workers, True) if deep and p.groups == 1 else None
+    dense, choice = _dense(p, g, p.dtype.itemsize), None
+    if plain and x_wide and p.stride[-1] <= 2:
+        choice = _standard_first(p, machine, lanes, workers)
+        _, _, lanes_, _, vectors, _ = choice.cells
+        computed = -(-p.out_size[-1] // (lanes_ * vectors)) * lanes_ * vectors  # lanes of a row's tiles, which overlap
+        if computed * (SHUFFLED if p.stride[-1] == 2 else 1) < p.out_size[-1] * (1 + GATHER / p.group_out):
+            return choice
+    return _gathered(p, machine, lanes, workers, False) if dense else choice
 
 
 def _standard_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice:
@@ -256,13 +274,18 @@ def _tunable(p: Problem) -> bool:
     return p.dtype.name in ("float32", "float64")
 
 
+def _first(p: Problem, lies: tuple[bool, ...]) -> bool:
+    """Whether a kernel for channels first writes the result; where both could, as x lies."""
+    x_wide, wide, x_deep, deep = lies
+    return wide and not (deep and (not x_wide or (p.channels_last and p.out_size[-1] == 1 and x_deep)))
+
+
 def _depthwise(p: Problem, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...], band: int = 0) -> tuple[Choice | None, bool]:
     """(kernel, whether channels first) by how x and the result lie: where x lies otherwise than the result, it is staged."""
-    x_wide, wide, x_deep, deep = lies
-    first = wide and not (deep and (not x_wide or (p.channels_last and p.out_size[-1] == 1 and x_deep)))
-    if first:
+    x_wide, _, x_deep, deep = lies
+    if _first(p, lies):
         return _depthwise_first(p, machine, lanes, workers, band, not x_wide), True
-    return (_depthwise_last(p, machine, lanes, workers, not x_deep) if deep else None), False
+    return (_depthwise_last(p, machine, lanes, workers, band > 0, not x_deep) if deep else None), False
 
 
 def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: int) -> Choice | None:
@@ -295,9 +318,7 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
     if row > 2 * L2:
         return None
     places = p.batch * od
-    bands = max(-(-oh // max(1, L2 // row)), 1)
-    if places * bands % workers and oh >= workers:
-        bands = min(oh, -(-bands // workers) * workers)
+    bands = _evenly(max(-(-oh // max(1, L2 // row)), 1), places, oh, workers)
     half, first = _depthwise(p, machine, lanes, 1, (x_wide, wide, x_deep, deep), oh // bands)
     if half is None:
         return None

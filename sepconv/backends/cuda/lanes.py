@@ -43,6 +43,15 @@ def literal(*given: Any) -> bool:
     return all(isinstance(g, types.Literal) for g in given)
 
 
+def summed_in(dtype: str) -> str:
+    return "float32" if dtype in HALVES else dtype
+
+
+def item(dtype: str) -> int:
+    """Bytes of an element."""
+    return {"float64": 8, "float32": 4}.get(dtype, 2)
+
+
 def pointer(context: Any, b: ir.IRBuilder, address: ir.Value, kind: ir.Type) -> ir.Value:
     """A typed pointer to device memory (on the CPU, to memory)."""
     return b.inttoptr(address, ir.PointerType(kind, GLOBAL if on_device(context) else 0))

@@ -113,18 +113,11 @@ def _direct(p: Problem, given: Sequence[View | None], target: View) -> tiles.Cho
     return tiles.Choice(direct.kernel, direct.outputs, cells, direct.FIELDS, (), (grid, 1, 1), (block, 1, 1), reason)
 
 
-def channels_inner(p: Problem, x: View) -> bool:
-    """Whether x's memory is channels last: the channels are closer together than the pixels."""
-    steps = frame.steps(p, x)
-    pixel = next((s for s in reversed(steps[2:]) if s), 0)
-    return p.channels_last if not pixel or not steps[1] else abs(steps[1]) < abs(pixel)
-
-
 def allocate(p: Problem, x: View) -> View:
     """A new result of x's kind, with the channels where x's memory has them."""
     shape, n = p.out_shape, len(p.out_shape)
     axes = tuple(range(n))
-    if channels_inner(p, x) != p.channels_last:
+    if frame.channels_inner(p, x) != p.channels_last:
         lead = axes[: int(p.batched)]
         rest = axes[int(p.batched) :]
         axes = (*lead, *rest[1:], rest[0]) if not p.channels_last else (*lead, rest[-1], *rest[:-1])  # the order in memory

@@ -15,8 +15,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ..cpu.simd import FLOATS, HALVES, I32, I64
-from .lanes import SIMULATED, literal, on_device, piece
+from ..cpu.simd import FLOATS, I32, I64
+from .lanes import SIMULATED, item, literal, on_device, piece, summed_in
 from .stencil import Maker, Tile, registers, taps_first
 
 DEEP, WIDE = range(2)  # how a factor lies: next to each other along k, or along r (c)
@@ -51,13 +51,7 @@ class Matrix(NamedTuple):
         dtype, *rest = text.split()
         return cls(dtype, *map(int, rest))
 
-    @property
-    def sums(self) -> str:
-        return "float32" if self.dtype in HALVES else self.dtype
-
-    @property
-    def size(self) -> int:
-        return {"float64": 8, "float32": 4}.get(self.dtype, 2)
+    sums, size = property(lambda self: summed_in(self.dtype)), property(lambda self: item(self.dtype))
 
     @property
     def threads(self) -> int:

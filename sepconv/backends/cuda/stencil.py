@@ -20,7 +20,7 @@ from numba.core import cgutils
 from ... import activations
 from .. import formulas
 from ..cpu.simd import FLOATS, I16, I32, I64, Value, Vectors
-from .lanes import HALVES, SIMULATED, literal, narrow, piece, pointer, widen
+from .lanes import HALVES, SIMULATED, item, literal, narrow, piece, pointer, summed_in, widen
 
 UNROLLED = 7  # kernels up to this side are written out; of larger ones the rows are a loop
 HELD = 25  # taps whose weights stay in registers
@@ -53,13 +53,7 @@ class Tile(NamedTuple):
         n = [int(r) for r in rest]
         return cls(dtype, (n[0], n[1]), (n[2], n[3]), (n[4], n[5]), (n[6], n[7]), *n[8:])
 
-    @property
-    def sums(self) -> str:
-        return "float32" if self.dtype in HALVES else self.dtype
-
-    @property
-    def size(self) -> int:
-        return {"float64": 8, "float32": 4}.get(self.dtype, 2)
+    sums, size = property(lambda self: summed_in(self.dtype)), property(lambda self: item(self.dtype))
 
     @property
     def outputs(self) -> int:
