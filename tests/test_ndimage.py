@@ -87,7 +87,7 @@ def test_scipys_own_tests(tmp_path: pathlib.Path) -> None:
         pytest.skip("this SciPy was installed without its tests")
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent(SUITE))
-    settings = {**os.environ, "PYTHONPATH": str(ROOT)}
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}  # this run's options are not SciPy's
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path), LEFT_OUT, found.origin], env=settings, cwd=tmp_path, capture_output=True, text=True
     )

@@ -6,7 +6,8 @@ depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: plain
 stencil.py  product.py   the two tiles: depthwise; a matrix product, for the rest
 filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`; fused.py  sweep.py  bands.py   the same in one sweep
 direct.py     plain loops for everything else; poison.py  NaNs at the border, where a weight is infinite
-simd.py       vectors in LLVM; frame.py  the record that every kernel takes; loops.py  what all loops share;
+rows.py       rows of the input with their border in scratch, for all of these where the array itself will not do
+simd.py       vectors in LLVM; intrinsics.py  what plain loops call; loops.py  what they share; frame.py  the record that every kernel takes
 runtime.py    machine, cache, threads, fork
 """
 

@@ -10,9 +10,9 @@ import numpy as np
 from numba import njit
 
 from .frame import *
+from .intrinsics import as_float, keep, keep_subnormals, prefetch, restore
 from .loops import aligned, first_job, move, placed, snapshot, strange, within
 from .rows import block, blocks, fill_first, fill_last, room_first, room_last
-from .simd import as_float, keep, keep_subnormals, prefetch, restore
 from .stencil import BORDER, FIRST, INSIDE, LAST, NARROW, tile
 
 FAR = 2**23  # bytes of an image that come from memory: the processor foresees rows of pixels worse than it could

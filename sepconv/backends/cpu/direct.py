@@ -7,8 +7,8 @@ from numba import njit
 
 from ...activations import CLIP
 from .frame import *
+from .intrinsics import activate, as_float, keep_subnormals, load, restore, store
 from .loops import border, first_job, snapshot
-from .simd import activate, as_float, keep_subnormals, load, restore, store
 
 
 @njit(inline="always")

@@ -12,8 +12,8 @@ from numba import njit
 from ..filters import ANTISYMMETRIC_TAPS, GENERAL, SYMMETRIC_TAPS
 from .convert import constant, copy, read, write
 from .frame import BEGIN, CHUNKS, END  # noqa: F401
+from .intrinsics import as_float, keep, keep_subnormals, load, restore, words
 from .loops import aligned, border, first_job
-from .simd import as_float, keep, keep_subnormals, load, restore, words
 from .taps import ADD, joined, weighted
 
 # The record, besides BEGIN, END, CHUNKS and STRANGE of `frame`. Addresses: arrays, byte offsets of the taps in scratch, their weights.

@@ -7,7 +7,7 @@ from numba import njit
 from ..borders import source
 from .frame import *
 from .frame import LENGTH
-from .simd import copy_line, load, store, word, words
+from .intrinsics import copy_line, load, store, word, words
 
 border = njit(source)
 CALL, REST = CHUNKS + 1, LENGTH - CHUNKS - 1  # fields of a record that belong to a call, and those of its geometry

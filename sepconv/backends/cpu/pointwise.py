@@ -12,9 +12,9 @@ import numpy as np
 from numba import njit
 
 from .frame import *
+from .intrinsics import as_float, keep, keep_subnormals, restore, transpose
 from .loops import aligned, first_job, lines_of, move, placed, snapshot
 from .product import tile
-from .simd import as_float, keep, keep_subnormals, restore, transpose
 
 MOST_COPIED = 2**20  # bytes of a second cache
 WIDE, ONE, HALF = range(3)  # a panel of all the tile's vectors, of one, of half a vector

@@ -7,8 +7,8 @@ import numpy as np
 from numba import njit
 
 from .frame import *
+from .intrinsics import load, store
 from .loops import snapshot
-from .simd import load, store
 
 
 @njit

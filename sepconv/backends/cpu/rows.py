@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 
 from .frame import *
+from .intrinsics import copy_vectors, load, store
 from .loops import aligned, border
-from .simd import copy_vectors, load, store
 
 
 def _pitch(bytes: int) -> int:

@@ -12,10 +12,10 @@ from numba import njit
 
 from .depthwise import pixels, planes, room, taps_of
 from .frame import *
+from .intrinsics import keep, keep_subnormals, restore
 from .loops import aligned, first_job, snapshot, strange, within
 from .pointwise import band_first, band_last, copy_room, pack, panel, panel_width
 from .rows import fill_first, fill_last, room_first, room_last
-from .simd import keep, keep_subnormals, restore
 
 
 @njit

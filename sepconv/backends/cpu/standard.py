@@ -11,11 +11,11 @@ import numpy as np
 from numba import njit
 
 from .frame import *
+from .intrinsics import as_float, keep, keep_subnormals, restore
 from .loops import aligned, first_job, move, placed, snapshot, within
 from .pointwise import band_first, band_last, copy_room, panel, panel_width
 from .product import taps_tile
 from .rows import block, blocks, gather_first, gather_last
-from .simd import as_float, keep, keep_subnormals, restore
 
 
 @njit

@@ -12,8 +12,8 @@ from numba import njit
 
 from .bands import CUT, along, columns, cut, doubled, exactly, width
 from .frame import BEGIN, CHUNKS, END  # noqa: F401
+from .intrinsics import keep, keep_subnormals, load, restore, store, words
 from .loops import aligned, border, first_job
-from .simd import keep, keep_subnormals, load, restore, store, words
 
 # The record, besides BEGIN, END, CHUNKS and STRANGE of `frame`. Addresses of the images; byte strides of planes and rows
 X, Y = 0, 1

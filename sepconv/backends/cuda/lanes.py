@@ -16,7 +16,8 @@ from numba.core import cgutils, config
 
 from ... import activations
 from .. import formulas
-from ..cpu.simd import HALVES, I16, I32, I64, Value, Vectors
+from ..cpu.intrinsics import HALVES
+from ..cpu.simd import I16, I32, I64, Value, Vectors
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 GLOBAL = 1  # the address space of device memory: a load from there is no guess between global, shared and local
