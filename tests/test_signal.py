@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.signal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import sepconv
@@ -98,7 +98,6 @@ def sums(x: np.ndarray, w: np.ndarray, mode: str) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")  # SciPy's own
-@settings(max_examples=60)
 @given(st.data())
 def test_large_arrays(data: st.DataObject) -> None:
     """Images and signals of thousands of points, where kernels are tuned and sums are shared out; either may be the larger."""
@@ -119,7 +118,6 @@ def test_large_arrays(data: st.DataObject) -> None:
     assert (np.abs(got - want) <= 2 * min(x.size, w.size) * np.finfo(want.dtype).eps * most).all()
 
 
-@settings(max_examples=60)
 @given(st.data())
 def test_the_way_that_is_chosen(data: st.DataObject) -> None:
     """method="auto" with an FFT from few taps on: whichever way it goes, SciPy's result; an array that is not finite is never transformed."""
