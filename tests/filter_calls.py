@@ -288,8 +288,9 @@ def with_output(draw: st.DrawFn, call: FilterCall, dtypes: Sequence[Any]) -> Fil
     complex_result = call.x.dtype.kind == "c" or np.iscomplexobj(call.options.get("weights"))
     if complex_result:
         dtypes = (None, "complex64", np.complex128)
-    elif call.x.dtype == bool and call.name not in ("correlate1d", "convolve1d", "correlate", "convolve", "uniform_filter1d"):
-        dtypes = ("float64", "float32")  # SciPy reads bytes of 2 and more in the second pass, which are no bools
+    elif call.x.dtype.name in ("bool", "uint64") and call.name not in ("correlate1d", "convolve1d", "correlate", "convolve", "uniform_filter1d"):
+        # SciPy reads bytes of 2 and more in the second pass, which are no bools; and what is below 0 becomes more than a second sum can hold
+        dtypes = ("float64", "float32")
     chosen = draw(st.sampled_from(dtypes))
     if draw(st.booleans()):
         dtype = np.dtype(chosen) if chosen is not None else np.promote_types(call.x.dtype, np.complex64) if complex_result else call.x.dtype
