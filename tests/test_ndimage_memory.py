@@ -5,8 +5,10 @@ python tests/test_ndimage_memory.py 2000 500    random filters between fences, a
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fences
@@ -166,6 +168,39 @@ def test_inputs_of_stride_zero() -> None:
     for view in (np.broadcast_to(row, (60, 80)), np.broadcast_to(row[:, None], (80, 60)), np.broadcast_to(np.float32(3), (70, 70))):
         for fn in (ndi.sobel, lambda x: ndi.gaussian_filter(x, 2.0), lambda x: ndi.uniform_filter(x, 9), lambda x: ndi.correlate(x, np.eye(3))):
             np.testing.assert_array_equal(fn(view), fn(view.copy()))
+
+
+@pytest.mark.parametrize("dtype", ("float32", "float64", "uint8"))
+def test_offsets_past_int32(dtype: str) -> None:
+    """M17: rows and planes a gigabyte apart; only the pages that are touched exist."""
+    rng, far = np.random.default_rng(2), np.zeros(3 * 2**30, np.uint8)
+    item = np.dtype(dtype).itemsize
+    for shape, strides in (((3, 2000), (2**30 - 2**14, item)), ((3, 40, 60), (2**30 - 2**16, 60 * item, item))):
+        x = (rng.random(shape) * 200).astype(dtype)
+        spread, out = (np.ndarray(shape, dtype, far, start, strides) for start in (0, 2**20))
+        spread[...] = x
+        for fn in (lambda x, out: ndi.gaussian_filter(x, 1.0, output=out), lambda x, out: ndi.correlate(x, np.ones((3,) * x.ndim) / 9, out)):
+            assert fn(spread, out) is out
+            np.testing.assert_array_equal(out, fn(x, None))
+
+
+def test_many_threads_and_their_own_exactness() -> None:
+    """M20: different filters at once; exact() holds in the thread that asked for it."""
+    x = np.random.default_rng(3).standard_normal((70, 80)).astype(np.float32)
+    calls = [lambda: ndi.gaussian_filter(x, 2.0), lambda: ndi.uniform_filter(x, 9), lambda: ndi.sobel(x), lambda: ndi.correlate(x, np.eye(3)),
+             lambda: ndi.gaussian_filter(x.astype(np.uint8), 3.0), lambda: sig.sepfir2d(x, [1.0, 2, 1], [1.0, 0, -1])]  # fmt: skip
+    want = [call() for call in calls]
+    with ndi.exact():
+        precise = [call() for call in calls]
+    assert not np.array_equal(want[0], precise[0])
+
+    def work(number: int) -> bool:
+        call, exactly = number % len(calls), number % 5 == 0
+        with ndi.exact() if exactly else contextlib.nullcontext():
+            return np.array_equal(calls[call](), (precise if exactly else want)[call])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(600)))
 
 
 if __name__ == "__main__":
