@@ -208,7 +208,7 @@ def run_dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, mode: 
     if output.dtype.kind == "c":
         raise RuntimeError(f"array type {output.dtype!r} not supported for output, since the results are real")
     outside = real_number(cval)
-    passes = _factors.passes(input, output.dtype, weights, mode, outside, origins)
+    passes = [] if filters.exact.get() else _factors.passes(input, output.dtype, weights, mode, outside, origins)
     if not passes:
         _run("dense", input, output, weights, [mode] * input.ndim, outside, list(origins))
         return

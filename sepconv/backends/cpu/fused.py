@@ -77,6 +77,8 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool) -> Way | None:
     both = down, across
     if max(h.taps for h in both) > LONGEST or any(not 1 / LARGE < np.abs(h.weights).max() < LARGE for h in both):
         return None
+    if any(((h.weights != 0) & (h.weights.astype(np.float32) == 0)).any() for h in both):
+        return None  # times an infinity these are infinite, and 0 is not
     outside = [h for h in both if h.mode == CONSTANT and h.taps > 1]
     if turned and any(h.cval != 0 for h in outside):
         return None  # then what lies beyond a corner depends on which pass is the first
