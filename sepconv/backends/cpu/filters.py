@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..filters import REAL, Pass, exact, order, said, symmetry
+from . import dense as windows
 from . import frame, fused, lines, runtime
 from .plans import address
 
@@ -116,6 +117,8 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
     """As `filters.dense`."""
     if not output.size:
         return
+    if not exact.get() and windows.dense(input, output, weights, modes, cval, origins):
+        return
     if not input.ndim:
         return dense(input[None], output[None], weights[None], (0,), cval, (0,))
     x = input if _readable(input) else input.astype(input.dtype.newbyteorder("="))
@@ -158,7 +161,9 @@ def _rows(weights: np.ndarray, origins: Sequence[int]) -> tuple[list[np.ndarray]
 def describe(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> list[str]:
     """As `filters.describe`."""
     machine = runtime.machine()
-    if what == "passes" and output.size and not exact.get() and fused.would(input, output, arguments[0]):
+    if what == "dense" and output.size and not exact.get() and (how := windows.how(input, output, *arguments[:3])):
+        how += f", for {machine.isa}"
+    elif what == "passes" and output.size and not exact.get() and fused.would(input, output, arguments[0]):
         how = f"rows and columns in one sweep, in the dtypes that sepconv.ndimage states ({input.dtype} -> {output.dtype}), for {machine.isa}"
     else:
         how = f"compiled loops over lines in scratch, float64 whatever the dtype ({input.dtype} -> {output.dtype}), for {machine.isa}"
