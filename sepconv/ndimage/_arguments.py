@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from ..backends import filters
 from ..backends.borders import CONSTANT
 from ..backends.filters import MODES, REAL, Pass
 from ..ops import Explanation
-from . import _factors
+from . import _factors, _recall
 
 F = TypeVar("F", bound=Callable[..., Any])
 COMPLEX = {"complex64": np.dtype(np.float32), "complex128": np.dtype(np.float64)}
@@ -29,10 +30,12 @@ class Told(Exception):
 def filter_function(fn: F) -> F:
     """A public filter: inside `sepconv.explain` it returns what it would have run."""
 
+    place = [*inspect.signature(fn).parameters, "output"].index("output")
+
     @functools.wraps(fn)
     def called(*args: Any, **kwargs: Any) -> Any:
         if not dispatch.explaining():
-            return fn(*args, **kwargs)
+            return _recall.called(fn, place, args, kwargs)
         try:
             return fn(*args, **kwargs)
         except Told as told:
@@ -182,7 +185,7 @@ def _run(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> N
     backend, engine = _engine(input)
     if dispatch.explaining():
         raise Told(Explanation(backend, [], engine.describe(what, input, output, *arguments), input))
-    getattr(engine, what)(input, output, *arguments)
+    _recall.note(input, output, getattr(engine, what)(input, output, *arguments))
 
 
 def _parts(x: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -15,11 +15,12 @@ from ..borders import CONSTANT, WRAP
 from . import bands, frame, runtime, tiles, window
 from .fused import FEW, LARGE, WHOLE, _fits, _has, _planes
 from .plans import address
+from .programs import Program, Step, launched
 
 MOST = 64  # rows of taps, for each number of which a kernel is compiled
 TAPS = 512  # in all
 DEEP = 56  # rows of a band
-WIDE = 512  # columns of a strip
+WIDE = 1024  # columns of a strip
 
 
 def _frame(shape: tuple[int, ...]) -> int | None:
@@ -67,25 +68,27 @@ def fits(output: np.ndarray, read: str, weights: np.ndarray, modes: Sequence[int
     return None if how is None else (axis, how)
 
 
-def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> bool:
-    """Runs it as `filters.dense` says, if it can be done here; else what `output` holds is not to be relied on."""
+def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]
+) -> tuple[bool, Program | None]:  # fmt: skip
+    """Runs it as `filters.dense` says, if it can be done here: whether it did, and what can be run again; else `output` may hold anything."""
     if output.ndim == 1:
         input, output, weights, modes, origins = input[None], output[None], weights[None], [WRAP, *modes], [0, *origins]
     chosen = fits(output, input.dtype.name, weights, modes, cval)
     if chosen is None:
-        return False
+        return False, None
     axis, how = chosen
     x = input if _fits(input, axis) else np.array(input, input.dtype.newbyteorder("="), order="C")
     apart = _fits(output, axis) and not np.may_share_memory(x, output)
     y = output if apart else np.empty(output.shape, output.dtype.newbyteorder("="))
-    if not _run(x, y, axis, how, weights, modes, cval, origins):
-        return False
+    made = _run(x, y, axis, how, weights, modes, cval, origins)
+    if made.record[frame.STRANGE]:
+        return False, None
     if y is not output:
         output[...] = y
-    return True
+    return True, Program([made]) if x is input and y is output else None
 
 
-def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> bool:
+def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> Step:
     planes, xo, rows, xr, cols, step = _planes(x, axis)  # type: ignore[misc]
     _, yo, _, yr, _, _ = _planes(y, axis)  # type: ignore[misc]
     taps = weights.reshape(weights.shape[axis], -1)
@@ -111,8 +114,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray,
     written_out = across if machine.registers == 32 and taps.size <= 9 else 0
     kernel = runtime.kernel(window.windowed, lanes, k, written_out, high, vectors, x.dtype.name, y.dtype.name, how)
     jobs = planes * cut * strips
-    runtime.run_jobs(kernel, record, jobs, min(workers, jobs))
-    return not record[frame.STRANGE]
+    return launched(kernel, record, jobs, min(workers, jobs), [*kept, near])
 
 
 @functools.lru_cache(256)

@@ -12,6 +12,7 @@ from ..filters import REAL, Pass, exact, order, said, symmetry
 from . import dense as windows
 from . import frame, fused, lines, runtime
 from .plans import address
+from .programs import Program, Step, launched
 
 CODES = {name: code for code, name in enumerate(REAL)}
 WHOLE = 64  # lines beside each other in a block: whole cache lines, even of bytes
@@ -34,29 +35,31 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return address(a) == address(b) and a.strides == b.strides and a.dtype == b.dtype
 
 
-def _launch(factory: Callable[..., Any], record: np.ndarray, jobs: int, products: int) -> None:
+def _launch(factory: Callable[..., Any], record: np.ndarray, jobs: int, products: int, kept: Sequence[np.ndarray]) -> Step:
     kernel = runtime.kernel(factory, *_tile(), 0)
     chunks = min(runtime.workers(), jobs) if products >= ENOUGH else 1
-    runtime.run_jobs(kernel, record, jobs, chunks)
+    return launched(kernel, record, jobs, chunks, kept)
 
 
 # --- 1-D filters ----------------------------------------------------------------------------------------------------
 
 
-def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> None:
-    """As `filters.passes`."""
-    if not output.size or (not exact.get() and fused.passes(input, output, passes)):
-        return
+def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> Program | None:
+    """As `filters.passes`; what of it can be run again, if all can."""
+    done, program = (not output.size, None) if not output.size or exact.get() else fused.passes(input, output, passes)
+    if done:
+        return program
     plain = _readable(output) and all(_axes(output, output, p.axis) is not None for p in passes)
     target = output if plain else np.empty(output.shape, output.dtype.newbyteorder("="))
-    x = input
+    x, steps = input, []
     for p in passes:
         if not _readable(x) or (np.may_share_memory(x, target) and not _same(x, target)) or _axes(x, target, p.axis) is None:
-            x = _like(x, target)
-        _run(x, target, p)
+            x, plain = _like(x, target), False
+        steps.append(_run(x, target, p))
         x = target
     if target is not output:
         output[...] = target
+    return Program(steps) if plain else None
 
 
 def _like(x: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -84,7 +87,7 @@ def _offsets(p: Pass, kind: int, block: int) -> list[int]:
     return [8 * block * j for term in order(p.size, kind) for j in term]
 
 
-def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> None:
+def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> Step:
     """One pass; x and y have no more axes than the kernel takes, and are the same memory or do not share any."""
     (a, xa, ya), (b, xb, yb), (count, xl, yl) = _axes(x, y, p.axis)  # type: ignore[misc]
     n, xn, yn = x.shape[p.axis], x.strides[p.axis], y.strides[p.axis]
@@ -107,18 +110,21 @@ def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> None:
     record[lines.A : lines.YL + 1] = a, b, n, count, xa, xb, xn, xl, ya, yb, yn, yl
     room, result = (band + halo) * block + 2 * width, band * block + width
     record[lines.BLOCK : lines.TAIL + 1] = block, band, parts, room, result, halo * block
-    _launch(lines.filtered, record, blocks * parts, work)
+    return _launch(lines.filtered, record, blocks * parts, work, (places, weights))
 
 
 # --- n-D filters ----------------------------------------------------------------------------------------------------
 
 
-def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> None:
-    """As `filters.dense`."""
+def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]
+) -> Program | None:  # fmt: skip
+    """As `filters.dense`; what of it can be run again, if all can."""
     if not output.size:
-        return
-    if not exact.get() and windows.dense(input, output, weights, modes, cval, origins):
-        return
+        return None
+    if not exact.get():
+        done, program = windows.dense(input, output, weights, modes, cval, origins)
+        if done:
+            return program
     if not input.ndim:
         return dense(input[None], output[None], weights[None], (0,), cval, (0,))
     x = input if _readable(input) else input.astype(input.dtype.newbyteorder("="))
@@ -139,9 +145,10 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
     longest = -(-n // parts)
     record[[lines.PARTS, lines.ROOM, lines.RESULT]] = parts, longest + size + 2 * width, longest + 2 * width
     record[lines.AXES : lines.STARTS + 1] = len(outer), shape, xs, ys, kinds, rows, offsets, starts
-    _launch(lines.dense, record, count * parts, x.size * len(arrays[1]))
+    made = _launch(lines.dense, record, count * parts, x.size * len(arrays[1]), arrays)
     if y is not output:
         output[...] = y
+    return Program([made]) if x is input and y is output else None
 
 
 def _rows(weights: np.ndarray, origins: Sequence[int]) -> tuple[list[np.ndarray], int]:
