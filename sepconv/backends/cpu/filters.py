@@ -151,6 +151,11 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
     return Program([made]) if x is input and y is output else None
 
 
+def quick(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: float) -> bool:
+    """Whether `dense` would take it to the tile of `window.py`."""
+    return input.ndim > 1 and not exact.get() and windows.fits(output, input.dtype.name, weights, modes, cval) is not None
+
+
 def _rows(weights: np.ndarray, origins: Sequence[int]) -> tuple[list[np.ndarray], int]:
     """The taps that are not zero: byte offsets within the last axis, weights, where each row of them begins, and its offsets along the others."""
     places, values, starts, offsets = [0], [0.0], [1], []
