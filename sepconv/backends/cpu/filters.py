@@ -10,7 +10,7 @@ import numpy as np
 
 from ..filters import REAL, Pass, exact, order, said, symmetry
 from . import dense as windows
-from . import frame, fused, lines, runtime
+from . import frame, frequencies, fused, lines, runtime
 from .plans import address
 from .programs import Program, Step, launched
 
@@ -122,8 +122,12 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
     if not output.size:
         return None
     if not exact.get():
-        done, program = windows.dense(input, output, weights, modes, cval, origins)
-        if done:
+        arguments = input, output, weights, modes, cval, origins
+        whole = output.dtype.kind != "f"  # then sums that are in doubt are taken twice by the tile, and the frequencies pay earlier
+        if whole and frequencies.filtered(*arguments):
+            return None
+        done, program = windows.dense(*arguments)
+        if done or (not whole and frequencies.filtered(*arguments)):
             return program
     if not input.ndim:
         return dense(input[None], output[None], weights[None], (0,), cval, (0,))
@@ -175,6 +179,8 @@ def describe(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) 
     machine = runtime.machine()
     if what == "dense" and output.size and not exact.get() and (how := windows.how(input, output, *arguments[:3])):
         how += f", for {machine.isa}"
+    elif what == "dense" and output.size and not exact.get() and frequencies.axes(output, input.dtype.name, *arguments[:3]):
+        how = f"overlap-save by scipy.fft, in float32 ({input.dtype} -> {output.dtype})"
     elif what == "passes" and output.size and not exact.get() and fused.would(input, output, arguments[0]):
         how = f"rows and columns in one sweep, in the dtypes that sepconv.ndimage states ({input.dtype} -> {output.dtype}), for {machine.isa}"
     else:
