@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from ..filters import GENERAL
 from .bands import Lanes, cut, exactly, width
 from .frame import BEGIN, CHUNKS, END, STRANGE  # noqa: F401
-from .intrinsics import as_float, keep, keep_subnormals, load, restore, store, words
+from .intrinsics import as_float, keep, keep_subnormals, load, prefetch, restore, store, words
 from .loops import aligned, border, first_job, placed, strange_run
 from .stencil import FIRST, INSIDE, tile
 
@@ -31,6 +31,7 @@ NEAR, COUNT, EXACT, PLACES = range(25, 29)
 BANDS, STRIPS, PITCH, ROOM, CHECK = range(29, 34)
 USED, LENGTH = 34, 64
 PLAIN, CUT, SURE = range(3)  # what becomes of sums: float32, or cut with no regard to rounding; cut as float64 would be
+FAR = 2**25  # bytes of an image that no cache holds
 
 ONE = 1 << INSIDE  # all that a tile over scratch meets
 
@@ -150,6 +151,8 @@ def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[n
             x, y = q[X] + plane * q[XO], q[Y] + plane * q[YO] + row0 * q[YR] + c0 * outside
             if fill(lanes, read, inside, q, x, row0 - q[BEFORE], stop - row0 + k - 1, c0 - lead, c0 + count + tail, lines):
                 p[STRANGE] = 1
+            far = q[ROWS] * q[XR] > FAR
+            ahead = x + (stop + k - 1 - q[BEFORE]) * q[XR] + c0 * inside
             for at0 in range(0, stop - row0, rows):
                 at = placed(at0, rows, stop - row0, 1)
                 for col0 in range(0, count, span):
@@ -161,6 +164,10 @@ def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[n
                     tile("float32", lanes, FIRST, k, taps, 1, 1, rows, vectors, 1, 0, ONE, INSIDE,
                          lines + place, 0, 1, k, q[PITCH], 0, 1, 0, by, 0, q[TAPS], 0, 1, 1, 0, 1, q[WEIGHTS], q[TAPS] * 4, 4, 0, q[ZERO],
                          q[ZERO], sums, sums_by, span, rows, 0, 0.0, 0.0)  # fmt: skip
+                    for r in range(rows if far else 0):  # what the next band is filled with comes from memory while this one is summed
+                        soon = ahead + (at + r) * q[XR] + col * inside
+                        for byte in range(0, span * inside, 64):
+                            prefetch(soon + byte)
                     if not direct:
                         finish(lanes, rows, vectors, write, outside, how, q, made, table, q[NEAR], place, to)
         keep(room)
