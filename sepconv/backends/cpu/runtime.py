@@ -47,6 +47,11 @@ class Machine(NamedTuple):
     registers: int
     cpu: str
 
+    @property
+    def halved(self) -> bool:
+        """Whether vectors of 64 bytes are worked on in halves, so that those of 32 are as fast."""
+        return self.cpu == "znver4" and self.bytes == 64
+
     def lanes(self, dtype: str) -> int:
         return self.bytes // (4 if dtype == "float32" else 8)
 

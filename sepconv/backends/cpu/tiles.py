@@ -36,7 +36,7 @@ class Choice(NamedTuple):
 
 # Depthwise, channels first: tiles of rows x vectors along the width. Many rows reuse each loaded input often; two vectors serve low bands.
 ROWS_FIRST = {
-    32: [(14, 1), (8, 2), (7, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
+    32: [(14, 1), (8, 2), (8, 1), (7, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
     16: [(4, 2), (7, 1), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
 }
 L1 = 24 * 2**10  # bytes that stay in a core's first cache
@@ -96,6 +96,15 @@ def _columns(columns: int, least: int, column_bytes: int) -> int:
 STAGED = "; rows are filled into scratch first, with the border"
 
 
+def _tap_lanes(columns: int, length: int, taps: int, before: int, lanes: int) -> int:
+    """Lanes that the taps of a row of outputs are multiplied in: a tap is left out where all lanes of a vector meet the border."""
+    total = 0
+    for col in range(0, columns, lanes):
+        left = min(col, max(0, columns - lanes)) - before
+        total += lanes * (min(taps, length - left) - max(0, 1 - left - lanes))
+    return total
+
+
 def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, band: int, astray: bool) -> Choice | None:
     """`band`: rows of a band, if they are decided already; `astray`: x does not lie as the kernel reads it."""
     (kd, kh, kw), (_, sh, sw), (_, dh, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
@@ -106,6 +115,10 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, ban
     staged, lane_stride = int(apart or astray or p.mode != "constant"), 1 if apart else sw
     while lanes > 4 and ow <= lanes // 2:
         lanes //= 2  # a narrow map fills a shorter vector
+    before = three(p.pads, (0, 0))[2][0]
+    if machine.halved and lanes * size == 64 and sw == dw == 1 and kh <= 7:  # beyond, half the weights a load would cost more
+        if _tap_lanes(ow, iw, kw, before, lanes // 2) < 0.9 * _tap_lanes(ow, iw, kw, before, lanes):
+            lanes //= 2
     planes = max(1, min(16, L1 // max(1, (ih * iw + oh * ow) * size), p.batch * p.out_channels // (4 * workers)))
     blocks = -(-p.out_channels // planes)
     step = dh if kh > 1 and sh == 1 and not band else 1
