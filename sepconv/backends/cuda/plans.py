@@ -46,11 +46,13 @@ class Plan:
         (p,), (x, weight, bias, residual) = self.problems, given
         geometry = frame.measure(p, x, weight, residual, target)
         choice = None if self.empty else tiles.choose(p, geometry, given, target)
-        return choice or _direct(p, given, target), [_record(p, geometry, bias)]
+        whole = tiles.folded(geometry) if p.kind == "pointwise" else geometry
+        return choice or _direct(p, given, target), [_record(p, whole, bias)]
 
     def _fused(self, given: Sequence[View | None], target: View) -> tuple[tiles.Choice | None, list[np.ndarray]]:
         (first, second), (x, depthwise, depthwise_bias, pointwise, bias, residual) = self.problems, given
-        g, after = frame.measure(first, x, depthwise, None, None), frame.measure(second, None, pointwise, residual, target)
+        g = frame.measure(first, x, depthwise, None, None)
+        after = tiles.planes(frame.measure(second, None, pointwise, residual, target))
         choice = None if self.empty else tiles.choose_separable(first, second, g, after, given, target)
         return choice, [_record(first, g, depthwise_bias), _record(second, after, bias)]
 
@@ -79,7 +81,7 @@ class Plan:
 
 def _record(p: Problem, g: frame.Geometry, bias: View | None) -> np.ndarray:
     """The numbers of one problem, addresses still 0."""
-    record = frame.fill(p, tiles.folded(g) if p.kind == "pointwise" else g)
+    record = frame.fill(p, g)
     record[BIAS_BY] = 0 if bias is None else bias.strides[0]
     if p.result.kind not in "iu":
         record[LO], record[HI] = (_bits(v, p.accumulate) for v in (p.activation.lo, p.activation.hi))
