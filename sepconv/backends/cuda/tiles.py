@@ -139,7 +139,7 @@ class Block(NamedTuple):
 SMALL = [Block(8, 16, 8, 4, 8), Block(8, 8, 4, 4, 16)]
 PRODUCTS = [Block(16, 16, 8, 8, 8), Block(4, 32, 8, 8, 8), Block(32, 4, 8, 8, 8), *SMALL]
 # What else fills registers leaves few for sums.
-FUSED = [Block(32, 8, 8, 4, 16), Block(4, 64, 8, 4, 16), *SMALL]
+FUSED = [Block(32, 8, 8, 4, 16), Block(8, 32, 8, 4, 16), *SMALL]
 LOOKED_UP = [Block(16, 16, 8, 8, 8), Block(4, 64, 8, 4, 8), Block(64, 4, 4, 8, 8), *SMALL]
 if SIMULATED:
     SMALL = PRODUCTS = FUSED = LOOKED_UP = [Block(2, 2, 8, 8, 8)]
