@@ -157,10 +157,10 @@ KERNELS = [
     ("separable", 32, 64, 3, 1, "float32", True, "relu", 96, 0.3, 16, 292),
     ("separable", 128, 256, 3, 1, "float32", True, None, 128, 0.25, 16, 584),
     ("separable", 32, 64, 3, 1, "bfloat16", True, None, 96, 0.3, 8, 292),
-    ("standard", 3, 32, 3, 2, "float32", False, "relu6", 128, 0.25, 4, 256),
+    ("standard", 3, 32, 3, 2, "float32", False, "relu6", 192, 0.15, 4, 256),
     ("standard", 64, 64, 3, 1, "float32", False, None, 128, 0.25, 16, 256),
     ("standard", 64, 64, 3, 1, "float16", False, None, 128, 0.25, 8, 256),
-    ("standard", 3, 32, 3, 2, "float32", True, "relu6", 128, 0.25, 4, 256),
+    ("standard", 3, 32, 3, 2, "float32", True, "relu6", 192, 0.15, 4, 256),
     ("standard", 64, 64, 3, 1, "float32", True, None, 128, 0.25, 16, 256),
 ]
 

@@ -139,10 +139,10 @@ class Block(NamedTuple):
 SMALL = [Block(8, 16, 8, 4, 8), Block(8, 8, 4, 4, 16)]
 PRODUCTS = [Block(16, 16, 8, 8, 8), Block(4, 32, 8, 8, 8), Block(32, 4, 8, 8, 8), *SMALL]
 # What else fills registers leaves few for sums.
-FUSED = [Block(32, 8, 8, 4, 16), Block(8, 32, 8, 4, 16), *SMALL]
+FUSED, FUSED_LAST = [Block(32, 8, 8, 4, 16), *SMALL], [Block(8, 32, 8, 4, 16), *SMALL]
 LOOKED_UP = [Block(16, 16, 8, 8, 8), Block(4, 64, 8, 4, 8), Block(64, 4, 4, 8, 8), *SMALL]
 if SIMULATED:
-    SMALL = PRODUCTS = FUSED = LOOKED_UP = [Block(2, 2, 8, 8, 8)]
+    SMALL = PRODUCTS = FUSED = FUSED_LAST = LOOKED_UP = [Block(2, 2, 8, 8, 8)]
 SPEED = {64: 1.0, 32: 0.8, 16: 0.6}  # by sums a thread: the more, the fewer loads from shared memory there are for a multiply-add
 # Of a large GPU: blocks that keep its multiprocessors at work; multiply-adds, and bytes of memory, a cycle; cycles that a launch costs; and
 # multiply-adds in the time of a byte from the second cache
@@ -251,7 +251,7 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, given
     out_vec = min(4, _word(size, *addresses, long * size, *(n for steps in (after.out, *rest) for n in (steps[0], steps[far]))))
     each = 2 * kh * kw + 20  # instructions that filter a pixel
     counts = (pixels, s.out_channels) if last else (s.out_channels, pixels)
-    block = _block(FUSED, size, counts, batch, lambda t: (t.rows if last else t.cols) * each)
+    block = _block(FUSED_LAST if last else FUSED, size, counts, batch, lambda t: (t.rows if last else t.cols) * each)
     again = -(-s.out_channels // (block.cols if last else block.rows)) - 1
     middle = batch * pixels * s.in_channels
     if again * middle * each / MULTIPLY_ADDS > 2 * middle * size / BYTES + LAUNCH:
