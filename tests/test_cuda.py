@@ -336,6 +336,46 @@ def test_out_and_overlap():
             sepconv.pointwise_conv2d(Host(x), w)
 
 
+@compiled
+def test_calls_are_remembered(monkeypatch):
+    """A call like one before resolves nothing; another shape, stride, dtype, kind of array or a read-only out is another call."""
+    import cuda_grid
+    from cuda_grid import Host
+
+    from sepconv import ops
+    from sepconv.backends.cuda import runtime
+
+    class Other(Host):
+        pass
+
+    r = np.random.default_rng(2)
+    x, w = values(r, (1, 4, 6, 8), np.float32), values(r, (4, 4), np.float32)
+    seen: list[Any] = []
+    resolve_all = ops.resolve
+    monkeypatch.setattr(ops, "resolve", lambda *args, **options: seen.append(args) or resolve_all(*args, **options))
+    with cuda_grid.on_cpu():
+        for _ in range(3):
+            other = values(r, x.shape, np.float32)
+            oracle.compare(sepconv.pointwise_conv2d(Host(other), Host(w)).array, oracle.expected(sepconv.pointwise_conv2d, other, w))
+            out = Host(np.empty_like(x))
+            assert sepconv.pointwise_conv2d(Host(other), Host(w), out=out) is out
+            with pytest.raises(ValueError, match="out overlaps x"):
+                sepconv.pointwise_conv2d(Host(other), Host(w), out=Host(other))
+        own = [args for args in seen if args[0] == "pointwise"]
+        count = len(own)
+        monkeypatch.setattr(runtime, "launch", lambda *call: None)
+        for given in (x[..., :4], x[..., ::2], x.astype(np.float64), x[:, ::-1]):
+            sepconv.pointwise_conv2d(Host(given), Host(w))
+            assert len(seen) > count
+            count = len(seen)
+        sepconv.pointwise_conv2d(Other(x), Host(w))
+        assert len(seen) > count
+        locked = np.empty_like(x)
+        locked.flags.writeable = False
+        with pytest.raises(ValueError, match="read-only"):
+            sepconv.pointwise_conv2d(Host(x), Host(w), out=Host(locked))
+
+
 TORCH = """
 import numpy, torch, sepconv
 torch.manual_seed(0)

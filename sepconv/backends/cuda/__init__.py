@@ -21,13 +21,18 @@ from . import plans, runtime
 from .arrays import View, view
 from .runtime import facts as info
 
-__all__ = ["admit", "bind", "explain", "info"]
+__all__ = ["admit", "bind", "explain", "info", "signature"]
 
 
 def admit(name: str, array: Any) -> View:
     """An argument as the backend sees it; RuntimeError where there is no CUDA, with what to install."""
     runtime.require()
     return view(name, array)
+
+
+def signature(array: View) -> tuple[Any, ...]:
+    """What tells arrays apart for which a call is another one."""
+    return array.signature
 
 
 def bind(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> Callable[..., Any]:

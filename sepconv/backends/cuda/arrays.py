@@ -45,6 +45,22 @@ class View:
     stream: int | None = None
     device: int | None = None
 
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """All that a call depends on but where the array lies and the stream that it is on."""
+        return type(self.owner), self.shape, self.strides, self.dtype, self.readonly, self.device
+
+    def span(self) -> tuple[int, int]:
+        """The first byte and the one after the last."""
+        reach = [(n - 1) * s for n, s in zip(self.shape, self.strides)]
+        low = self.address + sum(r for r in reach if r < 0)
+        return low, low + (0 if 0 in self.shape else sum(map(abs, reach)) + self.dtype.itemsize)
+
+    def apart(self, other: View) -> bool:
+        """Whether no byte of one lies between the first and the last of the other."""
+        (low, high), (start, end) = self.span(), other.span()
+        return high <= start or end <= low
+
     def header(self) -> np.ndarray:
         """A NumPy array that names the same memory, to compare addresses and strides with; it must never be read."""
         raw = f"|V{self.dtype.itemsize}"
