@@ -45,7 +45,7 @@ def filtered_last(shape: str, stencil: str, thread: int, held: Any, x: int, pitc
         row = int(begin + r) * int(magic) >> int(shift)
         c, col = int(k + k0), begin + r - row * out_width
         acc = np.zeros(vec, tile.sums)
-        last(stencil, acc, x + c * m.size, pitch, step, height, width, row, col, w + c * wc, wc, wh, ww)
+        last(stencil, acc, x + c * m.size, pitch, step, height, width, row, col, w + c * int(wc), wc, wh, ww)
         acc = acc + (wide(memory(bias + c * by, m.dtype, (vec,), (by,)), m.dtype) if bias else 0)
         held[slot : slot + vec] = activated(tile, acc, lo, hi)
 
@@ -69,9 +69,9 @@ def windows(shape: str, count: str, thread: int, held: Any, x: int, xc: int, xd:
         row = int(begin + r) * int(magic) >> int(shift)
         col = int(begin + r) - row * int(out_width)
         c, d, i, j = _decoded(counted, int(k + k0), int(channels))
-        at = z + d * dd, row * sh + top + i * dh, col * sw + left + j * dw
+        at = int(z + d * dd), int(row * sh + top + i * dh), int(col * sw + left + j * dw)
         if all(0 <= n < size for n, size in zip(at, (deep, height, width))):
-            held[slot : slot + vec] = _looked_up(m, int(x + c * xc + at[0] * xd + at[1] * xh + at[2] * xw), vec)
+            held[slot : slot + vec] = _looked_up(m, x + c * xc + at[0] * xd + at[1] * int(xh) + at[2] * int(xw), vec)
 
 
 def taps(shape: str, count: str, thread: int, held: Any, w: int, wo: int, wi: int, wd: int, wh: int, ww: int, outputs: int, channels: int,
