@@ -63,6 +63,11 @@ def find(x: Any) -> Any:
     return load(name)
 
 
+def simulated(x: Any) -> bool:
+    """Whether x is an array of Numba's simulator of CUDA, which has no interface."""
+    return _qualified(type(x)) in _types["cuda"]
+
+
 def _qualified(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 

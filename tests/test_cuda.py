@@ -38,14 +38,14 @@ def child(*command: str, simulator: bool = False) -> subprocess.CompletedProcess
 
 
 @compiled
-@pytest.mark.parametrize("file", ("test_ops.py", "test_numerics.py", "test_errors.py"))
+@pytest.mark.parametrize("file", ("test_ops.py", "test_ndimage.py", "test_numerics.py", "test_errors.py"))
 def test_suite_in_the_simulator(file):
     """Every test of operations, on arrays that Numba's simulator takes for a GPU's; what is too large for it is skipped there, with a reason."""
-    if file != "test_ops.py" and not os.environ.get("SEPCONV_SIMULATE_ALL"):
+    if file not in ("test_ops.py", "test_ndimage.py") and not os.environ.get("SEPCONV_SIMULATE_ALL"):
         pytest.skip("takes some ten minutes in the simulator; set SEPCONV_SIMULATE_ALL=1")
     done = child("-m", "pytest", str(TESTS / file), "--backend", "cuda", "-q", "-x", "-p", "no:cacheprovider", "-k", "cuda", simulator=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 50
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > (50 if file != "test_ndimage.py" else 35)
 
 
 # --- the generated code, on the CPU --------------------------------------------------------------------------------
@@ -374,6 +374,74 @@ def test_calls_are_remembered(monkeypatch):
         locked.flags.writeable = False
         with pytest.raises(ValueError, match="read-only"):
             sepconv.pointwise_conv2d(Host(x), Host(w), out=Host(locked))
+
+
+FILTERS = """
+import numpy, sepconv, sepconv.ndimage as ndi
+from numba import cuda
+r = numpy.random.default_rng(0)
+calls = {
+    ndi.gaussian_filter: (1.2,), ndi.gaussian_filter1d: (0.8,), ndi.uniform_filter: ((3, 2),), ndi.uniform_filter1d: (4,), ndi.sobel: (0,),
+    ndi.prewitt: (1,), ndi.correlate1d: ([1, 2, -3],), ndi.convolve1d: ([1, 2],), ndi.correlate: (r.integers(-2, 3, (2, 3)),),
+    ndi.convolve: (numpy.outer([1.0, 2, 1], [1, 0, -1]),),
+}
+for dtype in (numpy.float32, numpy.float64, numpy.uint8):
+    x = r.integers(0, 99, (5, 7)).astype(dtype)
+    for fn, given in calls.items():
+        for mode in ("mirror", "constant"):
+            there, want = cuda.to_device(x), fn(x, *given, mode=mode, cval=3)
+            got = fn(there, *given, mode=mode, cval=3)
+            assert type(got) is type(there) and got.dtype == dtype, type(got)
+            numpy.testing.assert_array_equal(got.copy_to_host(), want, err_msg=fn.__name__)
+            assert fn(there, *given, mode=mode, cval=3, output=there) is there  # in place
+            numpy.testing.assert_array_equal(there.copy_to_host(), want, err_msg=fn.__name__)
+assert ndi.gaussian_filter(cuda.to_device(x), 0).copy_to_host().tolist() == x.tolist()
+assert ndi.sobel(cuda.to_device(x), output="int16").copy_to_host().tolist() == ndi.sobel(x, output="int16").tolist()
+big = r.random((70, 64), numpy.float32)  # summed in float32
+with sepconv.ndimage.exact():
+    want = ndi.correlate1d(big, [0.3, 0.1, 0.5])
+got = ndi.correlate1d(cuda.to_device(big), [0.3, 0.1, 0.5]).copy_to_host()
+assert 0 < numpy.abs(got - want).max() <= 6 * 2**-24 * 0.9
+text = str(sepconv.explain(ndi.gaussian_filter, cuda.to_device(x), 1))
+assert "backend cuda" in text and "a thread an output" in text, text
+wrong = {
+    "sums of derivatives": lambda: ndi.laplace(cuda.to_device(x)), "complex64": lambda: ndi.sobel(cuda.to_device(x.astype("complex64"))),
+    "array on a GPU": lambda: ndi.sobel(cuda.to_device(x), output=x), "weights are complex": lambda: ndi.correlate1d(cuda.to_device(x), [1j]),
+}
+for words, call in wrong.items():
+    try:
+        call()
+    except TypeError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(words)
+print("right")
+"""
+
+
+@compiled
+def test_filters():
+    """`sepconv.ndimage` on a GPU's arrays: the same results as NumPy's, of the same kind of array, in place too; in the simulator."""
+    done = child("-c", FILTERS, simulator=True)
+    assert done.stdout.strip() == "right", done.stdout + done.stderr
+
+
+@compiled
+@pytest.mark.parametrize("sums", ("float32", "float64"))
+def test_machine_code_of_filters(sums):
+    """In float64 products and sums are apart, as in SciPy: nothing is fused. In float32 there is no double. No spills, no local memory."""
+    from sepconv.backends.cuda import linear, machine_code, runtime
+
+    reason = machine_code.missing()
+    if reason:
+        pytest.skip(reason)
+    kernels = [linear.kernel(linear.along, "float32", "float32", sums, 4, 4, sort, 3) for sort in (-1, 0, 1, 2)]
+    kernels += [linear.kernel(linear.dense, "float32", "float32", sums, 4, 4)] if sums == "float64" else []
+    for kernel in kernels:
+        found = machine_code.judge(kernel, runtime.signature(linear.WORDS), 128)
+        assert found.spills == found.stack == found.counts["local"] == 0 and found.registers <= 64
+        assert "fma.rn.f64" not in found.ptx
+        assert sums == "float64" or ".f64" not in found.ptx
 
 
 TORCH = """

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from . import cuda
-from .cuda import bind, explain, runtime, signature
+from .cuda import bind, explain, filter_engine, runtime, signature
 from .cuda.arrays import Kind, View
 
-__all__ = ["admit", "bind", "explain", "info", "signature"]
+__all__ = ["admit", "bind", "explain", "filter_engine", "info", "signature"]
 
 
 def _dtype(name: str, tensor: Any) -> np.dtype:

@@ -59,6 +59,10 @@ def _summed(input: Array, derivative: Derivative, output: Any, mode: Any, cval: 
             each: Callable[[np.ndarray], Any]) -> np.ndarray:  # fmt: skip
     """Sum over the axes of each(derivative along it), where `each` works in place."""
     x = arguments.array("input", input)
+    if not isinstance(x, np.ndarray):
+        raise TypeError(
+            f"input is a {type(input).__name__}; sums of derivatives are of NumPy arrays: on a GPU there are the filters that they are made of"
+        )
     target = arguments.result(output, x)
     numbers = arguments.axis_numbers(axes, x.ndim)
     if not numbers:

@@ -45,6 +45,8 @@ class View:
     stream: int | None = None
     device: int | None = None
 
+    ndim, size = property(lambda self: len(self.shape)), property(lambda self: math.prod(self.shape))
+
     @property
     def signature(self) -> tuple[Any, ...]:
         """All that a call depends on but where the array lies and the stream that it is on."""

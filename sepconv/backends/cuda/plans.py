@@ -94,7 +94,7 @@ def _bits(number: float, dtype: np.dtype) -> int:
     return int(kind(number).view(whole))
 
 
-def _align(view: View | None) -> int:
+def align(view: View | None) -> int:
     """The largest power of two, at most one part of an element, that its address and strides are multiples of."""
     if view is None:
         return 1
@@ -106,8 +106,8 @@ def _direct(p: Problem, given: Sequence[View | None], target: View) -> tiles.Cho
     kind = dtypes.KINDS[p.dtype.name]
     sort = 0 if kind.real else 1 if kind.integer else 2
     names = [p.result.name if v is None else v.dtype.name for v in given]
-    align = tuple(_align(v) for v in (*given, target))
-    cells = (p.dtype.name, p.result.name, getattr(np, kind.accumulate), sort, *names, align)
+    aligned = tuple(align(v) for v in (*given, target))
+    cells = (p.dtype.name, p.result.name, getattr(np, kind.accumulate), sort, *names, aligned)
     grid, block = min(-(-math.prod(target.shape) // THREADS), runtime.MOST_X), THREADS
     if runtime.SIMULATED:
         grid, block = 3, 1  # its threads are slow to start: few, that do more each
@@ -188,7 +188,7 @@ class Call:
 
 
 def plan(problems: Problems, given: Sequence[View | None], target: View) -> Plan:
-    key = (problems, *(None if v is None else (v.strides, v.shape, v.dtype, _align(v), v.address % views.LINE) for v in (*given, target)))
+    key = (problems, *(None if v is None else (v.strides, v.shape, v.dtype, align(v), v.address % views.LINE) for v in (*given, target)))
     found = _plans.get(key)
     if found is None:
         found = _plans[key] = Plan(problems, given, target)

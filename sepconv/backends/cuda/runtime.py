@@ -8,8 +8,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from numba import cuda, types
 from numba.core import config
+
+from ...cache import Cache
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 INSTALL = 'pip install "sepconv[cuda]"'
@@ -63,6 +66,23 @@ def kernel(make: Callable[..., Callable[..., None]], *cells: Any, registers: int
         if found is None:
             found = _compiled[key] = cuda.jit(**({} if registers is None or SIMULATED else {"max_registers": registers}))(make(*cells))
         return found
+
+
+_constants: Cache[Any] = Cache(256)
+
+
+def constant(array: np.ndarray, stream: Any) -> int:
+    """The address, on the current device, of an array of small numbers that kernels read and nothing writes: sent once, and kept.
+
+    The host waits for that one: a later call may read it from another stream.
+    """
+    key = (None if SIMULATED else cuda.get_current_device().id, array.dtype, array.tobytes())
+    found = _constants.get(key)
+    if found is None:
+        found = _constants[key] = array.copy() if SIMULATED else cuda.to_device(array, stream=stream)
+        if not SIMULATED:
+            cuda.synchronize()
+    return int((found.__array_interface__ if SIMULATED else found.__cuda_array_interface__)["data"][0])
 
 
 def launch(kernel: Any, grid: Sequence[int], block: Sequence[int], stream: Any, words: Sequence[int]) -> None:
