@@ -191,7 +191,7 @@ def read(case: Any, cc: tuple[int, int]) -> Any:
 @pytest.mark.parametrize("case", KERNELS, ids=lambda case: "-".join(map(str, case[:8])))
 def test_machine_code(case):
     """No spills, no stack, no double in single precision, registers and occupancy within a budget, loads as wide as claimed; on four generations."""
-    from sepconv.backends.cuda import machine_code
+    from sepconv.backends.cuda import machine_code, runtime
 
     reason = machine_code.missing()
     if reason:
@@ -205,6 +205,9 @@ def test_machine_code(case):
         assert found.spills == 0 and found.stack == 0 and found.counts["local"] == 0, where
         assert found.registers <= registers and found.occupancy >= occupancy, where
         assert max(found.loads) == widest and found.loads[widest] > 1, (where, found.loads)
+        assert found.shared <= runtime.MOST_SHARED and not re.search(r"\b(atom|red)\.", found.ptx.replace("shared.", "")), (
+            where
+        )  # U9; U16: the same bits twice
         assert fmas <= found.counts["fma"] and found.counts["double"] == 0 and ".f64" not in found.ptx, where
 
 
@@ -293,6 +296,84 @@ def test_interface(monkeypatch):
     half = Fake(typestr="<f2")
     half.dtype = BFLOAT16
     assert view("x", half).dtype == BFLOAT16
+
+
+@compiled
+def test_streams_and_devices(monkeypatch):
+    """U10, U13: x's stream waits for those of the other arrays, out's for x's, the host for none; arrays of two devices are a ValueError."""
+    from dataclasses import replace
+
+    from sepconv.backends.cuda import arrays, runtime
+
+    monkeypatch.setattr(runtime, "device_count", lambda: 1)
+    monkeypatch.setattr(runtime, "stream", lambda number: f"stream {number}")
+    waits: list[Any] = []
+    monkeypatch.setattr(runtime, "after", lambda later, earlier: waits.append((later, earlier)))
+    x, weight, bias, out = (arrays.view("x", Fake(stream=s)) for s in (5, 7, None, 9))
+    with arrays.queued([x, weight, bias], out) as stream:
+        assert stream == "stream 5" and sorted(waits) == [("stream 5", "stream 7"), ("stream 5", "stream 9")]
+    assert waits[2:] == [("stream 9", "stream 5")]
+    waits.clear()
+    with arrays.queued([x, x], replace(out, stream=5)):
+        pass
+    assert waits == []
+    with pytest.raises(ValueError, match="weight is on device 1 and x on 0"):
+        arrays.one_device([replace(x, device=0), replace(weight, name="weight", device=1)])
+
+
+FORKED = """
+import os, sys
+from unittest import mock
+from sepconv.backends.cuda import runtime
+with mock.patch.object(runtime, "missing", lambda: None):
+    if sys.argv[1] == "used":
+        runtime.require()
+    child = os.fork()
+    if not child:
+        try:
+            runtime.require()
+        except RuntimeError as error:
+            print(error, flush=True)
+            os._exit(3)
+        os._exit(4)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@compiled
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forked():
+    """U14: a process whose parent had used CUDA before the fork gets a sentence, no crash; one whose parent had not may use it."""
+    done = child("-W", "ignore", "-c", FORKED, "used")
+    assert "spawn" in done.stdout and done.stdout.splitlines()[-1] == "3", done.stdout + done.stderr
+    assert child("-W", "ignore", "-c", FORKED, "not").stdout.splitlines() == ["4"]
+
+
+@compiled
+def test_the_kernel_that_failed(monkeypatch):
+    """U15: with SEPCONV_CUDA_SYNC=1 each launch is waited for, and its error names the kernel; without it nothing waits."""
+    from sepconv.backends.cuda import runtime
+
+    def fail() -> None:
+        raise OSError("an illegal memory access")
+
+    class Kernel:
+        def __getitem__(self, at: Any) -> Any:
+            return lambda words: None
+
+    def depthwise(taps: int) -> Any:
+        return None
+
+    kernel = Kernel()
+    monkeypatch.setattr(runtime.cuda, "synchronize", fail)
+    monkeypatch.setattr(runtime.cuda, "jit", lambda **options: lambda body: kernel)
+    monkeypatch.setattr(runtime, "_compiled", {})
+    made = runtime.kernel(lambda factory, *cells: None, depthwise, 3)
+    runtime.launch(made, (1, 1, 1), (32, 1, 1), 0, (1, 2))
+    monkeypatch.setattr(runtime, "SYNCHRONOUS", True)
+    with pytest.raises(RuntimeError, match=r"depthwise\(3\) failed in \(1, 1, 1\) blocks of .*illegal memory access"):
+        runtime.launch(made, (1, 1, 1), (32, 1, 1), 0, (1, 2))
+    assert child("-c", "from sepconv.backends.cuda import runtime; print(runtime.SYNCHRONOUS)").stdout.strip() == "False"
 
 
 @compiled
