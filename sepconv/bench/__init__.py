@@ -4,6 +4,7 @@ cases.py      layers as cases, their arrays, the expected results
 libraries.py  the libraries, a table; graphs.py  those that run ONNX graphs
 timing.py     the clock
 machine.py    the processor and its roofs
+gpu.py  gpu_libraries.py  gpu_machine.py   the same on a GPU
 results.py    rows, means, JSON; report.py  tables; picture.py  the picture; command.py  `sepconv bench`
 """
 
