@@ -212,6 +212,30 @@ def test_machine_code(case):
 
 
 @compiled
+def test_predictions():
+    """Instructions in loops count as often as gives the multiply-adds that a tile is known to take; limits and bytes of known cases."""
+    from sepconv.backends.cuda import machine_code, plans, predict
+
+    reason = machine_code.missing()
+    if reason:
+        pytest.skip(reason)
+    f32 = np.dtype("float32")
+    for kind, weight, k in (("depthwise", (64, 1, 3, 3), 3), ("pointwise", (256, 64), 1)):
+        options = {"padding": 1} if k == 3 else {}
+        p = resolve(kind, 2, ((8, 64, 64, 64), f32), (weight, f32), **options)
+        plan = plans.imagined((p,), False)
+        found = predict.predict(plan, machine_code.report(plan, (9, 0)))
+        outputs = 8 * weight[0] * 64 * 64
+        assert found.bytes == pytest.approx(4 * (8 * 64 * 64 * 64 + np.prod(weight) + outputs) / outputs)
+        assert found.multiply_adds == (9 if kind == "depthwise" else 64) and found.instructions > found.multiply_adds
+        assert found.limit == ("memory" if kind == "depthwise" else "issue") and 0.5 < found.share <= 1
+        assert "an H100" in str(found)
+    direct = plans.imagined((resolve("depthwise", 2, ((1, 4, 9, 9), f32), ((4, 1, 3, 3), f32), padding=1, padding_mode="wrap"),), False)
+    with pytest.raises(ValueError, match="direct"):
+        predict.predict(direct, machine_code.report(direct, (9, 0)))
+
+
+@compiled
 def test_direct_kernels_compile():
     """The net has one kernel for each dtype; float32's and float16's hold no double."""
     from sepconv.backends.cuda import machine_code, plans, runtime
