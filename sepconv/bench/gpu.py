@@ -58,12 +58,9 @@ def run(
     >>> report = sepconv.bench.gpu.run(["depthwise"], ["mobilenet_v1"], batch=64)
     """
     _check(layout, seconds, epilogue)
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}")
-    if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
-        raise ValueError(f"batch is {batch!r}; allowed is a positive int")
+    _check_images(dtype, batch)
     runtime.require()
-    threads = 1
+    threads = 1  # of the host; it only queues
     groups = cases.grouped(cases.select(op, net, layers)) if groups is None else groups
     chosen, absent = _present(gpu_libraries.choose(names, layout, dtype, batch))
     tell = tell or (lambda text: None)
@@ -80,6 +77,13 @@ def run(
         for group in _bar(groups, progress):
             report.rows.append(_row(group, chosen, seconds, epilogue, batch, np.dtype(dtype), found))
     return report
+
+
+def _check_images(dtype: str, batch: int) -> None:
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}")
+    if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
+        raise ValueError(f"batch is {batch!r}; allowed is a positive int")
 
 
 def _row(group: list[Case], chosen: Sequence[Any], seconds: float, epilogue: str, batch: int, dtype: np.dtype, roofs: Any) -> Row:

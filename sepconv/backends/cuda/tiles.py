@@ -221,6 +221,16 @@ def _pointwise(p: Problem, g: Geometry, given: Sequence[View | None], target: Vi
     return Choice(pointwise.kernel, pointwise.product, cells, pointwise.FIELDS, (), grid, (m.threads, 1, 1), reason)
 
 
+def _fused_block(p: Problem, s: Problem, pixels: int, last: bool) -> Block | None:
+    """The block of a fused kernel, or None where the middle tensor is cheaper."""
+    size, each = p.dtype.itemsize, 2 * math.prod(p.kernel) + 20  # bytes, and instructions that filter a pixel
+    counts = (pixels, s.out_channels) if last else (s.out_channels, pixels)
+    block = _block(FUSED_LAST if last else FUSED, size, counts, p.batch, lambda t: (t.rows if last else t.cols) * each)
+    again = -(-s.out_channels // (block.cols if last else block.rows)) - 1
+    middle = p.batch * pixels * s.in_channels
+    return None if again * middle * each / MULTIPLY_ADDS > 2 * middle * size / BYTES + LAUNCH else block
+
+
 def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, given: Sequence[View | None], target: View) -> Choice | None:
     """The fused kernel for the two halves, p and s, of a separable convolution, s's geometry being of `planes`; or None: one after the other."""
     x, depthwise, depthwise_bias, pointwise_, bias, residual = given
@@ -249,12 +259,8 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, given
     addresses = [v.address for v in (target, residual) if v is not None]
     long, far = (s.out_channels, 4) if last else (pixels, 1)
     out_vec = min(4, _word(size, *addresses, long * size, *(n for steps in (after.out, *rest) for n in (steps[0], steps[far]))))
-    each = 2 * kh * kw + 20  # instructions that filter a pixel
-    counts = (pixels, s.out_channels) if last else (s.out_channels, pixels)
-    block = _block(FUSED_LAST if last else FUSED, size, counts, batch, lambda t: (t.rows if last else t.cols) * each)
-    again = -(-s.out_channels // (block.cols if last else block.rows)) - 1
-    middle = batch * pixels * s.in_channels
-    if again * middle * each / MULTIPLY_ADDS > 2 * middle * size / BYTES + LAUNCH:
+    block = _fused_block(p, s, pixels, last)
+    if block is None:
         return None  # too many blocks would compute the same depthwise half: to write and to read it costs less
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
     (_, sh, sw), (_, dh, dw) = three(p.stride, 1), three(p.dilation, 1)
