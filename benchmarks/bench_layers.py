@@ -13,11 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from checked import checked
 
-import sepconv
-from sepconv.bench import cases, timing
+from sepconv.bench import cases
 from sepconv.bench.cases import Arrays, Case
-from sepconv.bench.graphs import Unsupported
 from sepconv.bench.libraries import LIBRARIES, Library
 
 LAYERS = {
@@ -48,18 +47,4 @@ CASES = [_case(op, title) for op, titles in LAYERS.items() for title in titles]
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op} {case.net} {case.name}")
 def bench(benchmark: Any, case: Case, library: Library) -> None:
-    """Times a call after a check that it computes what it should: a fast wrong answer is no answer."""
-    why = library.missing()
-    if why:
-        pytest.skip(why)
-    benchmark.group = f"{case.op} {case.net} {case.name}: {case.shape}"
-    arrays, threads = Arrays(case), sepconv.get_num_threads()
-    with library.session(threads):
-        try:
-            prepared = library.make(case, arrays, threads)
-        except Unsupported as error:
-            pytest.skip(str(error))
-        wrong = cases.error_of(prepared.read(prepared.call()), arrays.expected())
-        assert wrong is None, wrong
-        timing.rest()
-        benchmark(prepared.call)
+    checked(benchmark, case, Arrays(case), library)

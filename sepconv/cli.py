@@ -237,9 +237,10 @@ def _bytes(n: int | None) -> str:
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--op", nargs="+", metavar="OP", help="depthwise, pointwise, separable, standard (default: all)")
-    add("--net", nargs="+", metavar="NET", help="names as in sepconv.data.networks() (default: all)")
-    add("--layers", nargs="+", metavar="TEXT", help='only layers whose "net name" contains one of these')
+    filters = "gaussian, box, sobel, dense, outer"
+    add("--op", nargs="+", metavar="OP", help=f"depthwise, pointwise, separable, standard (default: these); or filters of images: {filters}")
+    add("--net", nargs="+", metavar="NET", help="names as in sepconv.data.networks(); of images 1080p, 4096 (default: all)")
+    add("--layers", nargs="+", metavar="TEXT", help='only rows whose "net name" contains one of these, such as s3. or "grey uint8"')
     add("--layout", default="both", metavar="LAYOUT", help="of sepconv: NCHW, NHWC or both (default: %(default)s)")
     add("--threads", type=int, metavar="N", help="of every library (default: what sepconv takes)")
     add("--libraries", nargs="+", metavar="NAME", help="such as sepconv torch onnxruntime openvino numpy opencv scipy (default: all installed)")
@@ -263,13 +264,13 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(chosen: argparse.Namespace) -> int:
-    """Time layers of well-known networks, or a whole network, in sepconv and every other library installed: results checked, libraries in turns."""
+    """Time layers, a whole network, or filters of images in sepconv and every other library installed: results checked, libraries in turns."""
     try:
         from .bench import command
 
         return command.main(chosen)
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("matplotlib", "rich"):
+        if (error.name or "").partition(".")[0] not in ("matplotlib", "rich", "PIL", "skimage"):
             raise
         return _fail(chosen, f'bench needs {error.name}, which is not installed: install sepconv[bench], as in pip install "sepconv[bench]"')
     except BrokenPipeError:

@@ -33,7 +33,8 @@ _types: dict[str, tuple[str, ...]] = {
     "torch": ("torch.Tensor",),
 }
 _found: dict[type, str] = {np.ndarray: "cpu"}
-_special: contextvars.ContextVar[tuple[str | None, bool] | None] = contextvars.ContextVar("sepconv_special", default=None)
+# (the backend that is asked for, what is asked of a call instead of its result: "" for nothing else, "explain", "arguments")
+_special: contextvars.ContextVar[tuple[str | None, str] | None] = contextvars.ContextVar("sepconv_special", default=None)
 _loaded: dict[str, Any] = {}
 
 
@@ -55,7 +56,7 @@ def find(x: Any) -> Any:
     if name is None:
         name = _search("x", x)
         _found[cls] = name
-    forced = (_special.get() or (None, False))[0]
+    forced = (_special.get() or (None, ""))[0]
     if forced is not None:
         if _family(x) not in _types[forced]:
             raise TypeError(f'x is a {_qualified(cls)}; use_backend("{forced}") takes {" or ".join(_types[forced])}')
@@ -111,7 +112,7 @@ def use_backend(name: str) -> Iterator[None]:
     """
     if not isinstance(name, str) or name not in _modules:
         raise ValueError(f"name is {name!r}; the backends are {', '.join(_modules)}")
-    token = _special.set((name, explaining()))
+    token = _special.set((name, asked()))
     try:
         yield
     finally:
@@ -119,19 +120,24 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def ordinary() -> bool:
-    """Whether neither `use_backend` nor `explain` is in force here."""
+    """Whether a call is to be made, on the backend of its array: neither `use_backend` nor `asking` is in force here."""
     return _special.get() is None
+
+
+def asked() -> str:
+    """What is asked of a call instead of its result."""
+    return (_special.get() or (None, ""))[1]
 
 
 def explaining() -> bool:
     """Whether a call is to be explained instead of made."""
-    return (_special.get() or (None, False))[1]
+    return asked() == "explain"
 
 
 @contextlib.contextmanager
-def explain_only() -> Iterator[None]:
-    """Inside the block, calls return what they would do."""
-    token = _special.set(((_special.get() or (None, False))[0], True))
+def asking(what: str) -> Iterator[None]:
+    """Inside the block, calls return what they would do ("explain") or what they were given ("arguments")."""
+    token = _special.set(((_special.get() or (None, ""))[0], what))
     try:
         yield
     finally:

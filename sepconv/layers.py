@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import ops
+from . import dispatch, ops
+from .cache import Cache
 from .problem import LAYOUTS
 
 Array = Any
@@ -62,7 +63,10 @@ class _Layer:
         if missing:
             raise TypeError(f"{type(self).__name__} needs {missing[0]}")
         self._options = options
-        self._keywords = {**self._given, **options}
+        with dispatch.asking("arguments"):
+            self._kind, self._dims, (_, *held, _), self._how = type(self).function(None, **self._given, **options)
+        self._held_arrays, self._calls = tuple(held), Cache[Any](64)
+        self._plain = ops.lies(*held) is not None
 
     def _held(self, name: str, array: Array, last: bool) -> Array:
         if not isinstance(array, np.ndarray):
@@ -71,9 +75,12 @@ class _Layer:
             return array.copy()  # a subclass stays what it is, and the function looks at it
         return _innermost(array)
 
-    def __call__(self, x: Array, *, out: Array | None = None, **residual: Array) -> Array:
+    def __call__(self, x: Array, *, out: Array | None = None, residual: Array | None = None) -> Array:
         """The function's result for x; `out` and, where the function has one, `residual` as there."""
-        return type(self).function(x, out=out, **self._keywords, **residual)
+        if residual is not None and "residual" not in type(self).function.__kwdefaults__:
+            raise TypeError(f"{type(self).__name__} takes no residual; pointwise and separable layers do")
+        key = ops.lies(x, residual, out) if self._plain else None
+        return ops.run(self._calls, key, self._kind, self._dims, (x, *self._held_arrays, residual), out, self._how)
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self._given, self._options

@@ -85,10 +85,10 @@ def _token(options: tuple[Any, ...]) -> Any:
     return options
 
 
-def _key(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """All that a call depends on but the addresses; None if an argument has to be looked at first."""
-    parts = [kind, dims, _token(options)]
-    for array in (*arrays, out):
+def lies(*arrays: Any) -> tuple[Any, ...] | None:
+    """All that a call depends on of its arrays but the addresses; None if one has to be looked at first."""
+    parts: list[Any] = []
+    for array in arrays:
         if array is None:
             parts.append(None)
         elif array.__class__ is np.ndarray:
@@ -99,16 +99,23 @@ def _key(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple
 
 
 def _run(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> Any:
-    """Every public function ends here. What is checked and chosen once for a key is a callable of the backend's, and remembered."""
+    """Every public function ends here."""
+    key = lies(*arrays, out)
+    return run(_calls, None if key is None else (kind, dims, _token(options), key), kind, dims, arrays, out, options)
+
+
+def run(calls: Cache[Any], key: Any, kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> Any:
+    """What is checked and chosen once for a key is a callable of the backend's, and remembered."""
     if not dispatch.ordinary():
+        if dispatch.asked() == "arguments":
+            return kind, dims, arrays, options
         return _first_run(kind, dims, arrays, out, options)[0]
-    key = _key(kind, dims, arrays, out, options)
     if key is None:
         return _run_admitted(kind, dims, arrays, out, options)
-    call = _calls.get(key)
+    call = calls.get(key)
     if call is not None:
         return call(*arrays, out)
-    result, _calls[key] = _first_run(kind, dims, arrays, out, options)
+    result, calls[key] = _first_run(kind, dims, arrays, out, options)
     return result
 
 
@@ -214,7 +221,7 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     """
     if not callable(fn) or not str(getattr(fn, "__module__", "")).startswith("sepconv"):
         raise TypeError(f"fn is {fn!r}; allowed are the functions of sepconv, such as sepconv.conv2d")
-    with dispatch.explain_only():
+    with dispatch.asking("explain"):
         told = fn(*args, **kwargs)
     if not isinstance(told, Explanation):
         raise TypeError(f"fn is {fn.__name__}, which computes no convolution; allowed are functions such as sepconv.conv2d")

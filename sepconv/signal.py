@@ -116,6 +116,11 @@ def _dense(x: np.ndarray, w: np.ndarray, pads: Pads, border: str, dtype: np.dtyp
 
     def real(part: np.ndarray, taps: np.ndarray, to: np.ndarray, cval: Any) -> None:
         arguments.run_dense(part, to, np.ascontiguousarray(taps), arguments.mode_code(border), 0.0, origins)
+        if part.dtype.kind == "f" and (taps == 0).any() and not np.isfinite(part).all():
+            unseen = np.empty(part.shape)  # filters leave out taps of zero, which here make a NaN of what is not finite
+            strange = np.where(np.isfinite(part), 0.0, np.nan)
+            arguments.run_dense(strange, unseen, np.ascontiguousarray(taps == 0, np.float64), arguments.mode_code(border), 0.0, origins)
+            to += unseen
 
     if dtype.kind == "c":
         arguments.by_parts(real, x, w, output, 0j if x.dtype.kind == "c" else 0.0)

@@ -28,7 +28,7 @@ from .warm_shapes import Shape, models, parse, read, shape_of, shapes_of
 __all__ = ["Report", "Shape", "models", "parse", "read", "shapes_of", "warm"]
 
 DTYPES = ("float32", "float64")
-SPREAD = ("spread", ())  # in place of a kernel: what runs every kernel on several threads
+ENTRY, SPREAD = ("entry", ()), ("spread", ())  # in place of kernels: what every call goes through, and what runs one on several threads
 Progress = Callable[[int, int, str], None]
 
 
@@ -94,6 +94,8 @@ def warm(
         with num_threads(n), dispatch.use_backend("cpu"):
             for kernel in _kernels(*_call(shape, layout, dtype, batch)):
                 found.setdefault(kernel, f"{layout} {dtype} {shape}")
+    if found:
+        found[ENTRY] = "calls"
     if max(counts) > 1:
         found[SPREAD] = "calls on several threads"
     folder = dispatch.load("cpu").info()["cache_folder"]
@@ -160,12 +162,19 @@ def _kernels(problems: list[Any], arrays: list[Any], out: np.ndarray | None) -> 
     return cpu.kernels(problems, arrays, out)
 
 
+def _shared() -> dict[Any, tuple[Any, Any]]:
+    """The function that stands for each, and what makes it ready."""
+    from .backends.cpu import entry, runtime
+
+    return {ENTRY: (entry._go, entry.go), SPREAD: (runtime._spread, runtime.spread)}
+
+
 def _kept(kernel: Any) -> bool:
     """Whether the cache folder has it, as far as the name of its file tells."""
     from .backends.cpu import runtime
 
     factory, cells = kernel
-    function = runtime._spread if kernel == SPREAD else factory(*cells)
+    function = _shared()[kernel][0] if kernel in _shared() else factory(*cells)
     folder = runtime.cache_folder()
     return folder is not None and (folder / f"{runtime._Impl(function).filename_base}.nbi").exists()
 
@@ -176,8 +185,8 @@ def _make(kernel: Any) -> tuple[int, int]:
 
     factory, cells = kernel
     before = dict(runtime._counts)
-    if kernel == SPREAD:
-        runtime.spread()
+    if kernel in _shared():
+        _shared()[kernel][1]()
     else:
         runtime.kernel(factory, *cells)
     return tuple(int(runtime._counts[name] - before[name]) for name in ("misses", "hits"))  # type: ignore[return-value]

@@ -102,7 +102,7 @@ def layers() -> list[tuple[str, dict[str, np.ndarray], dict[str, Any]]]:
 def run_layers(count: int) -> None:
     """In the child: `count` of the layers, evenly spread, with every array against a fence on either side."""
     import cuda_grid
-    from test_memory import Fenced
+    from fences import Fenced
 
     every = layers()
     chosen = [every[i * len(every) // count] for i in range(count)] if count < len(every) else every

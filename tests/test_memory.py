@@ -6,28 +6,24 @@ python tests/test_memory.py fault after     a read past the fence, on purpose
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import mmap
-import os
 import signal
-import subprocess
 import sys
 import time
 from typing import Any
 
 import cells
+import fences
 import numpy as np
 import oracle
 import pytest
+from fences import Fenced, needs_mprotect
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 from oracle import LAYOUTS, OPS, Call, Placed, arrange, check, function, place, values
 
 import sepconv
-
-PAGE = mmap.PAGESIZE
 
 
 def rng(*seed: int) -> np.random.Generator:
@@ -59,33 +55,6 @@ def same_padding(op: str) -> dict[str, Any]:
 
 
 # --- fences -------------------------------------------------------------------------------------------------------
-
-
-def _protect(address: int, size: int, how: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), how):
-        raise OSError(ctypes.get_errno(), "mprotect")
-
-
-class Fenced:
-    """A copy of an array, strides included, whose first byte follows a page that cannot be touched, or whose last byte precedes one."""
-
-    def __init__(self, array: np.ndarray, at_end: bool) -> None:
-        low, high = np.lib.array_utils.byte_bounds(array) if array.size else (0, 0)
-        self._size = -(-max(high - low, 1) // PAGE) * PAGE
-        memory = mmap.mmap(-1, self._size + 2 * PAGE)
-        self._first = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + PAGE
-        for fence in (self._first - PAGE, self._first + self._size):
-            _protect(fence, PAGE, 0)
-        start = PAGE + (self._size - (high - low) if at_end else 0)
-        self.bytes = np.frombuffer(memory, np.uint8)[start : start + high - low]
-        first = array.__array_interface__["data"][0] - low if array.size else 0
-        self.array = np.ndarray(array.shape, array.dtype, self.bytes, first, array.strides)
-        self.array[...] = array
-
-    def freeze(self) -> None:
-        """From now on a write into the array is a fault, too."""
-        _protect(self._first, self._size, mmap.PROT_READ)
 
 
 def run_fenced(call: Call) -> None:
@@ -156,37 +125,15 @@ def random_fenced(backend: str, count: int, free: int) -> None:
             print(next(done), "calls between fences", sepconv.backends()["cpu"].get("cache_misses"), "kernels compiled", flush=True)
 
 
-def fault(where: str) -> None:
-    """In the child: what the fences are to catch."""
-    fenced = Fenced(np.ones(8), where != "before")
-    if where in ("after", "before"):
-        print(as_strided(fenced.array, (9,), (8 if where == "after" else -8,))[-1])
-    elif where == "write after":
-        as_strided(fenced.array, (9,), (8,))[-1] = 1
-    else:
-        fenced.freeze()
-        fenced.array[0] = 1
-
-
-def child(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same sepconv as here
-    return subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, timeout=timeout, env=environment)
-
-
-needs_mprotect = pytest.mark.skipif(sys.platform == "win32", reason="the fences are made by mprotect, which Windows has not")
-
-
 @needs_mprotect
 @pytest.mark.parametrize("where", ("after", "before", "write after", "write input"))
 def test_fences_hold(where):
     """The fences catch what they are there for: the child dies of a signal."""
-    assert child("fault", where).returncode in (-signal.SIGSEGV, -signal.SIGBUS)
+    assert fences.child(__file__, "fault", where).returncode in (-signal.SIGSEGV, -signal.SIGBUS)
 
 
 def _between_fences(backend: str, count: int, free: int = 0) -> None:
-    done = child(backend, str(count), str(free), timeout=3600)
-    assert done.returncode == 0, f"exit code {done.returncode} at\n{done.stdout.splitlines()[-1:]}\n{done.stderr[-3000:]}"
-    assert int(done.stdout.splitlines()[-1].split()[0]) >= count
+    assert fences.survived(fences.child(__file__, backend, str(count), str(free), timeout=3600)) >= count
 
 
 @needs_mprotect
@@ -550,6 +497,6 @@ def test_padding_too_large(backend):
 
 if __name__ == "__main__":
     if sys.argv[1] == "fault":
-        fault(sys.argv[2])
+        fences.fault(sys.argv[2])
     else:
         random_fenced(sys.argv[1], *map(int, sys.argv[2:]))

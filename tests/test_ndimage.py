@@ -1,4 +1,4 @@
-"""sepconv.ndimage against SciPy: its own tests, properties of random calls, and what is corrected on purpose."""
+"""sepconv.ndimage: SciPy's own tests, worked cases, what is corrected on purpose, and what is refused. Random calls: test_ndimage_properties.py."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import pathlib
 import subprocess
 import sys
 import textwrap
-import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given
-from hypothesis import strategies as st
 
 import sepconv
 import sepconv.ndimage as ndi
@@ -98,114 +95,7 @@ def test_scipys_own_tests(tmp_path: pathlib.Path) -> None:
     assert reached > 1000 and passed >= reached  # far fewer would mean that the functions were not swapped
 
 
-# --- properties -----------------------------------------------------------------------------------------------------
-
-
-@st.composite
-def images(draw: st.DrawFn) -> np.ndarray:
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    shape = draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
-    dtype = np.dtype(draw(st.sampled_from(INTEGERS + FLOATS)))
-    x = rng.integers(0, 100, shape).astype(dtype)
-    if dtype.kind in "fc":
-        x = (rng.standard_normal(shape) + (1j * rng.standard_normal(shape) if dtype.kind == "c" else 0)).astype(dtype)
-    if draw(st.booleans()):
-        x = x.transpose(rng.permutation(x.ndim))
-    return x[::-1] if draw(st.booleans()) else x
-
-
-def weights(draw: st.DrawFn, shape: tuple[int, ...], complex_too: bool = True) -> np.ndarray:
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    w, flipped = rng.standard_normal(shape), (slice(None, None, -1),) * len(shape)
-    kind = draw(st.sampled_from(("any", "symmetric", "antisymmetric", "holes", *(["complex"] if complex_too else []))))
-    return {
-        "any": w, "symmetric": w + w[flipped], "antisymmetric": w - w[flipped], "holes": w * (rng.random(shape) > 0.5),
-        "complex": w + 1j * rng.standard_normal(shape),
-    }[kind]  # fmt: skip
-
-
-def origins(draw: st.DrawFn, taps: int, convolve: bool) -> int:
-    low, high = -(taps // 2), (taps - 1) // 2
-    return draw(st.integers(-high, -low) if convolve and taps % 2 else st.integers(low + (convolve and taps % 2 == 0), high))
-
-
-def outputs(draw: st.DrawFn, x: np.ndarray, complex_result: bool) -> Any:
-    if complex_result or x.dtype.kind == "c":
-        return draw(st.sampled_from((None, "complex64", np.complex128)))
-    if x.dtype.kind == "f":
-        return draw(st.sampled_from((None, "float64", np.float32)))  # what does not fit an integer is left open in C
-    return draw(st.sampled_from((None, "float64", np.float32, "int64")))
-
-
-@given(st.data())
-def test_one_dimension(backend: str, data: st.DataObject) -> None:
-    """To the last bit."""
-    x, convolve = data.draw(images()), data.draw(st.booleans())
-    w = weights(data.draw, (data.draw(st.integers(1, 20)),))
-    name, mode = "convolve1d" if convolve else "correlate1d", data.draw(st.sampled_from(MODES))
-    options = dict(axis=data.draw(st.integers(-x.ndim, x.ndim - 1)), mode=mode, cval=data.draw(st.sampled_from((0.0, 1.5, -2))))
-    options |= dict(origin=origins(data.draw, len(w), convolve), output=outputs(data.draw, x, w.dtype.kind == "c"))
-    with np.errstate(all="ignore"):
-        want = getattr(scipy.ndimage, name)(x, w, **options)
-    if want.dtype.kind != "u" or np.isrealobj(w):
-        assert_bits(getattr(ndi, name)(x, w, **options), want)
-
-
-@given(st.data())
-def test_any_dimension(backend: str, data: st.DataObject) -> None:
-    """To the last bit."""
-    x, convolve = data.draw(images()), data.draw(st.booleans())
-    axes = tuple(data.draw(st.permutations(range(x.ndim)))[: data.draw(st.integers(1, x.ndim))])
-    limit = 20 if len(axes) == 1 else 5
-    w = weights(data.draw, tuple(data.draw(st.integers(1, limit)) for _ in axes))
-    w = w[tuple(slice(0, 2 * x.shape[axis] if x.shape[axis] > 1 else None) for axis in sorted(axes))]  # SciPy reads outside beyond (S11)
-    name, mode = "convolve" if convolve else "correlate", data.draw(st.sampled_from(MODES))
-    shifts = [0] * len(axes) if x.ndim > 1 else [origins(data.draw, w.shape[0], convolve)]
-    options = dict(mode=mode, cval=data.draw(st.sampled_from((0.0, 1.5, -2))), origin=shifts, axes=axes)
-    options["output"] = outputs(data.draw, x, w.dtype.kind == "c")
-    try:
-        want = getattr(scipy.ndimage, name)(x, w, **options)
-    except ValueError as error:
-        assert "origin" in str(error)
-        return
-    assert_bits(getattr(ndi, name)(x, w, **options), want)
-
-
-@given(st.data())
-def test_made_of_passes(backend: str, data: st.DataObject) -> None:
-    """To the last bit, but for means of floats, which SciPy takes by a running sum."""
-    x, one = data.draw(images()), st.sampled_from(MODES)
-    axes = tuple(data.draw(st.permutations(range(x.ndim)))[: data.draw(st.integers(1, x.ndim))])
-    several = lambda values: st.one_of(values, st.tuples(*[values] * len(axes)))
-    name = data.draw(st.sampled_from(("gaussian_filter", "uniform_filter", "sobel", "prewitt", "laplace", "gaussian_laplace",
-                                      "gaussian_gradient_magnitude")))  # fmt: skip
-    options: dict[str, Any] = {"mode": data.draw(several(one)), "cval": data.draw(st.sampled_from((0.0, 1.5, -2))), "axes": axes}
-    given_: tuple[Any, ...] = ()
-    if name == "gaussian_gradient_magnitude":  # SciPy smooths along the other axes too
-        axes, options["axes"], options["mode"] = tuple(range(x.ndim)), None, data.draw(one)
-    if name in ("sobel", "prewitt"):
-        del options["axes"]
-        given_, options["mode"] = (data.draw(st.integers(-x.ndim, x.ndim - 1)),), data.draw(one)
-    elif name == "uniform_filter":
-        given_ = (data.draw(several(st.integers(0, 25))),)
-    elif name == "gaussian_laplace":  # SciPy gives sigmas to the axes in the array's order if all are named
-        given_ = (data.draw(st.floats(0.3, 4.0) if len(axes) == x.ndim else several(st.floats(0.3, 4.0))),)
-    elif name != "laplace":
-        given_ = (data.draw(several(st.floats(0.3, 4.0))),)
-    if name == "gaussian_filter":
-        options |= dict(order=data.draw(several(st.integers(0, 3))), truncate=data.draw(st.floats(0.5, 4)))
-        options["radius"] = data.draw(st.one_of(st.none(), st.integers(0, 12)))
-    if x.dtype.kind not in "c":
-        options["output"] = outputs(data.draw, x, False)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # the root of a negative number, which squares of integers can wrap to
-        want = getattr(scipy.ndimage, name)(x, *given_, **options)
-        got = getattr(ndi, name)(x, *given_, **options)
-    if name == "uniform_filter" and want.dtype.kind in "fc":
-        eps = np.finfo(want.dtype).eps
-        np.testing.assert_allclose(got, want, rtol=8 * eps, atol=64 * eps * np.abs(want).max() + 1e-14)
-    else:
-        assert_bits(got, want)
+# --- borders --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", PAD)

@@ -17,6 +17,7 @@ from sepconv import _fourier
 
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 DTYPES = (*INTEGERS, "float32", "float64", "complex64", "complex128")
+LARGE = ("uint8", "int16", "int32", "float32", "float64", "complex64")
 BOUNDARIES = ("fill", "wrap", "symm", "circular", "symmetric")
 
 
@@ -91,6 +92,91 @@ def test_blocks_through_the_frequencies(data: st.DataObject) -> None:
     np.testing.assert_allclose(sig.oaconvolve(x, w, mode), scipy.signal.oaconvolve(x, w, mode), atol=1e-9)
 
 
+def sums(x: np.ndarray, w: np.ndarray, mode: str) -> np.ndarray:
+    """What the rounding of each output is measured by: the sum of the magnitudes of its products."""
+    return scipy.signal.fftconvolve(np.abs(x).astype(np.float64), np.abs(w).astype(np.float64), mode) + 1e-12
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")  # SciPy's own
+@given(st.data())
+def test_large_arrays(data: st.DataObject) -> None:
+    """Images and signals of thousands of points, where kernels are tuned and sums are shared out; either may be the larger."""
+    one = data.draw(st.sampled_from(((5000,), (64, 90), (1, 4200), (300, 20), (18, 20, 16))))
+    two = (data.draw(st.sampled_from((1, 3, 8))), *(3,) * (len(one) - 1))
+    x, w = (values(data.draw, shape, data.draw(st.sampled_from(LARGE))) for shape in (one, two))
+    mode, name = data.draw(st.sampled_from(sig.MODES)), data.draw(st.sampled_from(("convolve", "correlate")))
+    if mode == "valid" and any(k > n for n, k in zip(one, two)):
+        w = w[tuple(slice(0, n) for n in one)]
+    if data.draw(st.booleans()):
+        x, w = w, x
+    want, got = (getattr(m, name)(x, w, mode, method="direct") for m in (scipy.signal, sig))
+    if want.dtype.kind in "iu":
+        assert_close(got, want, x, w)
+        return
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    most = sums(x, w if name == "convolve" else w[(slice(None, None, -1),) * w.ndim], mode)
+    assert (np.abs(got - want) <= 2 * min(x.size, w.size) * np.finfo(want.dtype).eps * most).all()
+
+
+@given(st.data())
+def test_the_way_that_is_chosen(data: st.DataObject) -> None:
+    """method="auto" with an FFT from few taps on: whichever way it goes, SciPy's result; an array that is not finite is never transformed."""
+    ndim = data.draw(st.integers(1, 3))
+    sizes = st.integers(1, 9), st.sampled_from((1, 3, 8) if ndim < 3 else (1, 3))
+    x, w = (values(data.draw, data.draw(st.tuples(*[size] * ndim)), data.draw(st.sampled_from(DTYPES))) for size in sizes)
+    name = data.draw(st.sampled_from(("convolve", "correlate")))
+    if data.draw(st.booleans()) and x.dtype.kind in "fc" and x.size > w.size:  # else SciPy turns them round, and multiplies it by zeros around w
+        x.reshape(-1)[0] = data.draw(st.sampled_from((np.nan, np.inf)))
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(sig, "LARGE", 4)
+        got, want = getattr(sig, name)(x, w), getattr(scipy.signal, name)(x, w, method="direct")
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    if want.dtype.kind in "iu":
+        assert_close(got, want, x, w)
+        return
+    finite = np.isfinite(want)
+    assert (np.isfinite(got) == finite).all()
+    scale = np.abs(want[finite]).max(initial=0) + np.abs(x[np.isfinite(x)]).max(initial=0) * np.abs(w).max(initial=0) * min(x.size, w.size)
+    np.testing.assert_allclose(got[finite], want[finite], rtol=0, atol=16 * np.finfo(want.dtype).eps * scale)
+
+
+@given(st.data())
+def test_long_signals_along_axes(data: st.DataObject) -> None:
+    """oaconvolve along some axes, the others broadcast."""
+    ndim = data.draw(st.integers(1, 3))
+    axes = sorted(data.draw(st.permutations(range(ndim)))[: data.draw(st.integers(1, ndim))])
+    one = [data.draw(st.integers(1, 40)) for _ in range(ndim)]
+    two = [data.draw(st.sampled_from((1, 3, 8) if ndim < 3 else (1, 3))) if axis in axes else n for axis, n in enumerate(one)]
+    x, w = (values(data.draw, tuple(shape), data.draw(st.sampled_from(("float32", "float64", "complex128")))) for shape in (one, two))
+    mode = data.draw(st.sampled_from(("full", "same")))  # SciPy's "valid" wants one to be the larger along all axes
+    got, want = (m.oaconvolve(x, w, mode, axes=axes) for m in (sig, scipy.signal))
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    scale = np.abs(x).max() * np.abs(w).max() * min(x.size, w.size)
+    eps = max(np.finfo(a.dtype).eps for a in (x, w))  # SciPy transforms each in its own precision
+    np.testing.assert_allclose(got, want, rtol=0, atol=32 * eps * scale)
+
+
+def test_what_is_not_finite_meets_zero_taps(backend: str) -> None:
+    """0 * inf is NaN, whatever the dtype, the number of taps and of axes."""
+    x = np.ones((12, 12))
+    x[5, 5], x[0, 3] = np.nan, np.inf
+    deep = np.ones((5, 5, 5, 5))
+    deep[2, 2, 2, 2] = np.inf
+    for k in (3, 8):
+        w = np.ones((k, k))
+        w[1, 1] = w[0] = 0
+        for boundary in ("fill", "symm", "wrap"):
+            got, want = (m.convolve2d(x, w, boundary=boundary) for m in (sig, scipy.signal))
+            np.testing.assert_array_equal(got, want)
+        for image in (x, x + 0j, x.astype(np.float32)):
+            with np.errstate(invalid="ignore"):
+                got, want = (m.convolve(image, w, method="direct") for m in (sig, scipy.signal))
+            np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))  # SciPy multiplies real taps as complex ones
+    w = np.zeros((2, 2, 2, 2))
+    w[0, 0, 0, 0] = 1
+    np.testing.assert_array_equal(*(np.isnan(m.convolve(deep, w, method="direct")) for m in (sig, scipy.signal)))
+
+
 def test_convolution_along_some_axes() -> None:
     rng = np.random.default_rng(0)
     x, w = rng.random((3, 200, 2)), rng.random((1, 7, 2))
@@ -126,6 +212,22 @@ def test_separable_with_mirrored_edges(backend: str, data: st.DataObject) -> Non
     assert got.dtype == want.dtype
     eps = np.finfo(want.dtype).eps
     np.testing.assert_allclose(got, want, atol=32 * eps * np.abs(x).max() * np.abs(row).sum() * np.abs(col).sum())
+
+
+@pytest.mark.parametrize("dtype", ("uint8", "float32", "float64"))
+def test_separable_with_mirrored_edges_in_one_sweep(dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    x = (rng.random((70, 80)) * 200).astype(dtype)
+    for row, col in (
+        ([1.0, 4, 6, 4, 1], [0.25, 0.5, 0.25]),
+        ([1.0], [1, 0, -1.0]),
+        (rng.standard_normal(31), rng.standard_normal(9)),
+        ([2.0], [3.0]),
+    ):
+        want, got = scipy.signal.sepfir2d(x, list(row), list(col)), sig.sepfir2d(x, row, col)
+        assert got.dtype == want.dtype
+        atol = (len(row) + len(col) + 6) * np.finfo(want.dtype).eps * 200 * np.abs(row).sum() * np.abs(col).sum()
+        np.testing.assert_allclose(got, want, rtol=0, atol=atol)
 
 
 @given(st.data())

@@ -11,6 +11,7 @@ import scipy.ndimage
 
 import sepconv.ndimage as ndi
 from sepconv.backends.cpu import fused
+from sepconv.ndimage import _recall
 
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
 CALLS: dict[str, Callable[..., Any]] = {
@@ -31,6 +32,7 @@ CALLS: dict[str, Callable[..., Any]] = {
 def test_against_scipy(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], dtype: str, mode: str) -> None:
     """uint8 to the bit."""
     monkeypatch.setattr(fused, "FEW", 1)
+    _recall.clear()
     x = (np.random.default_rng(0).random(shape) * 255).astype(dtype)
     for name, call in CALLS.items():
         got, want = call(ndi, x, mode), call(scipy.ndimage, x, mode)

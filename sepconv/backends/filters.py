@@ -6,6 +6,9 @@ A backend that filters has
     dense(input, output, weights, modes, cval, origins)             one n-D filter, for each axis a mode and an origin
     describe(what, input, output, ...)                              the same arguments -> what would run, in lines for people
 
+`passes` and `dense` may return a callable that does it again, f(input, output) for arrays of the same shapes, strides and dtypes that share no
+memory; it returns whether it could.
+
 `input` and `output` are real arrays of one shape and of the dtypes in REAL, in any strides, and may share memory. All is summed in float64; unless
 `exact` is set a backend may keep to the bounds that `sepconv.ndimage` states instead. After each pass the values are cast to the output's dtype,
 as SciPy does: toward zero for integers, which wrap.

@@ -2,6 +2,7 @@
 
 cases.py      layers as cases, their arrays, the expected results
 libraries.py  the libraries, a table; graphs.py  those that run ONNX graphs
+images.py  image_libraries.py   the same for filters of images; suites.py  both, a table
 timing.py     the clock
 machine.py    the processor and its roofs
 gpu.py  gpu_libraries.py  gpu_machine.py   the same on a GPU
@@ -15,8 +16,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from .. import get_num_threads, num_threads
-from . import cases, libraries, timing
-from .cases import Arrays, Case
+from . import cases, libraries, suites, timing
 from .graphs import Prepared, Unsupported
 from .libraries import LIBRARIES as LIBRARIES
 from .libraries import Library as Library
@@ -49,9 +49,11 @@ def run(
 
     Parameters
     ----------
-    op : some of "depthwise", "pointwise", "separable" (a depthwise layer and the pointwise one that follows it), "standard"; None: all.
-    net : some of `sepconv.data.networks()`; None: all.
-    layers : texts, of which "net name" of a layer must contain one; None: all.
+    op : some of "depthwise", "pointwise", "separable" (a depthwise layer and the pointwise one that follows it), "standard"; None: all of these.
+        Or some of "gaussian", "box", "sobel", "dense", "outer" (a Gaussian given as a dense kernel): filters of photographs, float32 and uint8,
+        grey and colour, of 3 to 61 taps, in `sepconv.ndimage`, OpenCV and SciPy; needs scikit-image.
+    net : some of `sepconv.data.networks()`, for filters of "1080p" and "4096"; None: all.
+    layers : texts, of which "net name" of a layer must contain one, as "s3.", "grey uint8"; None: all.
     layout : "NCHW", "NHWC" or "both": of sepconv. Peers are measured in every format they have, as the best of all is what counts.
     threads : of every library; None: `sepconv.get_num_threads()`.
     libraries : names as in `LIBRARIES`, packages or parts of names, or Library objects; None: all that are installed.
@@ -78,20 +80,23 @@ def run(
 
     threads = get_num_threads() if threads is None else threads
     _check(layout, seconds, epilogue)
+    suite = suites.of(op, layout, epilogue)
+    suite.ready()
     with num_threads(threads):  # refuses what is no number of threads
-        groups = cases.grouped(cases.select(op, net, layers))
-        chosen, absent = _present(choose(libraries, layout))
+        groups = cases.grouped(suite.select(op, net, layers))
+        chosen, absent = _present(choose(libraries, layout, suite.libraries))
         tell = tell or (lambda text: None)
         average, busy = timing.load()
         tell(busy or f"the load average is {'unknown' if average is None else f'{average:.2f}'}")
-        report = Report(_machine(chosen, threads, average), _options(locals()), {lib.name: lib.note for lib in chosen}, absent, [])
+        options = {"what": suite.what, **_options(locals())}
+        report = Report(_machine(chosen, threads, average), options, {lib.name: lib.note for lib in chosen}, absent, [])
         report.notes += [busy] if busy else []
         found = _roofs(threads, report, tell) if roofs else None
         with ExitStack() as stack:
             for session in dict.fromkeys(lib.session for lib in chosen):
                 stack.enter_context(session(threads))
             for group in _bar(groups, progress):
-                report.rows.append(_row(group, chosen, threads, seconds, epilogue, found))
+                report.rows.append(_row(group, suite.arrays(group[0], epilogue), chosen, threads, seconds, found))
     return report
 
 
@@ -128,15 +133,14 @@ def _roofs(threads: int, report: Report, tell: Callable[[str], None]) -> Any:
     return found
 
 
-def _row(group: list[Case], chosen: Sequence[Library], threads: int, seconds: float, epilogue: str, roofs: Any) -> Row:
+def _row(group: list[Any], arrays: Any, chosen: Sequence[Library], threads: int, seconds: float, roofs: Any) -> Row:
     case, cost = group[0], group[0].cost
     row = Row(
         case.op, case.net, case.name, case.shape, repr(case.key), case.stride, [f"{each.net} {each.name}" for each in group],
         cost.macs, cost.bytes, cost.intensity,
     )  # type: ignore[arg-type]  # fmt: skip
     if roofs is not None:
-        row.bound_ms = 1e3 * roofs.seconds(cost.flops, cost.bytes)
-    arrays = Arrays(case, epilogue)
+        row.bound_ms = 1e3 * roofs.seconds(*case.limits)
     prepared = _prepare(case, arrays, chosen, threads, row)  # both are held until all is done: a session may point into arrays that it does not own
     others = timing.others()
     calls, pools = {name: each.call for name, each in prepared.items()}, {lib.name: lib.package for lib in chosen}
@@ -146,13 +150,13 @@ def _row(group: list[Case], chosen: Sequence[Library], threads: int, seconds: fl
     return row
 
 
-def _prepare(case: Case, arrays: Arrays, chosen: Sequence[Library], threads: int, row: Row) -> dict[str, Prepared]:
+def _prepare(case: Any, arrays: Any, chosen: Sequence[Library], threads: int, row: Row) -> dict[str, Prepared]:
     """The calls of the libraries that can do the case and do it right; what happened to the others goes into the row."""
     expected, right = arrays.expected(), {}
     for lib in chosen:
         try:
             prepared = lib.make(case, arrays, threads)
-            wrong = cases.error_of(prepared.read(prepared.call()), expected)
+            wrong = cases.error_of(prepared.read(prepared.call()), expected, arrays.rounding)
         except Unsupported as error:
             row.left_out[lib.name] = str(error)
         except Exception as error:  # a peer's own failure is a finding, and no reason to lose the run
@@ -165,7 +169,7 @@ def _prepare(case: Case, arrays: Arrays, chosen: Sequence[Library], threads: int
     return right
 
 
-def _bar(groups: list[list[Case]], progress: bool) -> Iterator[list[Case]]:
+def _bar(groups: list[list[Any]], progress: bool) -> Iterator[list[Any]]:
     """The groups, one after the other, behind a bar if one is asked for."""
     if not progress:
         yield from groups

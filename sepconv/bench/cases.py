@@ -53,6 +53,11 @@ class Case(NamedTuple):
         )  # fmt: skip
 
     @property
+    def limits(self) -> tuple[int, int]:
+        """Operations and bytes that bound it."""
+        return self.cost.flops, self.cost.bytes  # type: ignore[return-value]
+
+    @property
     def shape(self) -> str:
         """Its sizes, for people: "64x112x112 k3 s2 -> 128"."""
         first, last = self.steps[0], self.steps[-1]
@@ -92,12 +97,12 @@ def grouped(cases: Sequence[Case]) -> list[list[Case]]:
     return list(groups.values())
 
 
-def aligned(*shape: int) -> np.ndarray:
-    """An empty float32 array that begins on a cache line: else where it lies would differ from library to library and from run to run."""
-    count = 4 * int(np.prod(shape))
+def aligned(*shape: int, dtype: str = "float32") -> np.ndarray:
+    """An empty array that begins on a cache line: else where it lies would differ from library to library and from run to run."""
+    count = np.dtype(dtype).itemsize * int(np.prod(shape))
     raw = np.empty(count + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return raw[start : start + count].view(np.float32).reshape(shape)
+    return raw[start : start + count].view(dtype).reshape(shape)
 
 
 @dataclass
@@ -125,6 +130,8 @@ class Arrays:
     @property
     def relu(self) -> bool:
         return self.epilogue == "relu"
+
+    rounding = 0.0  # of results that are whole numbers
 
     @cached_property
     def x_last(self) -> np.ndarray:
@@ -180,11 +187,11 @@ def _by_fourier(wide: np.ndarray, filters: np.ndarray, multiplier: int) -> np.nd
     return np.fft.irfft2(spectrum, size)[:, : size[0] - kh + 1, : size[1] - kw + 1]
 
 
-def error_of(result: np.ndarray, expected: np.ndarray) -> str | None:
-    """Why a result is not the expected one, or None if it is."""
+def error_of(result: np.ndarray, expected: np.ndarray, rounding: float = 0.0) -> str | None:
+    """Why a result is not the expected one, or None if it is; `rounding`: how much further it may be off, being whole numbers."""
     if result.shape != expected.shape:
         return f"its shape is {result.shape} and not {expected.shape}"
     worst, scale = float(np.abs(result - expected).max(initial=0)), float(np.abs(expected).max(initial=0))
-    if not worst <= TOLERANCE * scale:  # a NaN is wrong too
+    if not worst <= TOLERANCE * scale + rounding:  # a NaN is wrong too
         return f"it is off by {worst:.2g}, where the largest value is {scale:.2g}"
     return None

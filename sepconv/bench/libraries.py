@@ -28,7 +28,7 @@ class Library(NamedTuple):
 
     name: str
     package: str  # what must be importable
-    layout: str  # of the arrays that it reads and writes: "NCHW" or "NHWC"
+    layout: str  # of the arrays that it reads and writes: "NCHW", "NHWC" or "image"
     make: Callable[[Case, Arrays, int], Prepared]  # (case, arrays, threads); raises Unsupported, with a reason
     session: Callable[[int], AbstractContextManager[Any]] = lambda threads: nullcontext()  # holds the library to so many threads
     note: str = ""  # what a reader of its times must know
@@ -184,7 +184,7 @@ def _scipy(case: Case, arrays: Arrays, threads: int) -> Prepared:
 
 
 @contextlib.contextmanager
-def _opencv_session(threads: int) -> Iterator[None]:
+def opencv_session(threads: int) -> Iterator[None]:
     import cv2
 
     before = cv2.getNumThreads()
@@ -223,22 +223,22 @@ LIBRARIES: tuple[Library, ...] = (
     Library("OpenVINO", "openvino", "NCHW", graphs.openvino, note="the same graph, float32, latency hint; input and output shared", needs=("onnx",)),
     Library("NumPy matmul", "numpy", "NCHW", _matmul("NCHW"), _blas_session, "pointwise only, into out=", ("threadpoolctl",)),
     Library("NumPy matmul NHWC", "numpy", "NHWC", _matmul("NHWC"), _blas_session, "pointwise only, into out=", ("threadpoolctl",)),
-    Library("OpenCV", "cv2", "NCHW", _opencv, _opencv_session, "filter2D, channel by channel; depthwise of stride 1 only"),
+    Library("OpenCV", "cv2", "NCHW", _opencv, opencv_session, "filter2D, channel by channel; depthwise of stride 1 only"),
     Library("SciPy", "scipy", "NCHW", _scipy, note="ndimage.correlate, channel by channel, one thread; small depthwise of stride 1 only"),
 )
 
 
-def choose(names: Sequence[str | Library] | None, layout: str = "both") -> list[Library]:
+def choose(names: Sequence[str | Library] | None, layout: str = "both", table: Sequence[Library] = LIBRARIES) -> list[Library]:
     """The libraries of these names: each a whole name, a package, or a part of a name; None means all. sepconv's only in `layout`."""
     chosen: list[Library] = []
-    for name in LIBRARIES if names is None else names:
+    for name in table if names is None else names:
         if isinstance(name, Library):
             chosen.append(name)
             continue
-        exact = [lib for lib in LIBRARIES if name.lower() in (lib.name.lower(), lib.package)]
-        found = exact or [lib for lib in LIBRARIES if name.lower() in lib.name.lower()]
+        exact = [lib for lib in table if name.lower() in (lib.name.lower(), lib.package)]
+        found = exact or [lib for lib in table if name.lower() in lib.name.lower()]
         if not found:
-            raise ValueError(f"libraries has {name!r}; allowed are {', '.join(lib.name for lib in LIBRARIES)}, or parts of these")
+            raise ValueError(f"libraries has {name!r}; allowed are {', '.join(lib.name for lib in table)}, or parts of these")
         chosen += found
     return [lib for lib in dict.fromkeys(chosen) if not lib.ours or layout in ("both", lib.layout)]
 

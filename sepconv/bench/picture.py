@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from .report import machine_lines
-from .results import Report, Row, geometric
+from .results import BEST, Report, Row, geometric
 
 INK, QUIET = "#1d2733", "#66727f"
-LAYOUTS = {"NCHW": "#2f4858", "NHWC": "#d1495b"}
-MARKS = {"depthwise": "o", "pointwise": "s", "separable": "^", "standard": "D"}
+LAYOUTS = {"NCHW": "#2f4858", "NHWC": "#d1495b", BEST: "#2f4858"}
+MARKS = ("o", "s", "^", "D", "v")
 TICKS = (0.125, 0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8, 16, 32, 64)
 NAMED = 70  # more bars than this are too narrow for names
 
@@ -36,13 +36,15 @@ def draw(report: Report, path: str | Path) -> None:
 
 def _ratios(axes: Axes, op: str, rows: list[Row]) -> None:
     """A pair of bars for every convolution, one for each layout of sepconv; they start at 1, the best of the others."""
-    shown = [layout for layout in LAYOUTS if any(row.ratio(layout) for row in rows)]
+    shown = [layout for layout in ("NCHW", "NHWC") if any(row.ratio(layout) for row in rows)]
+    shown = shown or [BEST] * any(row.ratio() for row in rows)
     width = 0.84 / max(1, len(shown))
     for i, layout in enumerate(shown):
         ratios = [row.ratio(layout) or 1 for row in rows]
         mean = geometric((r, 1) for r in ratios)
         at = np.arange(len(rows)) + (i - (len(shown) - 1) / 2) * width
-        axes.bar(at, np.asarray(ratios) - 1, width, bottom=1, color=LAYOUTS[layout], label=f"{layout}, geometric mean {mean:.2f}")
+        name = "" if layout == BEST else f"{layout}, "
+        axes.bar(at, np.asarray(ratios) - 1, width, bottom=1, color=LAYOUTS[layout], label=f"{name}geometric mean {mean:.2f}")
     axes.axhline(1, color=INK, linewidth=1)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_locator(FixedLocator(TICKS))
@@ -50,7 +52,8 @@ def _ratios(axes: Axes, op: str, rows: list[Row]) -> None:
     axes.set_xlim(-0.7, max(len(rows), 8) - 0.3)
     axes.margins(y=0.15)
     counted = sum(len(row.stands_for) for row in rows)
-    axes.set_title(f"{op}: {len(rows)} convolution{'s' * (len(rows) > 1)}, {counted} layer{'s' * (counted > 1)}", loc="left", color=INK)
+    layers = f", {counted} layers" * (counted > len(rows))
+    axes.set_title(f"{op}: {len(rows)} convolution{'s' * (len(rows) > 1)}{layers}", loc="left", color=INK)
     axes.set_ylabel("peer / sepconv")
     axes.set_xticks(range(len(rows)), [f"{row.net} {row.shape}" for row in rows] if len(rows) <= NAMED else [""] * len(rows))
     axes.tick_params(axis="x", labelrotation=90, labelsize=6)
@@ -62,7 +65,7 @@ def _ratios(axes: Axes, op: str, rows: list[Row]) -> None:
 
 def _roofline(axes: Axes, report: Report) -> None:
     """GFLOP/s over flops a byte, under the roofs that were measured in the same run."""
-    for op, mark in MARKS.items():
+    for op, mark in zip(dict.fromkeys(row.op for row in report.rows), MARKS):
         rows = [row for row in report.rows if row.op == op and row.least_ms]
         ours = [(row.intensity, row.gflops()) for row in rows if row.gflops()]
         peers = [(row.intensity, 2 * row.macs / row.least_ms[row.best_peer] / 1e6) for row in rows if row.best_peer]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .results import BEST, OURS, Mean, Report, Row, change, compared
+from .results import BEST, OURS, Mean, Report, Row, change, compared, geometric
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +47,7 @@ def _percent(value: float | None) -> str:
 def _ways(report: Report) -> list[str]:
     """The layouts of sepconv that were measured, and which was the better one if both were."""
     found = [layout for layout in LAYOUTS if any(f"sepconv {layout}" in row.least_ms for row in report.rows)]
-    return [*found, BEST] if len(found) > 1 else found
+    return found if len(found) == 1 else [*found, BEST]
 
 
 # --- the tables ----------------------------------------------------------------------------------------------------
@@ -58,8 +58,8 @@ def layers(report: Report, op: str, all_rows: bool = False) -> Grid:
     rows = [row for row in report.rows if row.op == op]
     names = [name for name in report.libraries if any(name in row.least_ms or name in row.wrong for row in rows)]
     ways = _ways(report)
-    ratios = [f"peer / {way}" if way != BEST else "peer / best" for way in ways]
-    grid = Grid(f"{op}: milliseconds, the least of many", ["layer", "shape", "rows", *names, *ratios, "GFLOP/s", "of bound"], 2)
+    ratios = [f"peer / {way}" for way in ways]
+    grid = Grid(f"{op}: milliseconds, the least of many", [report.what[:-1], "shape", "rows", *names, *ratios, "GFLOP/s", "of bound"], 2)
     for row in rows:
         numbers = [_ms(row.least_ms.get(name)) if name not in row.wrong else "wrong" for name in names]
         numbers += [_ratio(row.ratio(way)) for way in ways]
@@ -75,8 +75,9 @@ def layers(report: Report, op: str, all_rows: bool = False) -> Grid:
 
 def short_layers(report: Report, op: str, all_rows: bool = False) -> Grid:
     """The same for a narrow screen: sepconv beside the best of the others."""
-    ways = [way for way in _ways(report) if way != BEST]
-    headings = ["layer", "shape", "best peer", *(f"peer / {way}" for way in ways), *(f"{way} ms" for way in ways), "peer ms", "of bound", "rows"]
+    ways = [way for way in _ways(report) if way != BEST] or [BEST]
+    times = *(f"peer / {way}" for way in ways), *(f"{way} ms" for way in ways)
+    headings = [report.what[:-1], "shape", "best peer", *times, "peer ms", "of bound", "rows"]
     grid = Grid(f"{op}: milliseconds, the least of many; a wider screen or --markdown shows every library", headings, 3)
     for row in (row for row in report.rows if row.op == op):
         numbers = [*(_ratio(row.ratio(way)) for way in ways), *(_ms(row.ours(way)) for way in ways), _ms(_peer(row)), _percent(row.share())]
@@ -100,6 +101,29 @@ def means(report: Report, short: bool = False) -> Grid | None:
         grid.rows.append(_mean_cells(mean, ways))
         if mean.ratio[BEST][0] < 1:
             grid.behind.add(len(grid.rows) - 1)
+    return grid
+
+
+def families(report: Report) -> Grid:
+    """Filters of images, by what they have in common: how much faster sepconv is than the fastest function of each other library."""
+    names = report.families()
+    headings = ["", "rows", *(text for name in names for text in (f"{name} / sepconv", "behind", "least", "where")), "of copy"]
+    grid = Grid("Each library's time / sepconv's, geometric mean; share of the speed of a copy", headings, 1)
+    for group, rows in report.groups().items():
+        cells = [group, str(len(rows))]
+        for name in names:
+            found = sorted((row.against(name), i) for i, row in enumerate(rows) if row.against(name) is not None)
+            if not found:
+                cells += [""] * 4
+                continue
+            worst = rows[found[0][1]]
+            behind = sum(ratio < 1 for ratio, _ in found)
+            mean = geometric((ratio, 1) for ratio, _ in found)
+            cells += [_ratio(mean), f"{behind} of {len(found)}", _ratio(found[0][0]), " ".join(worst.words)]
+            if mean < 1:
+                grid.behind.add(len(grid.rows))
+        shares = [(row.share(), 1) for row in rows if row.share() is not None]
+        grid.rows.append([*cells, _percent(geometric(shares)) if shares else ""])
     return grid
 
 
@@ -146,6 +170,7 @@ def grids(report: Report, all_rows: bool = False, old: Report | None = None, wid
     made = [*(layers(report, op, all_rows) for op in ops), means(report)]
     if width is not None and not all(_fits(grid, width) for grid in made if grid):
         made = [*(short_layers(report, op, all_rows) for op in ops), means(report, short=True)]
+    made += [families(report)] if report.what == "images" and report.families() else []
     return [grid for grid in (*made, comparison(report, old) if old else None) if grid]
 
 
@@ -166,7 +191,8 @@ def machine_lines(report: Report) -> list[str]:
         copies = ", ".join(f"{_size(int(size))} {value:.0f}" for size, value in m["copy_gbytes"].items() if int(size) in _SHOWN)
         lines.append(f"measured in this run: {m['gflops']:.0f} GFLOP/s of fused multiply-adds; copies, GB/s read and written: {copies}")
     load = "unknown" if m["load_average"] is None else f"{m['load_average']:.2f}"
-    lines.append(f"float32, one image, epilogue: {o['epilogue']}; {o['seconds']:g} s a convolution, libraries in turns; load average before {load}")
+    how = f"float32, one image, epilogue: {o['epilogue']}" if report.what == "layers" else "photographs, the border mirrored"
+    lines.append(f"{how}; {o['seconds']:g} s a convolution, libraries in turns; load average before {load}")
     return lines
 
 
@@ -191,6 +217,10 @@ def notes(report: Report) -> list[str]:
         )
     for row in report.rows:
         lines += [f"WRONG, not timed: {name} for {row.op} {row.net} {row.name} ({row.shape}): {why}" for name, why in row.wrong.items()]
+    if report.what == "images":
+        lines.append("peer: the fastest function but sepconv's. GFLOP/s: of two passes, or of all taps of a dense kernel.")
+        lines.append("of bound, of copy: of the speed at which arrays of that size, read once and written once, can be copied.")
+        return lines
     lines.append("rows: layers of the tables that are this convolution. peer: the fastest library but sepconv. best: the better layout of sepconv.")
     lines.append("of bound: of the speed that the peak of multiply-adds and the speed of copying arrays of that size allow, whichever is less.")
     return lines

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1  # of the JSON
-OURS = ("sepconv NCHW", "sepconv NHWC")
+OURS = ("sepconv", "sepconv NCHW", "sepconv NHWC")  # of images, and of layers in both layouts
 BEST = "best"
 
 
@@ -51,6 +51,16 @@ class Row:
         """The best peer's time over sepconv's: above 1 sepconv is faster."""
         ours, peer = self.ours(layout), self.best_peer
         return None if ours is None or peer is None else self.least_ms[peer] / ours
+
+    def against(self, family: str) -> float | None:
+        """The time of the fastest library whose name begins so, over sepconv's."""
+        ours, theirs = self.ours(), min((time for name, time in self.least_ms.items() if name.split()[0] == family), default=None)
+        return None if ours is None or theirs is None else theirs / ours
+
+    @property
+    def words(self) -> list[str]:
+        """What it can be grouped by: "gaussian", "1080p", "grey", "uint8", "k3"."""
+        return [self.op, self.net, *self.name.split()]
 
     def gflops(self, layout: str = BEST) -> float | None:
         ours = self.ours(layout)
@@ -95,6 +105,21 @@ class Report:
     absent: dict[str, str]  # name -> why
     notes: list[str]
     rows: list[Row] = field(default_factory=list)
+
+    @property
+    def what(self) -> str:
+        """ "layers" or "images"."""
+        return str(self.options.get("what", "layers"))
+
+    def families(self) -> list[str]:
+        """First words of the names of the other libraries that were measured, as "OpenCV" of all its functions."""
+        names = dict.fromkeys(name.split()[0] for row in self.rows for name in row.least_ms)
+        return [name for name in names if name != "sepconv"]
+
+    def groups(self) -> dict[str, list[Row]]:
+        """All rows of filters of images, and those with the same word."""
+        words = dict.fromkeys(word for i in range(5) for row in self.rows for word in row.words[i : i + 1])
+        return {"all": self.rows} | {word: [row for row in self.rows if word in row.words] for word in words}
 
     def means(self) -> list[Mean]:
         """For each operation all its rows, and those of stride 2 apart where it has them."""

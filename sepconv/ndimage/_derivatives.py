@@ -107,7 +107,25 @@ def laplace(input: Array, output: Any = None, mode: Any = "reflect", cval: Any =
     def second(x: Array, axis: int, output: Any, mode: Any, cval: Any) -> Array:
         return correlate1d(x, [1, -2, 1], axis, output, mode, cval, 0)
 
+    x, numbers = arguments.array("input", input), arguments.axis_numbers(axes, np.ndim(input))
+    if isinstance(x, np.ndarray) and x.dtype.kind in "iuf" and len(numbers) == 2:
+        target = arguments.result(output, x)
+        modes = dict(zip(numbers, map(arguments.mode_code, arguments.one_each("mode", mode, 2))))
+        if arguments.run_quick(x, target, _cross(x.ndim, numbers), [modes.get(axis, 0) for axis in range(x.ndim)], cval):
+            return target
+        input, output = x, target
     return generic_laplace(input, second, output, mode, cval, axes=axes)
+
+
+def _cross(ndim: int, axes: tuple[int, ...]) -> np.ndarray:
+    """The sum of [1 -2 1] along each of the axes as one n-D filter."""
+    weights = np.zeros([3 if axis in axes else 1 for axis in range(ndim)])
+    centre = tuple(n // 2 for n in weights.shape)
+    for axis in axes:
+        for at in (0, 2):
+            weights[(*centre[:axis], at, *centre[axis + 1 :])] = 1
+    weights[centre] = -2 * len(axes)
+    return weights
 
 
 def _derivative(order: int, input: Array, sigma: Any, axes: Any, kwargs: dict[str, Any]) -> Derivative:

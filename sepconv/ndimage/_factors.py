@@ -29,13 +29,13 @@ def passes(x: np.ndarray, output: np.dtype, weights: np.ndarray, mode: int, cval
     Beyond the edge of the later axes "constant" means what the passes before have made of cval.
     """
     sizes = [k for k in weights.shape if k > 1]
-    if len(sizes) < 2 or np.prod(sizes) < GAIN * sum(sizes) or not np.isfinite(weights).all() or not np.isfinite(cval) or not _weighable(x):
+    if len(sizes) < 2 or np.prod(sizes) < GAIN * sum(sizes) or not np.isfinite(weights).all() or not np.isfinite(cval):
         return []
     whole = bool((weights == np.rint(weights)).all())
     if output.kind in "iub" and not (whole and x.dtype.kind in "iub" and _most(x.dtype) * float(np.abs(weights).sum()) < 2**53):
         return []
     found = separate(weights)
-    if found.rank != 1 or (whole and any((f != np.rint(f)).any() for f in found.factors)):
+    if found.rank != 1 or (whole and any((f != np.rint(f)).any() for f in found.factors)) or not _weighable(x):
         return []
     made = []
     for axis, (factor, origin) in enumerate(zip(found.factors, origins)):

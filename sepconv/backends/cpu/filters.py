@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..filters import REAL, Pass, exact, order, said, symmetry
-from . import frame, fused, lines, runtime
+from . import dense as windows
+from . import frame, frequencies, fused, lines, runtime
 from .plans import address
+from .programs import Program, Step, launched
 
 CODES = {name: code for code, name in enumerate(REAL)}
 WHOLE = 64  # lines beside each other in a block: whole cache lines, even of bytes
@@ -33,29 +35,31 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return address(a) == address(b) and a.strides == b.strides and a.dtype == b.dtype
 
 
-def _launch(factory: Callable[..., Any], record: np.ndarray, jobs: int, products: int) -> None:
+def _launch(factory: Callable[..., Any], record: np.ndarray, jobs: int, products: int, kept: Sequence[np.ndarray]) -> Step:
     kernel = runtime.kernel(factory, *_tile(), 0)
     chunks = min(runtime.workers(), jobs) if products >= ENOUGH else 1
-    runtime.run_jobs(kernel, record, jobs, chunks)
+    return launched(kernel, record, jobs, chunks, kept)
 
 
 # --- 1-D filters ----------------------------------------------------------------------------------------------------
 
 
-def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> None:
-    """As `filters.passes`."""
-    if not output.size or (not exact.get() and fused.passes(input, output, passes)):
-        return
+def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> Program | None:
+    """As `filters.passes`; what of it can be run again, if all can."""
+    done, program = (not output.size, None) if not output.size or exact.get() else fused.passes(input, output, passes)
+    if done:
+        return program
     plain = _readable(output) and all(_axes(output, output, p.axis) is not None for p in passes)
     target = output if plain else np.empty(output.shape, output.dtype.newbyteorder("="))
-    x = input
+    x, steps = input, []
     for p in passes:
         if not _readable(x) or (np.may_share_memory(x, target) and not _same(x, target)) or _axes(x, target, p.axis) is None:
-            x = _like(x, target)
-        _run(x, target, p)
+            x, plain = _like(x, target), False
+        steps.append(_run(x, target, p))
         x = target
     if target is not output:
         output[...] = target
+    return Program(steps) if plain else None
 
 
 def _like(x: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -83,7 +87,7 @@ def _offsets(p: Pass, kind: int, block: int) -> list[int]:
     return [8 * block * j for term in order(p.size, kind) for j in term]
 
 
-def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> None:
+def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> Step:
     """One pass; x and y have no more axes than the kernel takes, and are the same memory or do not share any."""
     (a, xa, ya), (b, xb, yb), (count, xl, yl) = _axes(x, y, p.axis)  # type: ignore[misc]
     n, xn, yn = x.shape[p.axis], x.strides[p.axis], y.strides[p.axis]
@@ -106,16 +110,25 @@ def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> None:
     record[lines.A : lines.YL + 1] = a, b, n, count, xa, xb, xn, xl, ya, yb, yn, yl
     room, result = (band + halo) * block + 2 * width, band * block + width
     record[lines.BLOCK : lines.TAIL + 1] = block, band, parts, room, result, halo * block
-    _launch(lines.filtered, record, blocks * parts, work)
+    return _launch(lines.filtered, record, blocks * parts, work, (places, weights))
 
 
 # --- n-D filters ----------------------------------------------------------------------------------------------------
 
 
-def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> None:
-    """As `filters.dense`."""
+def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]
+) -> Program | None:  # fmt: skip
+    """As `filters.dense`; what of it can be run again, if all can."""
     if not output.size:
-        return
+        return None
+    if not exact.get():
+        arguments = input, output, weights, modes, cval, origins
+        whole = output.dtype.kind != "f"  # then sums that are in doubt are taken twice by the tile, and the frequencies pay earlier
+        if whole and frequencies.filtered(*arguments):
+            return None
+        done, program = windows.dense(*arguments)
+        if done or (not whole and frequencies.filtered(*arguments)):
+            return program
     if not input.ndim:
         return dense(input[None], output[None], weights[None], (0,), cval, (0,))
     x = input if _readable(input) else input.astype(input.dtype.newbyteorder("="))
@@ -136,9 +149,15 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
     longest = -(-n // parts)
     record[[lines.PARTS, lines.ROOM, lines.RESULT]] = parts, longest + size + 2 * width, longest + 2 * width
     record[lines.AXES : lines.STARTS + 1] = len(outer), shape, xs, ys, kinds, rows, offsets, starts
-    _launch(lines.dense, record, count * parts, x.size * len(arrays[1]))
+    made = _launch(lines.dense, record, count * parts, x.size * len(arrays[1]), arrays)
     if y is not output:
         output[...] = y
+    return Program([made]) if x is input and y is output else None
+
+
+def quick(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: float) -> bool:
+    """Whether `dense` would take it to the tile of `window.py`."""
+    return input.ndim > 1 and not exact.get() and windows.fits(output, input.dtype.name, weights, modes, cval) is not None
 
 
 def _rows(weights: np.ndarray, origins: Sequence[int]) -> tuple[list[np.ndarray], int]:
@@ -158,7 +177,11 @@ def _rows(weights: np.ndarray, origins: Sequence[int]) -> tuple[list[np.ndarray]
 def describe(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> list[str]:
     """As `filters.describe`."""
     machine = runtime.machine()
-    if what == "passes" and output.size and not exact.get() and fused.would(input, output, arguments[0]):
+    if what == "dense" and output.size and not exact.get() and (how := windows.how(input, output, *arguments[:3])):
+        how += f", for {machine.isa}"
+    elif what == "dense" and output.size and not exact.get() and frequencies.axes(output, input.dtype.name, *arguments[:3]):
+        how = f"overlap-save by scipy.fft, in float32 ({input.dtype} -> {output.dtype})"
+    elif what == "passes" and output.size and not exact.get() and fused.would(input, output, arguments[0]):
         how = f"rows and columns in one sweep, in the dtypes that sepconv.ndimage states ({input.dtype} -> {output.dtype}), for {machine.isa}"
     else:
         how = f"compiled loops over lines in scratch, float64 whatever the dtype ({input.dtype} -> {output.dtype}), for {machine.isa}"

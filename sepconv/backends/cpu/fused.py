@@ -14,8 +14,9 @@ import numpy as np
 
 from ..borders import CONSTANT, WRAP
 from ..filters import Pass, symmetry
-from . import bands, frame, runtime, sweep
+from . import bands, frame, runtime, sweep, tiles
 from .plans import address
+from .programs import Program, Step, launched
 
 FEW = 2**12  # elements below which starting a sweep costs more than it saves
 LONGEST = 128  # taps of a pass
@@ -77,6 +78,8 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool) -> Way | None:
     both = down, across
     if max(h.taps for h in both) > LONGEST or any(not 1 / LARGE < np.abs(h.weights).max() < LARGE for h in both):
         return None
+    if any(((h.weights != 0) & (h.weights.astype(np.float32) == 0)).any() for h in both):
+        return None  # times an infinity these are infinite, and 0 is not
     outside = [h for h in both if h.mode == CONSTANT and h.taps > 1]
     if turned and any(h.cval != 0 for h in outside):
         return None  # then what lies beyond a corner depends on which pass is the first
@@ -128,25 +131,26 @@ def _planes(array: np.ndarray, axis: int) -> tuple[int, int, int, int, int, int]
     return count, step, shape[axis], strides[axis], run // array.itemsize, math.prod(shape[axis + 2 :])
 
 
-def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> bool:
-    """Runs them, if all can be sweeps; what lies between two of them is of the output's dtype, as in SciPy."""
+def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> tuple[bool, Program | None]:
+    """Runs them, if all can be sweeps: whether it did, and what of it can be run again. Between two of them lies the output's dtype, as in SciPy."""
     if output.ndim == 1:
         input, output, passes = input[None], output[None], _of_a_row(passes)
     plan = _planned(output.shape, input.dtype.name, output.dtype.name, passes)
     if not plan:
-        return False
+        return False, None
     x, target = input, output
     if np.may_share_memory(input, output) or not _fits(input, plan[0][0]):
         x = np.array(input, input.dtype.newbyteorder("="), order="C")
     if not _fits(output, plan[-1][0]):
         target = np.empty(output.shape, output.dtype.newbyteorder("="))
+    as_they_lie, steps = x is input and target is output, []
     for number, job in enumerate(plan):
         y = target if number + 1 == len(plan) else np.empty(output.shape, target.dtype)
-        _run(x, y, *job)
+        steps.append(_run(x, y, *job))
         x = y
     if target is not output:
         output[...] = target
-    return True
+    return True, Program(steps, (output.shape, output.dtype)) if as_they_lie else None
 
 
 def _fits(array: np.ndarray, axis: int) -> bool:
@@ -201,7 +205,7 @@ def _factor(taps: int) -> tuple[int, int]:
     return -(-(2 ** (16 + shift)) // taps), shift
 
 
-def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way: Way) -> None:
+def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way: Way) -> Step:
     planes, xo, rows, xr, cols, step = _planes(x, axis)  # type: ignore[misc]
     _, yo, _, yr, _, _ = _planes(y, axis)  # type: ignore[misc]
     sums, size = np.dtype(way.sums), bands.width(way.sums)
@@ -234,12 +238,12 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     record[sweep.OUTSIDE2] = held(np.array([beyond if across.mode == CONSTANT else 0], np.float64).astype(sums))
     places = _places(across.taps, step * size, height, tile, pitch)
     record[[sweep.SUMS2, sweep.PLACES2, sweep.LEVELS]] = places.shape[1], held(places), height
-    workers = runtime.workers()
+    workers = runtime.workers() if x.size * (down.taps + across.taps) > tiles.SERIAL else 1
     cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
     record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, (tile + height + 3) * pitch + (tile + down.taps + across.taps) * 8 + 4096
     kernel = runtime.kernel(sweep.swept, way.sums, lanes, vectors, many, tile, x.dtype.name, y.dtype.name, way.down, way.across)
     jobs = planes * cut * strips
-    runtime.run_jobs(kernel, record, jobs, min(workers, jobs))
+    return launched(kernel, record, jobs, min(workers, jobs), kept)
 
 
 def _places(taps: int, step: int, height: int, tile: int, pitch: int) -> np.ndarray:

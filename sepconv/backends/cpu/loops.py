@@ -69,7 +69,7 @@ def aligned(address):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _strange_run(at, count, size):  # type: ignore[no-untyped-def]
+def strange_run(at, count, size):  # type: ignore[no-untyped-def]
     words, exponent, found = size // 4, 0x7F800000 if size == 4 else 0x7FF00000, False
     for i in range(count):
         found |= (word(at, i * words + words - 1) & exponent) == exponent
@@ -82,11 +82,11 @@ def strange(q, c, channels, size):  # type: ignore[no-untyped-def]
     row, plane = q[KW] * size, q[KH] * q[KW] * size
     dense = (q[KW] == 1 or q[WW] == size) and (q[KH] == 1 or q[WH] == row) and (q[KD] == 1 or q[WD] == plane)
     if dense and q[WO] == q[KD] * plane:
-        return _strange_run(q[WEIGHT] + c * q[WO], channels * q[KD] * q[KH] * q[KW], size)
+        return strange_run(q[WEIGHT] + c * q[WO], channels * q[KD] * q[KH] * q[KW], size)
     found = False
     for channel in range(c, c + channels):
         for d in range(q[KD]):
             for i in range(q[KH]):
                 for j in range(q[KW]):
-                    found |= _strange_run(q[WEIGHT] + channel * q[WO] + d * q[WD] + i * q[WH] + j * q[WW], 1, size)
+                    found |= strange_run(q[WEIGHT] + channel * q[WO] + d * q[WD] + i * q[WH] + j * q[WW], 1, size)
     return found

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +12,7 @@ from ... import dtypes, overlap
 from ...cache import Cache
 from ...problem import ARRAYS, Problem
 from . import direct, frame, poison, runtime, tiles
+from .entry import PEEK, Entry, address
 from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, RESIDUAL, STRANGE, WEIGHT, YN, YW, ZEROS, X
 
 ALIGN_FROM = 16384  # bytes of a result
@@ -29,20 +28,6 @@ def zeros(bytes: int) -> np.ndarray:
     if _zeros.nbytes < bytes:
         _zeros = np.zeros(max(bytes, 4096), np.uint8)
     return _zeros
-
-
-def _asked(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
-
-
-def _peeked(array: np.ndarray) -> int:
-    """The data pointer that follows the head of an ndarray object: NumPy's C interface fixes that, and asking takes ten times as long."""
-    return _pointer(id(array) + object.__basicsize__).value
-
-
-_pointer = ctypes.c_size_t.from_address
-_probe = np.zeros(3)[1:]
-address = _peeked if sys.implementation.name == "cpython" and _peeked(_probe) == _asked(_probe) else _asked
 
 
 SLOTS = {  # where a call's addresses stand in its record, in the order of `problem.ARRAYS`, the result last
@@ -82,7 +67,6 @@ class Plan:
         self.record[CHUNKS] = max(1, self.workers)
         self.launches = min(choice.jobs, max(1, cost // (MACS_A_LAUNCH * self.workers)) if self.workers else 1)
         self.alignment = max(max(p.dtype.alignment, p.result.alignment) for p in problems)
-        self._kernel: Callable[..., None] | None = None
 
     def _single(self, arrays: Sequence[Any], target: np.ndarray, twice: bool, workers: int) -> tuple[tiles.Choice | None, list[np.ndarray]]:
         (p,), (x, weight, _, residual) = self.problems, arrays
@@ -107,24 +91,14 @@ class Plan:
         """Computes on arrays at these addresses, the result's last; 0: there is none."""
         if self.empty:
             return
-        kernel = self._kernel
-        if kernel is None:
-            kernel = self._kernel = self.kernel()
         record = self.record.copy()
         for slot, place in zip(self.slots, places):
             if place:
                 record[slot] = place
-        if self.launches > 1:
-            self._in_parts(kernel, record)
-        elif self.workers > 1:
-            runtime.launch(kernel, record, self.workers)
-        else:
-            kernel(record, 0)
-        if record[STRANGE]:
-            self._poison(record)
+        self.launch(self.kernel(), record)
 
-    def _in_parts(self, kernel: Callable[..., None], record: np.ndarray) -> None:
-        """The jobs in several launches, between which Ctrl-C is heard."""
+    def launch(self, kernel: Callable[..., None], record: np.ndarray) -> bool:
+        """The jobs of a record, in several launches if they are long, between which Ctrl-C is heard. True, at the end."""
         jobs = self.choice.jobs
         for i in range(self.launches):
             record[BEGIN], record[END] = jobs * i // self.launches, jobs * (i + 1) // self.launches
@@ -132,6 +106,9 @@ class Plan:
                 runtime.launch(kernel, record, self.workers)
             else:
                 kernel(record, 0)
+        if record[STRANGE]:
+            self._poison(record)
+        return True
 
     def _poison(self, record: np.ndarray) -> None:
         """The NaNs of infinite weights over the border, which spread to all channels of a pixel where a pointwise half follows."""
@@ -193,54 +170,34 @@ class Call:
 
     def __init__(self, problems: Problems) -> None:
         self.problems, self.last = problems, problems[-1]
-        self.plans: dict[int, Plan] = {}  # by the number of threads; empty while arrays have to be converted
+        self.entries: dict[int, Entry] = {}  # by the number of threads; empty while arrays have to be converted
         self.shape, self.dtype = self.last.out_shape, self.last.result
         self.plain = False  # a new result is simply `empty`
-        self.spans: tuple[tuple[int, int], ...] = ()
         self.halves: tuple[Call, Call] | None = None  # of a separable convolution that no fused kernel fits
 
     def __call__(self, *given: Any) -> np.ndarray:
         """The arrays in the order of `problem.ARRAYS`, then out."""
-        plan = self.plans.get(runtime.workers())
-        if plan is None:
+        entry = self.entries.get(runtime.workers())
+        if entry is None:
             return self._general(*given) if self.halves is None else self._in_halves(*given)
-        out = given[-1]
-        if out is not None:
-            target = out
-        elif self.plain:
-            target = empty(self.shape, self.dtype)
-        else:
-            target = allocate(self.last, given[0])
-        places, bits = [], 0
-        for array in (*given[:-1], target):
-            place = 0 if array is None else address(array)
-            places.append(place)
-            bits |= place
-        if bits & (plan.alignment - 1) or (out is not None and not self._clear(out, places)):
-            return self._general(*given)
-        plan.run(places)
-        return target
-
-    def _clear(self, out: np.ndarray, places: list[int]) -> bool:
-        """Whether out, at the last of the addresses, can be written and shares no bytes with the inputs, as a quick look tells."""
-        if not out.flags.writeable:
-            return False
-        (low, high), place = self.spans[-1], places[-1]
-        begin, end = place + low, place + high
-        for (low, high), at in zip(self.spans[:-1], places):
-            if at and at + low < end and begin < at + high:
-                return False
-        return True
+        target = given[-1]
+        if target is None:
+            target = empty(self.shape, self.dtype) if self.plain else allocate(self.last, given[0])
+            return target if entry((*given[:-1], target)) else self._general(*given)
+        return target if entry(given) else self._general(*given)
 
     def _general(self, *given: Any) -> np.ndarray:
         """The call with everything looked at: conversions, overlaps."""
         out = given[-1]
         self._check(*given)
-        plan, arrays, target = self.prepare(*given)
+        plan, arrays, target, as_given = self.prepare(*given)
         if plan.choice is None:
             self.halves = Call(self.problems[:1]), Call(self.problems[1:])
             return self._in_halves(*given)
         plan.run([0 if a is None else address(a) for a in (*arrays, target)])
+        if PEEK and as_given and not plan.empty:
+            self.plain = frame.channels_inner(self.last, given[0]) == self.last.channels_last
+            self.entries[runtime.workers()] = Entry(plan, [(0, 0) if a is None else _span(a) for a in (*arrays, target)])
         if out is None or target is out:
             return target
         out[...] = target
@@ -258,8 +215,8 @@ class Call:
         first, second = self.halves  # type: ignore[misc]
         return second(first(x, depthwise, depthwise_bias, None, None), pointwise, bias, residual, out)
 
-    def prepare(self, *given: Any) -> tuple[Plan, tuple[np.ndarray | None, ...], np.ndarray]:
-        """The plan, the arrays as the kernels can read them, and where they write."""
+    def prepare(self, *given: Any) -> tuple[Plan, tuple[np.ndarray | None, ...], np.ndarray, bool]:
+        """The plan, the arrays as the kernels can read them, where they write, and whether these lie as those that were given."""
         *inputs, out = given
         workers, residual = runtime.workers(), inputs[-1]
         arrays = tuple(_readable(a, *kind) for a, kind in zip(inputs, _kinds(self.problems)))
@@ -271,12 +228,10 @@ class Call:
         plan = _plans.get(key)
         if plan is None:
             plan = _plans[key] = Plan(self.problems, arrays, target, twice, workers)
-        if (target is out or out is None) and plan.choice is not None:
-            if all(a is b or (a is not None and a.dtype == b.dtype and a.strides == b.strides) for a, b in zip(arrays, inputs)):
-                self.spans = tuple((0, 0) if a is None else _span(a) for a in (*arrays, target))
-                self.plain = frame.channels_inner(self.last, inputs[0]) == self.last.channels_last
-                self.plans[workers] = plan
-        return plan, arrays, target
+        as_given = (target is out or out is None) and all(
+            a is b or (a is not None and a.dtype == b.dtype and a.strides == b.strides) for a, b in zip(arrays, inputs)
+        )
+        return plan, arrays, target, as_given
 
     def explain(self, *given: Any) -> list[str]:
         lines = []

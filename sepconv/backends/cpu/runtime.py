@@ -218,14 +218,17 @@ _compiled: dict[tuple[Any, ...], Callable[..., None]] = {}
 
 def kernel(factory: Callable[..., Callable[..., None]], *cells: Any) -> Callable[..., None]:
     """The compiled kernel that `factory(*cells)` makes: from this process, from the cache, or compiled now. Its `entry` is its address."""
-    key = (factory, cells)
-    found = _compiled.get(key)
-    if found is None:
-        with _lock:
-            found = _compiled.get(key)
-            if found is None:
-                found = _compiled[key] = _compile(factory(*cells), SIGNATURE)
-    return found
+    return _compiled.get((factory, cells)) or _once((factory, cells), lambda: _compile(factory(*cells), SIGNATURE))
+
+
+def compiled(function: Callable[..., Any], signature: Any, **options: Any) -> Callable[..., Any]:
+    """The same of a function that is no kernel."""
+    return _compiled.get((function,)) or _once((function,), lambda: _compile(function, signature, **options))
+
+
+def _once(key: tuple[Any, ...], make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
+    with _lock:
+        return _compiled.get(key) or _compiled.setdefault(key, make())
 
 
 def _compile(function: Callable[..., None], signature: Any, **options: Any) -> Callable[..., None]:
@@ -243,7 +246,7 @@ def _compile(function: Callable[..., None], signature: Any, **options: Any) -> C
 
 
 @intrinsic
-def _enter(typing: Any, entry: Any, record: Any, chunk: Any) -> Any:
+def enter(typing: Any, entry: Any, record: Any, chunk: Any) -> Any:
     """Calls the kernel at an address; False if it raised, which is where its scratch could not be had."""
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
@@ -257,21 +260,14 @@ def _enter(typing: Any, entry: Any, record: Any, chunk: Any) -> Any:
 
 def _spread(entry, record, count):  # type: ignore[no-untyped-def]
     for chunk in numba.prange(count):
-        if not _enter(entry, record, chunk):
+        if not enter(entry, record, chunk):
             record[STRANGE] = FAILED
 
 
 def spread() -> Callable[..., None]:
     """The one parallel function there is: it runs a kernel, given by its address, over the chunks of a record. So that each kernel is
     compiled once, for one thread and for many."""
-    found = _compiled.get((_spread,))
-    if found is None:
-        with _lock:
-            found = _compiled.get((_spread,))
-            if found is None:
-                signature = numba.types.void(numba.types.int64, RECORD, numba.types.int64)
-                found = _compiled[_spread,] = _compile(_spread, signature, parallel=True)
-    return found
+    return compiled(_spread, numba.types.void(numba.types.int64, RECORD, numba.types.int64), parallel=True)
 
 
 @contextmanager

@@ -185,7 +185,7 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: boo
 
 
 # Rows of a product's tile: as many as the registers hold beside a line of vectors and a splat, or fewer that divide the size better.
-PRODUCT_ROWS = {(32, 2): (14, 12, 8, 4, 2, 1), (32, 1): (14, 12, 8, 4, 2, 1), (16, 2): (6, 4, 2, 1), (16, 1): (8, 6, 4, 2, 1)}
+PRODUCT_ROWS = {(32, 2): (14, 12, 10, 8, 7, 4, 2, 1), (32, 1): (14, 12, 10, 8, 7, 4, 2, 1), (16, 2): (6, 4, 2, 1), (16, 1): (8, 6, 4, 2, 1)}
 
 
 def _rows(size: int, vectors: int, machine: Machine) -> int:

@@ -1,0 +1,176 @@
+"""Dense filters of images in float32: bands of rows are filled into scratch, as float32 and with the border, and the depthwise tile runs over
+them. What it makes goes into the image, or is cut to whole numbers on the way there.
+
+Jobs are (plane, band of rows, strip of columns). A row is one run of elements, in which a pixel's neighbour is STEP elements further, so that
+colour images are filtered as they lie.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+from ..filters import GENERAL
+from .bands import Lanes, cut, exactly, width
+from .frame import BEGIN, CHUNKS, END, STRANGE  # noqa: F401
+from .intrinsics import as_float, keep, keep_subnormals, load, prefetch, restore, store, words
+from .loops import aligned, border, first_job, placed, strange_run
+from .stencil import FIRST, INSIDE, tile
+
+# The record, besides BEGIN, END, CHUNKS and STRANGE of `frame`. Addresses of the images; byte strides of planes and rows
+X, Y = 0, 1
+OUTER, ROWS, COLS, STEP, XO, XR, YO, YR = range(9, 17)
+# taps along a row (those down are the kernel's); taps before the output, border modes; cval's bits; addresses of the weights, of a zero
+TAPS, BEFORE, BEFORE2, MODE, MODE2, CVAL, WEIGHTS, ZERO = range(17, 25)
+# of what a sum cut to whole numbers needs: how near to one it is unsure; taps that are not 0: how many, weights, (row, place) of each
+NEAR, COUNT, EXACT, PLACES = range(25, 29)
+# how it is cut: bands, strips; bytes of a line of scratch and of all scratch; whether an infinity or NaN in the image is to be told
+BANDS, STRIPS, PITCH, ROOM, CHECK = range(29, 34)
+USED, LENGTH = 34, 64
+PLAIN, CUT, SURE = range(3)  # what becomes of sums: float32, or cut with no regard to rounding; cut as float64 would be
+FAR = 2**25  # bytes of an image that no cache holds
+
+ONE = 1 << INSIDE  # all that a tile over scratch meets
+
+
+@intrinsic(prefer_literal=True)
+def widened(typing: Any, lanes: Any, read: Any, x: Any, to: Any) -> Any:
+    """`lanes` elements of the dtype `read` as float32."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        m = Lanes(b, "float32", lanes.literal_value)
+        m.store(m.load(args[2], 0, read.literal_value), args[3])
+        return context.get_dummy_value()
+
+    return types.void(lanes, read, types.int64, types.int64), codegen
+
+
+@intrinsic(prefer_literal=True)
+def narrowed(typing: Any, lanes: Any, write: Any, x: Any, to: Any) -> Any:
+    """`lanes` float32 as elements of the dtype `write`."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        m = Lanes(b, "float32", lanes.literal_value)
+        m.store(m.load(args[2]), args[3], 0, write.literal_value)
+        return context.get_dummy_value()
+
+    return types.void(lanes, write, types.int64, types.int64), codegen
+
+
+@njit
+def run(lanes, read, inside, x, to, count):  # type: ignore[no-untyped-def]
+    """`count` neighbours as float32; no fewer than `lanes`, or one by one."""
+    if count < lanes:
+        for i in range(count):
+            store(to + i * 4, np.float32(load(x + i * inside, read)), "float32")
+        return
+    for at in range(0, count - lanes + 1, lanes):
+        widened(lanes, read, x + at * inside, to + at * 4)
+    widened(lanes, read, x + (count - lanes) * inside, to + (count - lanes) * 4)
+
+
+@njit
+def ends(read, inside, q, x, line, left, begin, end):  # type: ignore[no-untyped-def]
+    """The elements begin to end of a row at address x, which lie beyond the image, in a line whose first one is `left`."""
+    step, pixels = q[STEP], q[COLS] // q[STEP]
+    for at in range(begin, end):
+        pixel = border(at // step, pixels, q[MODE2])
+        value = np.float32(as_float(q[CVAL])) if pixel < 0 else np.float32(load(x + (pixel * step + at % step) * inside, read))
+        store(line + (at - left) * 4, value, "float32")
+
+
+@njit
+def fill(lanes, read, inside, q, x, row0, count, left, right, lines):  # type: ignore[no-untyped-def]
+    """The elements left to right of `count` rows, from row0 on, inside the image at address x or not, in lines of scratch. Whether one is
+    infinite or NaN, if that is asked."""
+    begin, end, found = max(left, 0), min(right, q[COLS]), False
+    for r in range(count):
+        row, line = border(row0 + r, q[ROWS], q[MODE]), lines + r * q[PITCH]
+        if row < 0:
+            for at in range(right - left):
+                store(line + at * 4, np.float32(as_float(q[CVAL])), "float32")
+            continue
+        at = x + row * q[XR]
+        ends(read, inside, q, at, line, left, left, begin)
+        run(lanes, read, inside, at + begin * inside, line + (begin - left) * 4, end - begin)
+        ends(read, inside, q, at, line, left, end, right)
+        if q[CHECK] != 0:
+            found |= strange_run(line, right - left, 4)
+    return found
+
+
+@njit
+def edge(q, strip):  # type: ignore[no-untyped-def]
+    """The column where a strip begins, and the one before it ends."""
+    at = q[COLS] * strip // q[STRIPS]
+    return at if strip == q[STRIPS] else at // 16 * 16
+
+
+@njit
+def finish(lanes, rows, vectors, write, outside, how, q, made, table, near, at, y):  # type: ignore[no-untyped-def]
+    """A tile of sums as whole numbers to address y on; `at`: bytes from the first line's beginning to the window of the first sum."""
+    for r in range(rows):
+        for v in range(vectors):
+            source, to = made + (r * vectors + v) * lanes * 4, y + r * q[YR] + v * lanes * outside
+            if how == CUT:
+                narrowed(lanes, write, source, to)
+            elif cut(lanes, write, source, near, to):
+                exactly(lanes, "float32", write, table, at + r * q[PITCH] + v * lanes * 4, q[EXACT], q[COUNT], GENERAL, to)
+
+
+@njit
+def tables(q, lines, table):  # type: ignore[no-untyped-def]
+    """Where the taps that are not 0 lie of the window at the beginning of scratch."""
+    for t in range(q[COUNT]):
+        row, place = load(q[PLACES] + t * 16, "int64"), load(q[PLACES] + t * 16 + 8, "int64")
+        store(table + t * 8, lines + row * q[PITCH] + place * q[STEP] * 4, "int64")
+
+
+def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[no-untyped-def]
+    """A kernel for k rows of taps, and for `taps` along a row if that is not 0; tiles of rows x vectors; dtypes of the images; `how` as above."""
+    inside, outside, span = width(read), width(write), lanes * vectors
+    direct = write == "float32"
+
+    def window(p, chunk):  # type: ignore[no-untyped-def]
+        before, q = keep_subnormals(), words(p, 0, USED)
+        room = np.empty(q[ROOM], np.uint8)
+        made = aligned(room.ctypes.data)
+        table = made + rows * span * 4
+        lines = aligned(table + q[COUNT] * 8)
+        if how == SURE:
+            tables(q, lines, table)
+        lead, tail, by = q[BEFORE2] * q[STEP], (q[TAPS] - 1 - q[BEFORE2]) * q[STEP], q[STEP] * 4
+        for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
+            rest, strip = divmod(job, q[STRIPS])
+            plane, band = divmod(rest, q[BANDS])
+            row0, stop = q[ROWS] * band // q[BANDS], q[ROWS] * (band + 1) // q[BANDS]
+            c0, count = edge(q, strip), edge(q, strip + 1) - edge(q, strip)
+            x, y = q[X] + plane * q[XO], q[Y] + plane * q[YO] + row0 * q[YR] + c0 * outside
+            if fill(lanes, read, inside, q, x, row0 - q[BEFORE], stop - row0 + k - 1, c0 - lead, c0 + count + tail, lines):
+                p[STRANGE] = 1
+            far = q[ROWS] * q[XR] > FAR
+            ahead = x + (stop + k - 1 - q[BEFORE]) * q[XR] + c0 * inside
+            for at0 in range(0, stop - row0, rows):
+                at = placed(at0, rows, stop - row0, 1)
+                for col0 in range(0, count, span):
+                    col = placed(col0, span, count, 1)
+                    place, to = at * q[PITCH] + col * 4, y + at * q[YR] + col * outside
+                    sums, sums_by = made, span * 4
+                    if direct:
+                        sums, sums_by = to, q[YR]
+                    tile("float32", lanes, FIRST, k, taps, 1, 1, rows, vectors, 1, 0, ONE, INSIDE,
+                         lines + place, 0, 1, k, q[PITCH], 0, 1, 0, by, 0, q[TAPS], 0, 1, 1, 0, 1, q[WEIGHTS], q[TAPS] * 4, 4, 0, q[ZERO],
+                         q[ZERO], sums, sums_by, span, rows, 0, 0.0, 0.0)  # fmt: skip
+                    for r in range(rows if far else 0):  # what the next band is filled with comes from memory while this one is summed
+                        soon = ahead + (at + r) * q[XR] + col * inside
+                        for byte in range(0, span * inside, 64):
+                            prefetch(soon + byte)
+                    if not direct:
+                        finish(lanes, rows, vectors, write, outside, how, q, made, table, q[NEAR], place, to)
+        keep(room)
+        restore(before)
+
+    return window
