@@ -246,6 +246,9 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     add("--libraries", nargs="+", metavar="NAME", help="such as sepconv torch onnxruntime openvino numpy opencv scipy (default: all installed)")
     add("--seconds", type=float, metavar="S", help="for one convolution, shared by the libraries (default: 1; of a whole network 8)")
     add("--epilogue", default="none", metavar="WHAT", help="after each half: none, bias, or relu, which is bias and relu (default: %(default)s)")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="where; cuda: against PyTorch (cuDNN) and CuPy (default: %(default)s)")
+    add("--dtype", metavar="NAME", help="with --device cuda: float32 or float16 (default: float32)")
+    add("--batch", type=int, metavar="N", help="with --device cuda: images a call (default: 32)")
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--unique", action="store_false", dest="all_rows", help="a line for every different convolution (default)")
     rows.add_argument("--all-rows", action="store_true", help="a line for every layer; what is the same convolution is measured once all the same")
@@ -274,6 +277,10 @@ def _bench(chosen: argparse.Namespace) -> int:
         raise
     except (OSError, ValueError) as error:
         return _fail(chosen, error)
+    except RuntimeError as error:
+        if chosen.device != "cuda":
+            raise
+        return _fail(chosen, error)  # no GPU
 
 
 # --- warm ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ A backend is a module, or any object, with
 
 where `problems` is one Problem with the arrays x, weight, bias, residual, or the two of a separable convolution with the arrays x,
 depthwise, depthwise_bias, pointwise, bias, residual; arrays that are not given are None. If its arrays are not NumPy's, it also has
-`admit(name, array)`, which checks an argument and returns it with a `.shape` and a NumPy `.dtype`. The type is looked up once.
+`admit(name, array)`, which checks an argument and returns it with a `.shape` and a NumPy `.dtype`, and may have `signature(array)`: what of such
+an array, as a key, decides whether a call that `bind` made is right for it; without, nothing is remembered. The type is looked up once.
 """
 
 from __future__ import annotations
@@ -61,6 +62,11 @@ def find(x: Any) -> Any:
             raise TypeError(f'x is a {_qualified(cls)}; use_backend("{forced}") takes {" or ".join(_types[forced])}')
         name = forced
     return load(name)
+
+
+def simulated(x: Any) -> bool:
+    """Whether x is an array of Numba's simulator of CUDA, which has no interface."""
+    return _qualified(type(x)) in _types["cuda"]
 
 
 def _qualified(cls: type) -> str:

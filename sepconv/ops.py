@@ -110,21 +110,41 @@ def run(calls: Cache[Any], key: Any, kind: str, dims: int, arrays: tuple[Any, ..
         if dispatch.asked() == "arguments":
             return kind, dims, arrays, options
         return _first_run(kind, dims, arrays, out, options)[0]
-    call = calls.get(key) if key is not None else None
+    if key is None:
+        return _run_admitted(kind, dims, arrays, out, options)
+    call = calls.get(key)
     if call is not None:
         return call(*arrays, out)
-    result, call = _first_run(kind, dims, arrays, out, options)
-    if key is not None:
-        calls[key] = call
+    result, calls[key] = _first_run(kind, dims, arrays, out, options)
     return result
+
+
+def _run_admitted(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> Any:
+    """The same for arrays that have to be looked at every time: remembered is what their backend's `signature` tells apart."""
+    backend = dispatch.find(arrays[0])
+    if not hasattr(backend, "signature"):
+        return _first_run(kind, dims, arrays, out, options)[0]
+    given = _admitted(backend, kind, arrays, out)
+    key = (kind, dims, _token(options), backend, *(None if array is None else backend.signature(array) for array in given))
+    call = _calls.get(key)
+    if call is None:
+        result, _calls[key] = _first_run(kind, dims, arrays, out, options)
+        return result
+    result = call(*given)
+    return result if out is None else out
+
+
+def _admitted(backend: Any, kind: str, arrays: tuple[Any, ...], out: Any) -> list[Any]:
+    """The arrays and out as the backend takes them; an argument that may be absent is, if it is None."""
+    admit = getattr(backend, "admit", dispatch.admit)
+    named = zip((*NAMES[kind], "out"), (*arrays, out))
+    return [None if array is None and name not in REQUIRED else admit(name, array) for name, array in named]
 
 
 def _first_run(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> tuple[Any, Any]:
     """Checks everything, then runs: the result, and the callable for more calls like it. If `explain` asks: an Explanation."""
     backend = dispatch.find(arrays[0])
-    admit = getattr(backend, "admit", dispatch.admit)
-    named = zip((*NAMES[kind], "out"), (*arrays, out))
-    *given, target = [None if array is None and name not in REQUIRED else admit(name, array) for name, array in named]
+    *given, target = _admitted(backend, kind, arrays, out)
     described = [None if array is None else (array.shape, array.dtype) for array in given]
     problems = (_resolve_separable if kind == "separable" else _resolve)(kind, dims, described, options)
     if target is not None:

@@ -80,5 +80,29 @@ def explain(problems: list[Any], arrays: list[Any], out: Any) -> list[str]:
     return cuda.explain(problems, views[:-1], views[-1])
 
 
+class Filters:
+    """The engine of filters: arrays there and back."""
+
+    def _run(self, what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> None:
+        there, written = OnDevice(_native(input)), OnDevice(_native(output))
+        getattr(cuda.filters, what)(cuda.admit("input", there.device), cuda.admit("output", written.device), *arguments)
+        written.back()
+        if written.host is not output:
+            output[...] = written.host
+
+    def passes(self, input: np.ndarray, output: np.ndarray, *arguments: Any) -> None:
+        self._run("passes", input, output, *arguments)
+
+    def dense(self, input: np.ndarray, output: np.ndarray, *arguments: Any) -> None:
+        self._run("dense", input, output, *arguments)
+
+    def describe(self, what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> list[str]:
+        return cuda.filters.describe(what, input, output, *arguments)
+
+
+def filter_engine() -> Any:
+    return Filters()
+
+
 def info() -> dict[str, Any]:
     return cuda.info()

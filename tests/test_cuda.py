@@ -38,14 +38,16 @@ def child(*command: str, simulator: bool = False) -> subprocess.CompletedProcess
 
 
 @compiled
-@pytest.mark.parametrize("file", ("test_ops.py", "test_numerics.py", "test_errors.py"))
+@pytest.mark.parametrize("file", ("test_ops.py", "test_ndimage.py", "test_ndimage_properties.py", "test_numerics.py", "test_errors.py"))
 def test_suite_in_the_simulator(file):
     """Every test of operations, on arrays that Numba's simulator takes for a GPU's; what is too large for it is skipped there, with a reason."""
-    if file != "test_ops.py" and not os.environ.get("SEPCONV_SIMULATE_ALL"):
+    if file not in ("test_ops.py", "test_ndimage.py") and not os.environ.get("SEPCONV_SIMULATE_ALL"):
         pytest.skip("takes some ten minutes in the simulator; set SEPCONV_SIMULATE_ALL=1")
     done = child("-m", "pytest", str(TESTS / file), "--backend", "cuda", "-q", "-x", "-p", "no:cacheprovider", "-k", "cuda", simulator=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 50
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > (
+        50 if file in ("test_ops.py", "test_numerics.py", "test_errors.py") else 30 if file == "test_ndimage.py" else 1
+    )
 
 
 # --- the generated code, on the CPU --------------------------------------------------------------------------------
@@ -55,6 +57,10 @@ DEPTHWISE = [  # kernel, stride, dilation, padding, spatial size: every way thro
     ((1, 1), 1, 1, 0, (3, 5)), ((7, 7), 1, 1, 3, (7, 7)), ((3, 2, 3), 1, 1, 1, (3, 4, 8)), ((5,), 3, 1, 9, (40,)),
 ]  # fmt: skip
 POINTWISE = [(20, 8, (3, 8)), (8, 9, (4, 4)), (9, 150, (1, 1)), (30, 12, (20, 20)), (1, 1, (5, 3))]  # channels, outputs, spatial size
+STANDARD = [  # channels, outputs, kernel, stride, dilation, padding, groups, spatial size
+    (3, 9, (3, 3), 2, 1, 1, 1, (11, 14)), (8, 20, (3, 2), (1, 2), (2, 1), ((2, 1), (0, 3)), 1, (9, 12)), (8, 8, (3, 3), 1, 1, 1, 2, (6, 8)),
+    (4, 5, (2, 3, 3), 1, 1, 1, 1, (3, 4, 8)), (6, 4, (5,), 3, 1, 9, 1, (40,)), (12, 130, (1, 1), 2, 1, 0, 1, (7, 9)),
+]  # fmt: skip
 DTYPES = (np.dtype("float32"), np.dtype("float16"), BFLOAT16, np.dtype("float64"))
 ACTIVATIONS = (None, "relu6", "silu", "gelu", ("clip", -0.5, 0.25))
 
@@ -75,11 +81,20 @@ def layers() -> list[tuple[str, dict[str, np.ndarray], dict[str, Any]]]:
             arrays = {"x": values(r, (2, c, *size), dtype), "weight": values(r, (outputs, c), dtype), "bias": values(r, (outputs,), dtype)}
             arrays |= {"residual": values(r, (2, outputs, *size), dtype)} if number % 2 == 0 else {}
             found.append(("pointwise_conv", arrays, {"activation": next(names), "layout": oracle.LAYOUTS[2][last]}))
-            if not last and len(size) == 2 and c > 1:
-                arrays = {"x": arrays["x"], "depthwise": values(r, (2 * c, 1, 3, 3), dtype), "pointwise": values(r, (outputs, 2 * c), dtype)}
-                arrays |= {"bias": values(r, (outputs,), dtype), "depthwise_bias": values(r, (2 * c,), dtype)}
-                options = {"padding": 1, "depthwise_activation": next(names), "activation": next(names), "layout": "NCHW"}
+            if c > 1:
+                m = 1 if last else 2
+                arrays = {"x": arrays["x"], "depthwise": values(r, (m * c, 1, 3, 3), dtype), "pointwise": values(r, (outputs, m * c), dtype)}
+                arrays |= {"bias": values(r, (outputs,), dtype), "depthwise_bias": values(r, (m * c,), dtype)}
+                options = {"padding": 1, "depthwise_activation": next(names), "activation": next(names), "layout": oracle.LAYOUTS[2][last]}
                 found.append(("separable_conv", arrays, options))
+        for c, outputs, kernel, stride, dilation, padding, groups, size in STANDARD:
+            r, dims = np.random.default_rng(number), len(size)
+            weight = values(r, (outputs, c // groups, *kernel), dtype)
+            arrays = {"x": values(r, (2, c, *size), dtype), "weight": weight, "bias": values(r, (outputs,), dtype)}
+            if number % 3 == 2:  # the weights of a tap next to each other
+                arrays["weight"] = np.moveaxis(np.ascontiguousarray(np.moveaxis(weight, 1, -1)), -1, 1)
+            options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups, "activation": next(names)}
+            found.append(("conv", arrays, options | {"layout": oracle.LAYOUTS[dims][last]}))
     for _, arrays, options in found:
         if options["layout"].endswith("C"):
             arrays |= {n: np.ascontiguousarray(np.moveaxis(a, 1, -1)) for n, a in arrays.items() if n in ("x", "residual")}
@@ -139,7 +154,16 @@ KERNELS = [
     ("pointwise", 288, 288, 1, 1, "float32", True, "relu", 128, 0.25, 16, 512),
     ("pointwise", 288, 288, 1, 1, "float16", False, None, 128, 0.25, 8, 256),
     ("separable", 32, 64, 3, 1, "float32", False, "relu", 128, 0.25, 16, 292),
-    ("separable", 96, 128, 7, 1, "float16", False, None, 128, 0.25, 8, 256),
+    ("separable", 96, 64, 7, 1, "float16", False, None, 128, 0.25, 8, 256),
+    ("separable", 128, 256, 3, 1, "float32", False, "relu", 128, 0.25, 16, 548),
+    ("separable", 32, 64, 3, 1, "float32", True, "relu", 96, 0.3, 16, 292),
+    ("separable", 128, 256, 3, 1, "float32", True, None, 128, 0.25, 16, 584),
+    ("separable", 32, 64, 3, 1, "bfloat16", True, None, 96, 0.3, 8, 292),
+    ("standard", 3, 32, 3, 2, "float32", False, "relu6", 192, 0.15, 4, 256),
+    ("standard", 64, 64, 3, 1, "float32", False, None, 128, 0.25, 16, 256),
+    ("standard", 64, 64, 3, 1, "float16", False, None, 128, 0.25, 8, 256),
+    ("standard", 3, 32, 3, 2, "float32", True, "relu6", 192, 0.15, 4, 256),
+    ("standard", 64, 64, 3, 1, "float32", True, None, 128, 0.25, 16, 256),
 ]
 
 
@@ -156,10 +180,12 @@ def read(case: Any, cc: tuple[int, int]) -> Any:
     if kind == "separable":
         first = depthwise(c, "relu6")
         problems = (first, pointwise(first.out_shape))
+    elif kind == "standard":
+        problems = (resolve(kind, 2, (x, dtype), ((outputs, c, k, k), dtype), layout=layout, activation=activation, **options),)
     else:
         problems = (depthwise(outputs, activation) if kind == "depthwise" else pointwise(x),)
     plan = plans.imagined(problems, last)
-    assert plan.tuned
+    assert plan.choice is not None and plan.tuned
     return machine_code.report(plan, cc)
 
 
@@ -167,7 +193,7 @@ def read(case: Any, cc: tuple[int, int]) -> Any:
 @pytest.mark.parametrize("case", KERNELS, ids=lambda case: "-".join(map(str, case[:8])))
 def test_machine_code(case):
     """No spills, no stack, no double in single precision, registers and occupancy within a budget, loads as wide as claimed; on four generations."""
-    from sepconv.backends.cuda import machine_code
+    from sepconv.backends.cuda import machine_code, runtime
 
     reason = machine_code.missing()
     if reason:
@@ -180,8 +206,35 @@ def test_machine_code(case):
         )
         assert found.spills == 0 and found.stack == 0 and found.counts["local"] == 0, where
         assert found.registers <= registers and found.occupancy >= occupancy, where
-        assert max(found.loads) == widest and found.loads[widest] > 3, (where, found.loads)
+        assert max(found.loads) == widest and found.loads[widest] > 1, (where, found.loads)
+        assert found.shared <= runtime.MOST_SHARED and not re.search(r"\b(atom|red)\.", found.ptx.replace("shared.", "")), (
+            where
+        )  # U9; U16: the same bits twice
         assert fmas <= found.counts["fma"] and found.counts["double"] == 0 and ".f64" not in found.ptx, where
+
+
+@compiled
+def test_predictions():
+    """Instructions in loops count as often as gives the multiply-adds that a tile is known to take; limits and bytes of known cases."""
+    from sepconv.backends.cuda import machine_code, plans, predict
+
+    reason = machine_code.missing()
+    if reason:
+        pytest.skip(reason)
+    f32 = np.dtype("float32")
+    for kind, weight, k in (("depthwise", (64, 1, 3, 3), 3), ("pointwise", (256, 64), 1)):
+        options = {"padding": 1} if k == 3 else {}
+        p = resolve(kind, 2, ((8, 64, 64, 64), f32), (weight, f32), **options)
+        plan = plans.imagined((p,), False)
+        found = predict.predict(plan, machine_code.report(plan, (9, 0)))
+        outputs = 8 * weight[0] * 64 * 64
+        assert found.bytes == pytest.approx(4 * (8 * 64 * 64 * 64 + np.prod(weight) + outputs) / outputs)
+        assert found.multiply_adds == (9 if kind == "depthwise" else 64) and found.instructions > found.multiply_adds
+        assert found.limit == ("memory" if kind == "depthwise" else "issue") and 0.5 < found.share <= 1
+        assert "an H100" in str(found)
+    direct = plans.imagined((resolve("depthwise", 2, ((1, 4, 9, 9), f32), ((4, 1, 3, 3), f32), padding=1, padding_mode="wrap"),), False)
+    with pytest.raises(ValueError, match="direct"):
+        predict.predict(direct, machine_code.report(direct, (9, 0)))
 
 
 @compiled
@@ -272,6 +325,84 @@ def test_interface(monkeypatch):
 
 
 @compiled
+def test_streams_and_devices(monkeypatch):
+    """U10, U13: x's stream waits for those of the other arrays, out's for x's, the host for none; arrays of two devices are a ValueError."""
+    from dataclasses import replace
+
+    from sepconv.backends.cuda import arrays, runtime
+
+    monkeypatch.setattr(runtime, "device_count", lambda: 1)
+    monkeypatch.setattr(runtime, "stream", lambda number: f"stream {number}")
+    waits: list[Any] = []
+    monkeypatch.setattr(runtime, "after", lambda later, earlier: waits.append((later, earlier)))
+    x, weight, bias, out = (arrays.view("x", Fake(stream=s)) for s in (5, 7, None, 9))
+    with arrays.queued([x, weight, bias], out) as stream:
+        assert stream == "stream 5" and sorted(waits) == [("stream 5", "stream 7"), ("stream 5", "stream 9")]
+    assert waits[2:] == [("stream 9", "stream 5")]
+    waits.clear()
+    with arrays.queued([x, x], replace(out, stream=5)):
+        pass
+    assert waits == []
+    with pytest.raises(ValueError, match="weight is on device 1 and x on 0"):
+        arrays.one_device([replace(x, device=0), replace(weight, name="weight", device=1)])
+
+
+FORKED = """
+import os, sys
+from unittest import mock
+from sepconv.backends.cuda import runtime
+with mock.patch.object(runtime, "missing", lambda: None):
+    if sys.argv[1] == "used":
+        runtime.require()
+    child = os.fork()
+    if not child:
+        try:
+            runtime.require()
+        except RuntimeError as error:
+            print(error, flush=True)
+            os._exit(3)
+        os._exit(4)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@compiled
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forked():
+    """U14: a process whose parent had used CUDA before the fork gets a sentence, no crash; one whose parent had not may use it."""
+    done = child("-W", "ignore", "-c", FORKED, "used")
+    assert "spawn" in done.stdout and done.stdout.splitlines()[-1] == "3", done.stdout + done.stderr
+    assert child("-W", "ignore", "-c", FORKED, "not").stdout.splitlines() == ["4"]
+
+
+@compiled
+def test_the_kernel_that_failed(monkeypatch):
+    """U15: with SEPCONV_CUDA_SYNC=1 each launch is waited for, and its error names the kernel; without it nothing waits."""
+    from sepconv.backends.cuda import runtime
+
+    def fail() -> None:
+        raise OSError("an illegal memory access")
+
+    class Kernel:
+        def __getitem__(self, at: Any) -> Any:
+            return lambda words: None
+
+    def depthwise(taps: int) -> Any:
+        return None
+
+    kernel = Kernel()
+    monkeypatch.setattr(runtime.cuda, "synchronize", fail)
+    monkeypatch.setattr(runtime.cuda, "jit", lambda **options: lambda body: kernel)
+    monkeypatch.setattr(runtime, "_compiled", {})
+    made = runtime.kernel(lambda factory, *cells: None, depthwise, 3)
+    runtime.launch(made, (1, 1, 1), (32, 1, 1), 0, (1, 2))
+    monkeypatch.setattr(runtime, "SYNCHRONOUS", True)
+    with pytest.raises(RuntimeError, match=r"depthwise\(3\) failed in \(1, 1, 1\) blocks of .*illegal memory access"):
+        runtime.launch(made, (1, 1, 1), (32, 1, 1), 0, (1, 2))
+    assert child("-c", "from sepconv.backends.cuda import runtime; print(runtime.SYNCHRONOUS)").stdout.strip() == "False"
+
+
+@compiled
 def test_without_cuda():
     """U1: an array of a GPU's where nothing can run: what to install, or what is wrong; the CPU's work and `explain` are untouched."""
     from sepconv.backends.cuda import runtime
@@ -312,6 +443,114 @@ def test_out_and_overlap():
             sepconv.pointwise_conv2d(Host(x), w)
 
 
+@compiled
+def test_calls_are_remembered(monkeypatch):
+    """A call like one before resolves nothing; another shape, stride, dtype, kind of array or a read-only out is another call."""
+    import cuda_grid
+    from cuda_grid import Host
+
+    from sepconv import ops
+    from sepconv.backends.cuda import runtime
+
+    class Other(Host):
+        pass
+
+    r = np.random.default_rng(2)
+    x, w = values(r, (1, 4, 6, 8), np.float32), values(r, (4, 4), np.float32)
+    seen: list[Any] = []
+    resolve_all = ops.resolve
+    monkeypatch.setattr(ops, "resolve", lambda *args, **options: seen.append(args) or resolve_all(*args, **options))
+    with cuda_grid.on_cpu():
+        for _ in range(3):
+            other = values(r, x.shape, np.float32)
+            oracle.compare(sepconv.pointwise_conv2d(Host(other), Host(w)).array, oracle.expected(sepconv.pointwise_conv2d, other, w))
+            out = Host(np.empty_like(x))
+            assert sepconv.pointwise_conv2d(Host(other), Host(w), out=out) is out
+            with pytest.raises(ValueError, match="out overlaps x"):
+                sepconv.pointwise_conv2d(Host(other), Host(w), out=Host(other))
+        own = [args for args in seen if args[0] == "pointwise"]
+        count = len(own)
+        monkeypatch.setattr(runtime, "launch", lambda *call: None)
+        for given in (x[..., :4], x[..., ::2], x.astype(np.float64), x[:, ::-1]):
+            sepconv.pointwise_conv2d(Host(given), Host(w))
+            assert len(seen) > count
+            count = len(seen)
+        sepconv.pointwise_conv2d(Other(x), Host(w))
+        assert len(seen) > count
+        locked = np.empty_like(x)
+        locked.flags.writeable = False
+        with pytest.raises(ValueError, match="read-only"):
+            sepconv.pointwise_conv2d(Host(x), Host(w), out=Host(locked))
+
+
+FILTERS = """
+import numpy, sepconv, sepconv.ndimage as ndi
+from numba import cuda
+r = numpy.random.default_rng(0)
+calls = {
+    ndi.gaussian_filter: (1.2,), ndi.gaussian_filter1d: (0.8,), ndi.uniform_filter: ((3, 2),), ndi.uniform_filter1d: (4,), ndi.sobel: (0,),
+    ndi.prewitt: (1,), ndi.correlate1d: ([1, 2, -3],), ndi.convolve1d: ([1, 2],), ndi.correlate: (r.integers(-2, 3, (2, 3)),),
+    ndi.convolve: (numpy.outer([1.0, 2, 1], [1, 0, -1]),),
+}
+for dtype in (numpy.float32, numpy.float64, numpy.uint8):
+    x = r.integers(0, 99, (5, 7)).astype(dtype)
+    for fn, given in calls.items():
+        for mode in ("mirror", "constant"):
+            there, want = cuda.to_device(x), fn(x, *given, mode=mode, cval=3)
+            got = fn(there, *given, mode=mode, cval=3)
+            assert type(got) is type(there) and got.dtype == dtype, type(got)
+            numpy.testing.assert_array_equal(got.copy_to_host(), want, err_msg=fn.__name__)
+            assert fn(there, *given, mode=mode, cval=3, output=there) is there  # in place
+            numpy.testing.assert_array_equal(there.copy_to_host(), want, err_msg=fn.__name__)
+assert ndi.gaussian_filter(cuda.to_device(x), 0).copy_to_host().tolist() == x.tolist()
+assert ndi.sobel(cuda.to_device(x), output="int16").copy_to_host().tolist() == ndi.sobel(x, output="int16").tolist()
+big = r.random((70, 64), numpy.float32)  # summed in float32
+with sepconv.ndimage.exact():
+    want = ndi.correlate1d(big, [0.3, 0.1, 0.5])
+got = ndi.correlate1d(cuda.to_device(big), [0.3, 0.1, 0.5]).copy_to_host()
+assert 0 < numpy.abs(got - want).max() <= 6 * 2**-24 * 0.9
+text = str(sepconv.explain(ndi.gaussian_filter, cuda.to_device(x), 1))
+assert "backend cuda" in text and "a thread an output" in text, text
+wrong = {
+    "sums of derivatives": lambda: ndi.laplace(cuda.to_device(x)), "complex64": lambda: ndi.sobel(cuda.to_device(x.astype("complex64"))),
+    "array on a GPU": lambda: ndi.sobel(cuda.to_device(x), output=x), "weights are complex": lambda: ndi.correlate1d(cuda.to_device(x), [1j]),
+}
+for words, call in wrong.items():
+    try:
+        call()
+    except TypeError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(words)
+print("right")
+"""
+
+
+@compiled
+def test_filters():
+    """`sepconv.ndimage` on a GPU's arrays: the same results as NumPy's, of the same kind of array, in place too; in the simulator."""
+    done = child("-c", FILTERS, simulator=True)
+    assert done.stdout.strip() == "right", done.stdout + done.stderr
+
+
+@compiled
+@pytest.mark.parametrize("sums", ("float32", "float64"))
+def test_machine_code_of_filters(sums):
+    """In float64 products and sums are apart, as in SciPy: nothing is fused. In float32 there is no double. No spills, no local memory."""
+    from sepconv.backends.cuda import linear, machine_code, runtime
+
+    reason = machine_code.missing()
+    if reason:
+        pytest.skip(reason)
+    kernels = [linear.kernel(linear.along, "float32", "float32", sums, 4, 4, sort, 3) for sort in (-1, 0, 1, 2)]
+    kernels += [linear.kernel(linear.dense, "float32", "float32", sums, 4, 4)] if sums == "float64" else []
+    for kernel in kernels:
+        found = machine_code.judge(kernel, runtime.signature(linear.WORDS), 128)
+        assert found.spills == found.stack == found.counts["local"] == 0 and found.registers <= 64
+        assert "fma.rn.f64" not in found.ptx
+        assert sums == "float64" or ".f64" not in found.ptx
+
+
 TORCH = """
 import numpy, torch, sepconv
 torch.manual_seed(0)
@@ -340,6 +579,33 @@ for call, text in ((lambda: sepconv.conv1d(x, parameter), "requires a gradient")
         raise AssertionError(text)
 print("right")
 """
+
+
+BLAS = """
+import torch, sepconv
+torch.manual_seed(0)
+handed = lambda *args, **options: "cuBLAS" in str(sepconv.explain(sepconv.pointwise_conv2d, *args, **options))
+w = torch.randn(7, 4)
+for x in (torch.randn(2, 4, 5, 6), torch.randn(2, 4, 5, 6).contiguous(memory_format=torch.channels_last)):
+    want = torch.nn.functional.conv2d(x, w[:, :, None, None])
+    y = sepconv.pointwise_conv2d(x, w)
+    assert handed(x, w) and torch.allclose(y, want, atol=1e-5) and y.stride() == want.stride()
+    last = x.permute(0, 2, 3, 1)
+    y = sepconv.pointwise_conv2d(last, w, layout="NHWC")
+    assert handed(last, w, layout="NHWC") and torch.allclose(y, want.permute(0, 2, 3, 1), atol=1e-5)
+    assert not handed(x, w, torch.randn(7)) and not handed(x, w, activation="relu") and not handed(x[..., :4], w) and not handed(x[0], w)
+print("right")
+"""
+
+
+@compiled
+def test_handed_to_blas():
+    """SEPCONV_CUDA_BLAS=1: a 1x1 that is a matrix product and nothing else goes to the library of the caller's arrays, and `explain` says so."""
+    pytest.importorskip("torch", reason="tests of torch tensors need torch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEPCONV_CUDA_BLAS", "1")
+        done = child("-c", BLAS, simulator=True)
+    assert done.stdout.strip() == "right", done.stdout + done.stderr
 
 
 @compiled

@@ -219,6 +219,7 @@ def laid(x: np.ndarray) -> dict[str, np.ndarray]:
             "foreign": x.astype(x.dtype.newbyteorder()), "turned": x[::-1, ..., ::-1].copy()[::-1, ..., ::-1]}  # fmt: skip
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dtype", ("int16", "float32", "float64"))
 def test_memory_of_any_kind(backend: str, dtype: str) -> None:
     x = np.random.default_rng(1).integers(-50, 50, (4, 5, 6, 35)).astype(dtype)
@@ -354,6 +355,7 @@ def gaussian(size: int) -> np.ndarray:
     return np.outer(line, line) / line.sum() ** 2
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("mode", PAD)
 @pytest.mark.parametrize("dtype", ("float32", "float64", "uint8"))
 def test_separability_is_found(backend: str, mode: str, dtype: str) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from . import cuda
-from .cuda import bind, explain, runtime
+from .cuda import bind, explain, filter_engine, runtime, signature
 from .cuda.arrays import Kind, View
 
-__all__ = ["admit", "bind", "explain", "info"]
+__all__ = ["admit", "bind", "explain", "filter_engine", "info", "signature"]
 
 
 def _dtype(name: str, tensor: Any) -> np.dtype:
@@ -49,7 +49,7 @@ def _stream(tensor: Any, interface: dict[str, Any]) -> int | None:
     return sys.modules["torch"].cuda.current_stream(tensor.device).cuda_stream or None if tensor.is_cuda else None
 
 
-TORCH = Kind(_empty, _stream, lambda tensor, address: tensor.device.index)
+TORCH = Kind(_empty, _stream, lambda tensor, address: tensor.device.index, "PyTorch", lambda a, b: sys.modules["torch"].matmul(a, b))
 
 
 def admit(name: str, tensor: Any) -> View:

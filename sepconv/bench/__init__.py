@@ -5,6 +5,7 @@ libraries.py  the libraries, a table; graphs.py  those that run ONNX graphs
 images.py  image_libraries.py   the same for filters of images; suites.py  both, a table
 timing.py     the clock
 machine.py    the processor and its roofs
+gpu.py  gpu_libraries.py  gpu_machine.py   the same on a GPU
 results.py    rows, means, JSON; report.py  tables; picture.py  the picture; command.py  `sepconv bench`
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from . import report as tables
@@ -12,6 +13,8 @@ from .results import Report
 
 SECONDS = 1.0  # of timing a convolution
 SECONDS_NETWORK = 8.0
+BATCH = 32  # images a call on a GPU
+GPU_ONLY = ("dtype", "batch")
 LAYERS_ONLY = ("op", "net", "layers", "libraries", "all_rows", "markdown", "png", "compare")
 NETWORK_ONLY = ("image", "every_way")
 
@@ -21,6 +24,8 @@ def main(chosen: argparse.Namespace) -> int:
     if chosen.network is not None:
         return _network(chosen)
     _without(chosen, NETWORK_ONLY, "needs --network")
+    if chosen.device != "cuda":
+        _without(chosen, GPU_ONLY, "needs --device cuda")
     seconds = SECONDS if chosen.seconds is None else chosen.seconds
     old = Report.load(chosen.compare) if chosen.compare else None
     for path in (chosen.json, chosen.markdown, chosen.png):
@@ -29,9 +34,10 @@ def main(chosen: argparse.Namespace) -> int:
     if chosen.png:
         from . import picture
     console = tables.console()
-    report = run(
+    tell = lambda text: console.print(text, markup=False)
+    report = _on_gpu(chosen, seconds, tell, console.is_terminal) if chosen.device == "cuda" else run(
         chosen.op, chosen.net, chosen.layers, layout=chosen.layout, threads=chosen.threads, libraries=chosen.libraries, seconds=seconds,
-        epilogue=chosen.epilogue, tell=lambda text: console.print(text, markup=False), progress=console.is_terminal,
+        epilogue=chosen.epilogue, tell=tell, progress=console.is_terminal,
     )  # fmt: skip
     if chosen.json:
         Path(chosen.json).write_text(report.to_json(), encoding="utf-8")
@@ -43,11 +49,23 @@ def main(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _on_gpu(chosen: argparse.Namespace, seconds: float, tell: Callable[[str], None], progress: bool) -> Report:
+    from . import gpu
+
+    _without(chosen, ("threads",), "does not go with --device cuda")
+    return gpu.run(
+        chosen.op, chosen.net, chosen.layers, dtype=chosen.dtype or "float32", batch=BATCH if chosen.batch is None else chosen.batch,
+        layout=chosen.layout, names=chosen.libraries, seconds=seconds, epilogue=chosen.epilogue, tell=tell, progress=progress,
+    )  # fmt: skip
+
+
 def _network(chosen: argparse.Namespace) -> int:
     """A whole network instead of layers; the exit code is 1 if a result is wrong."""
     from . import network
 
-    _without(chosen, LAYERS_ONLY, "does not go with --network")
+    _without(chosen, (*LAYERS_ONLY, *GPU_ONLY), "does not go with --network")
+    if chosen.device != "cpu":
+        raise ValueError("--device cuda does not go with --network")
     if chosen.epilogue != "none":
         raise ValueError("--epilogue does not go with --network, which has activations of its own")
     if chosen.network not in network.NAMES:

@@ -140,9 +140,9 @@ def comparison(new: Report, old: Report) -> Grid:
     headings = ["layer", "shape", "op"]
     for way in ways:
         headings += [f"{way} before", "now", "now / before"]
-    was = {name: value for name, value in old.options.items() if name in ("threads", "epilogue") and value != new.options[name]}
+    was = {name: value for name, value in old.options.items() if name in ("threads", "epilogue", "dtype", "batch") and value != new.options.get(name)}
     titles = ["Beside the earlier run: milliseconds" if pairs else "The earlier run has none of these convolutions"]
-    titles += [f"{name} was {value} and is {new.options[name]}" for name, value in was.items()]
+    titles += [f"{name} was {value} and is {new.options.get(name)}" for name, value in was.items()]
     grid = Grid("; ".join(titles), [*headings, "peer, now / before"], 3)
     for row, before in pairs:
         cells = [f"{row.net} {row.name}", row.shape, row.op]
@@ -179,6 +179,10 @@ def grids(report: Report, all_rows: bool = False, old: Report | None = None, wid
 
 def machine_lines(report: Report) -> list[str]:
     """Where and how it was measured, a fact a line."""
+    if "gpu" in report.machine:
+        from . import gpu
+
+        return gpu.lines(report)
     m, o = report.machine, report.options
     versions = ", ".join(f"{name} {version}" for name, version in {"python": m["python"], "numba": m["numba"], **m["libraries"]}.items())
     cores = f"{m['cpu']} ({m['llvm_cpu']}, {m['isa']}), {m['cores']} cores; {m['threads']} thread{'s' * (m['threads'] > 1)} for every library"

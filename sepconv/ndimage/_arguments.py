@@ -17,7 +17,7 @@ from ..backends import filters
 from ..backends.borders import CONSTANT
 from ..backends.filters import MODES, REAL, Pass
 from ..ops import Explanation
-from . import _factors, _recall
+from . import _device, _factors, _recall
 
 LARGE = 2**12  # pixels from which float32 images need not agree with SciPy to the last bit
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,7 +36,8 @@ def filter_function(fn: F) -> F:
     @functools.wraps(fn)
     def called(*args: Any, **kwargs: Any) -> Any:
         if not dispatch.explaining():
-            return _recall.called(fn, place, args, kwargs)
+            made = _recall.called(fn, place, args, kwargs)
+            return made if isinstance(made, np.ndarray) else getattr(made, "owner", made)
         try:
             return fn(*args, **kwargs)
         except Told as told:
@@ -49,7 +50,9 @@ def filter_function(fn: F) -> F:
 
 
 def array(name: str, value: Any) -> np.ndarray:
-    """An ndarray; lists and scalars are converted as SciPy does, but arrays whose meaning would be lost are a TypeError."""
+    """An ndarray; lists and scalars are converted as SciPy does, but arrays whose meaning would be lost are a TypeError. On a GPU, images stay."""
+    if name in ("input", "output") and _device.has(value):
+        return _device.admitted(name, value)
     return dispatch.admit(name, value if isinstance(value, np.ndarray) else np.asarray(value))
 
 
@@ -66,6 +69,8 @@ def result(output: Any, input: np.ndarray, complex_result: bool | None = None) -
     complex_result: whether values are complex, if that is decided; then the dtype has to be. RuntimeError, as in SciPy, for one that does
     not fit.
     """
+    if not isinstance(input, np.ndarray):
+        return _device.result(output, input, complex_result)
     promoted = np.promote_types(input.dtype, np.complex64) if complex_result else input.dtype
     if output is None:
         return np.empty(input.shape, promoted.newbyteorder("="))
@@ -176,7 +181,7 @@ def exact() -> Iterator[None]:
 
 
 def _engine(x: np.ndarray) -> tuple[Any, Any]:
-    backend = dispatch.find(x)
+    backend = dispatch.find(x if isinstance(x, np.ndarray) else x.owner)
     if not hasattr(backend, "filter_engine"):
         raise TypeError(f"input is a {type(x).__name__}, whose backend {getattr(backend, '__name__', backend)} has no filters")
     return backend, backend.filter_engine()
@@ -185,7 +190,7 @@ def _engine(x: np.ndarray) -> tuple[Any, Any]:
 def _run(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> None:
     backend, engine = _engine(input)
     if dispatch.explaining():
-        raise Told(Explanation(backend, [], engine.describe(what, input, output, *arguments), input))
+        raise Told(Explanation(backend, [], engine.describe(what, input, output, *arguments), getattr(input, "owner", input)))
     _recall.note(input, output, getattr(engine, what)(input, output, *arguments))
 
 
@@ -212,7 +217,8 @@ def run_dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, mode: 
     if output.dtype.kind == "c":
         raise RuntimeError(f"array type {output.dtype!r} not supported for output, since the results are real")
     outside = real_number(cval)
-    passes = [] if filters.exact.get() else _factors.passes(input, output.dtype, weights, mode, outside, origins)
+    plain = filters.exact.get() or not isinstance(input, np.ndarray)
+    passes = [] if plain else _factors.passes(input, output.dtype, weights, mode, outside, origins)
     if not passes:
         _run("dense", input, output, weights, [mode] * input.ndim, outside, list(origins))
         return

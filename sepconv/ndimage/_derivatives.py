@@ -59,6 +59,10 @@ def _summed(input: Array, derivative: Derivative, output: Any, mode: Any, cval: 
             each: Callable[[np.ndarray], Any]) -> np.ndarray:  # fmt: skip
     """Sum over the axes of each(derivative along it), where `each` works in place."""
     x = arguments.array("input", input)
+    if not isinstance(x, np.ndarray):
+        raise TypeError(
+            f"input is a {type(input).__name__}; sums of derivatives are of NumPy arrays: on a GPU there are the filters that they are made of"
+        )
     target = arguments.result(output, x)
     numbers = arguments.axis_numbers(axes, x.ndim)
     if not numbers:
@@ -104,7 +108,7 @@ def laplace(input: Array, output: Any = None, mode: Any = "reflect", cval: Any =
         return correlate1d(x, [1, -2, 1], axis, output, mode, cval, 0)
 
     x, numbers = arguments.array("input", input), arguments.axis_numbers(axes, np.ndim(input))
-    if x.dtype.kind in "iuf" and len(numbers) == 2:
+    if isinstance(x, np.ndarray) and x.dtype.kind in "iuf" and len(numbers) == 2:
         target = arguments.result(output, x)
         modes = dict(zip(numbers, map(arguments.mode_code, arguments.one_each("mode", mode, 2))))
         if arguments.run_quick(x, target, _cross(x.ndim, numbers), [modes.get(axis, 0) for axis in range(x.ndim)], cval):

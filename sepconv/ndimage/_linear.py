@@ -246,7 +246,7 @@ def gaussian_filter(input: Array, sigma: Any, order: Any = 0, output: Any = None
 
 
 def _passes_or_copy(x: np.ndarray, target: np.ndarray, passes: list[Pass]) -> np.ndarray:
-    if passes:
+    if passes or not isinstance(x, np.ndarray):
         arguments.run_passes(x, target, passes)
     else:
         target[...] = x

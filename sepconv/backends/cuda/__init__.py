@@ -3,12 +3,13 @@
 arrays.py     what an array with `__cuda_array_interface__` is, and new ones of its kind
 plans.py      a call's plan: which kernel, its numbers, its grid
 tiles.py      which kernel and tile for which problem
-depthwise.py  pointwise.py  separable.py   the tuned kernels: what a thread of a block does around the tiles
-stencil.py  product.py   the two tiles, generated: depthwise; a matrix product
-direct.py     plain loops for everything else
-lanes.py      how a piece is generated, for the device and for the CPU; twins.py  stencil_twins.py  product_twins.py  the same for Numba's simulator
+depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: what a thread of a block does around the tiles
+stencil.py  product.py   the two tiles, generated: depthwise; a matrix product; slabs.py   factors of it that are no matrix in memory
+direct.py     plain loops for everything else; filters.py  linear.py   the filters of `sepconv.ndimage`
+lanes.py      how a piece is generated, for the device and for the CPU; twins.py and *_twins.py  the same for Numba's simulator
 runtime.py    Numba's CUDA, kernels, launches, streams, devices
-machine_code.py  look.py   what a kernel becomes on a GPU that need not be here
+blas.py       what may be handed to the caller's own library
+machine_code.py  look.py  predict.py   what a kernel becomes on a GPU that need not be here
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...problem import Problem
-from . import plans, runtime
+from . import filters, plans, runtime
 from .arrays import View, view
 from .runtime import facts as info
 
-__all__ = ["admit", "bind", "explain", "info"]
+__all__ = ["admit", "bind", "explain", "filter_engine", "info", "signature"]
 
 
 def admit(name: str, array: Any) -> View:
@@ -30,9 +31,19 @@ def admit(name: str, array: Any) -> View:
     return view(name, array)
 
 
+def signature(array: View) -> tuple[Any, ...]:
+    """What tells arrays apart for which a call is another one."""
+    return array.signature
+
+
 def bind(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> Callable[..., Any]:
     """A callable for these arrays and all like them."""
     return plans.Call(tuple(problems))
+
+
+def filter_engine() -> Any:
+    """What computes the filters of `sepconv.ndimage`."""
+    return filters
 
 
 def explain(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> list[str]:

@@ -28,6 +28,8 @@ class Kind:
     empty: Callable[[tuple[int, ...], np.dtype, tuple[int, ...], View], Any]
     stream: Callable[[Any, dict[str, Any]], int | None]
     device: Callable[[Any, int], int | None]
+    library: str = "Numba"
+    matmul: Callable[[Any, Any], Any] | None = None  # the library's own
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,24 @@ class View:
     readonly: bool = False
     stream: int | None = None
     device: int | None = None
+
+    ndim, size = property(lambda self: len(self.shape)), property(lambda self: math.prod(self.shape))
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """All that a call depends on but where the array lies and the stream that it is on."""
+        return type(self.owner), self.shape, self.strides, self.dtype, self.readonly, self.device
+
+    def span(self) -> tuple[int, int]:
+        """The first byte and the one after the last."""
+        reach = [(n - 1) * s for n, s in zip(self.shape, self.strides)]
+        low = self.address + sum(r for r in reach if r < 0)
+        return low, low + (0 if 0 in self.shape else sum(map(abs, reach)) + self.dtype.itemsize)
+
+    def apart(self, other: View) -> bool:
+        """Whether no byte of one lies between the first and the last of the other."""
+        (low, high), (start, end) = self.span(), other.span()
+        return high <= start or end <= low
 
     def header(self) -> np.ndarray:
         """A NumPy array that names the same memory, to compare addresses and strides with; it must never be read."""
@@ -127,7 +147,7 @@ def _cupy_stream(array: Any, interface: dict[str, Any]) -> int | None:
     return sys.modules["cupy"].cuda.get_current_stream().ptr or None
 
 
-CUPY = Kind(_cupy_empty, _cupy_stream, lambda array, address: array.device.id)
+CUPY = Kind(_cupy_empty, _cupy_stream, lambda array, address: array.device.id, "CuPy", lambda a, b: sys.modules["cupy"].matmul(a, b))
 
 
 def kind_of(array: Any) -> Kind | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
@@ -144,6 +145,71 @@ def _activate(typing: Any, value: Any, code: Any, lo: Any, hi: Any) -> Any:
     return value(value, types.int64, types.int64, types.int64), codegen
 
 
+def _times(typing: Any, a: Any, b: Any) -> Any:
+    """a * b, rounded: never one half of a fused multiply-add."""
+    if a != b or a not in (types.float32, types.float64):
+        return None
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        if not on_device(context):
+            return builder.fmul(*args)
+        kind = args[0].type
+        name = "llvm.nvvm.mul.rn." + ("f" if a == types.float32 else "d")
+        return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 2), name), args)
+
+    return a(a, b), codegen
+
+
+def _number(typing: Any, bits: Any, dtype: Any) -> Any:
+    """float32 or float64 from its bits."""
+    if not literal(dtype):
+        return None
+    kind = getattr(types, dtype.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return b.bitcast(b.trunc(args[0], I32) if kind == types.float32 else args[0], context.get_value_type(kind))
+
+    return kind(types.int64, dtype), codegen
+
+
+def _settle(typing: Any, address: Any, value: Any, dtype: Any, align: Any) -> Any:
+    """Writes a sum as SciPy casts it: as `backends.filters.cast` does."""
+    if not literal(dtype, align) or value not in (types.float32, types.float64):
+        return None
+    name, by = dtype.literal_value, align.literal_value
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        at, given = args[0], args[1]
+        wide = given if value == types.float64 else b.fpext(given, ir.DoubleType())
+        b.store(_settled(b, given, wide, name), pointer(context, b, at, _settled_type(name)), align=by)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value, dtype, align), codegen
+
+
+def _settled_type(name: str) -> ir.Type:
+    real = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
+    return real[name] if name in real else ir.IntType(8 * np.dtype(name).itemsize)
+
+
+def _settled(b: ir.IRBuilder, given: ir.Value, wide: ir.Value, name: str) -> ir.Value:
+    number = lambda n: ir.Constant(ir.DoubleType(), n)
+    if name == "float32":
+        return given if given.type == ir.FloatType() else b.fptrunc(given, ir.FloatType())
+    if name == "float64":
+        return wide
+    if name == "bool":  # cut, then not 0; NaN is not
+        beyond = b.or_(b.fcmp_unordered(">=", wide, number(1.0)), b.fcmp_unordered("<=", wide, number(-1.0)))
+        return b.zext(beyond, ir.IntType(8))
+    if name == "uint64":
+        high = b.fcmp_ordered(">=", wide, number(2.0**63))
+        low = b.fptosi(b.select(high, b.fsub(wide, number(2.0**63)), wide), I64)
+        return b.add(low, b.shl(b.zext(high, I64), ir.Constant(I64, 63)))
+    kind, cut = _settled_type(name), I32 if name in ("int8", "uint8", "int16", "uint16", "int32") else I64
+    whole = b.fptosi(wide, cut)
+    return whole if kind == cut else b.trunc(whole, kind)
+
+
 def finish(m: Vectors, slots: list[ir.Value], code: ir.Value, lo: ir.Value, hi: ir.Value) -> None:
     """The activation, in place, of accumulators."""
     b = m.b
@@ -158,9 +224,9 @@ def finish(m: Vectors, slots: list[ir.Value], code: ir.Value, lo: ir.Value, hi: 
 
 
 if SIMULATED:
-    from .twins import activate, load, rounded, store
+    from .twins import activate, load, number, rounded, settle, store, times
 else:
     load, store, rounded = piece(_load, None), piece(_store, None), piece(_rounded, None)
-    activate = piece(_activate, None)
+    activate, times, number, settle = piece(_activate, None), piece(_times, None), piece(_number, None), piece(_settle, None)
 
-__all__ = ["activate", "load", "rounded", "store"]
+__all__ = ["activate", "load", "number", "rounded", "settle", "store", "times"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...problem import Problem, resolve
-from . import machine_code, plans
+from . import machine_code, plans, predict
 
 
 def capability(text: Any) -> tuple[int, int]:
@@ -36,7 +36,10 @@ def lines(found: tuple[Problem, ...], cc: tuple[int, int], full: bool) -> Iterat
     for number, plan in enumerate(each):
         yield from ([""] if number else [])
         yield from plan.describe()
-        yield from _report(machine_code.report(plan, cc), full)
+        found = machine_code.report(plan, cc)
+        if plan.tuned and cc == (9, 0):
+            yield f"  {predict.predict(plan, found)}"
+        yield from _report(found, full)
 
 
 def _report(r: machine_code.Report, full: bool) -> Iterator[str]:

@@ -14,7 +14,7 @@ from ...problem import ARRAYS, Problem
 from ..cpu import frame
 from ..cpu.frame import BIAS_BY, HI, LO
 from . import arrays as views
-from . import direct, runtime, tiles
+from . import blas, direct, runtime, tiles
 from .arrays import View
 
 Problems = tuple[Problem, ...]  # one, or the two halves of a separable convolution
@@ -46,11 +46,13 @@ class Plan:
         (p,), (x, weight, bias, residual) = self.problems, given
         geometry = frame.measure(p, x, weight, residual, target)
         choice = None if self.empty else tiles.choose(p, geometry, given, target)
-        return choice or _direct(p, given, target), [_record(p, geometry, bias)]
+        whole = tiles.folded(geometry) if p.kind == "pointwise" else geometry
+        return choice or _direct(p, given, target), [_record(p, whole, bias)]
 
     def _fused(self, given: Sequence[View | None], target: View) -> tuple[tiles.Choice | None, list[np.ndarray]]:
         (first, second), (x, depthwise, depthwise_bias, pointwise, bias, residual) = self.problems, given
-        g, after = frame.measure(first, x, depthwise, None, None), frame.measure(second, None, pointwise, residual, target)
+        g = frame.measure(first, x, depthwise, None, None)
+        after = tiles.planes(frame.measure(second, None, pointwise, residual, target))
         choice = None if self.empty else tiles.choose_separable(first, second, g, after, given, target)
         return choice, [_record(first, g, depthwise_bias), _record(second, after, bias)]
 
@@ -79,7 +81,7 @@ class Plan:
 
 def _record(p: Problem, g: frame.Geometry, bias: View | None) -> np.ndarray:
     """The numbers of one problem, addresses still 0."""
-    record = frame.fill(p, tiles.folded(g) if p.kind == "pointwise" else g)
+    record = frame.fill(p, g)
     record[BIAS_BY] = 0 if bias is None else bias.strides[0]
     if p.result.kind not in "iu":
         record[LO], record[HI] = (_bits(v, p.accumulate) for v in (p.activation.lo, p.activation.hi))
@@ -92,7 +94,7 @@ def _bits(number: float, dtype: np.dtype) -> int:
     return int(kind(number).view(whole))
 
 
-def _align(view: View | None) -> int:
+def align(view: View | None) -> int:
     """The largest power of two, at most one part of an element, that its address and strides are multiples of."""
     if view is None:
         return 1
@@ -104,8 +106,8 @@ def _direct(p: Problem, given: Sequence[View | None], target: View) -> tiles.Cho
     kind = dtypes.KINDS[p.dtype.name]
     sort = 0 if kind.real else 1 if kind.integer else 2
     names = [p.result.name if v is None else v.dtype.name for v in given]
-    align = tuple(_align(v) for v in (*given, target))
-    cells = (p.dtype.name, p.result.name, getattr(np, kind.accumulate), sort, *names, align)
+    aligned = tuple(align(v) for v in (*given, target))
+    cells = (p.dtype.name, p.result.name, getattr(np, kind.accumulate), sort, *names, aligned)
     grid, block = min(-(-math.prod(target.shape) // THREADS), runtime.MOST_X), THREADS
     if runtime.SIMULATED:
         grid, block = 3, 1  # its threads are slow to start: few, that do more each
@@ -113,16 +115,15 @@ def _direct(p: Problem, given: Sequence[View | None], target: View) -> tiles.Cho
     return tiles.Choice(direct.kernel, direct.outputs, cells, direct.FIELDS, (), (grid, 1, 1), (block, 1, 1), reason)
 
 
-def allocate(p: Problem, x: View) -> View:
-    """A new result of x's kind, with the channels where x's memory has them."""
+def _memory(p: Problem, x: View) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(shape in memory, axes that lead from there to the result) of a new result with the channels where x's memory has them."""
     shape, n = p.out_shape, len(p.out_shape)
     axes = tuple(range(n))
     if frame.channels_inner(p, x) != p.channels_last:
         lead = axes[: int(p.batched)]
         rest = axes[int(p.batched) :]
         axes = (*lead, *rest[1:], rest[0]) if not p.channels_last else (*lead, rest[-1], *rest[:-1])  # the order in memory
-    back = tuple(int(a) for a in np.argsort(axes))
-    return views.empty(tuple(shape[a] for a in axes), p.result, back, x)
+    return tuple(shape[a] for a in axes), tuple(axes.index(a) for a in range(n))
 
 
 class Call:
@@ -130,38 +131,65 @@ class Call:
 
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
+        self._memory: dict[Problem, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._fits = False  # whether an out like those of this call was right but for what it may overlap
+        self._known: dict[tuple[int, ...], Plan] = {}  # by the step and where the arrays lie in a cache line
+
+    def _allocate(self, p: Problem, x: View) -> View:
+        """A new result of x's kind."""
+        found = self._memory.get(p)
+        if found is None:
+            found = self._memory[p] = _memory(p, x)
+        return views.empty(found[0], p.result, found[1], x)
+
+    def _plan(self, step: int, problems: Problems, given: Sequence[View | None], target: View) -> Plan:
+        key = (step, *(-1 if v is None else v.address % views.LINE for v in given), target.address % views.LINE)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = plan(problems, given, target)
+        return found
 
     def __call__(self, *given: View | None) -> Any:
         """The arrays in the order of `problem.ARRAYS`, then out; the result is the caller's own sort of array."""
         *inputs, out = given
         self._check(inputs, out)
+        if blas.takes(self.problems, inputs, out):
+            return self._handed(inputs)
         with runtime.on_device(inputs[0].device):
-            target = allocate(self.problems[-1], inputs[0]) if out is None else out
+            target = self._allocate(self.problems[-1], inputs[0]) if out is None else out
             with views.queued([v for v in inputs if v is not None], target) as stream:
                 for chosen, arrays, result in self.steps(inputs, target):
                     chosen.run(arrays, result, stream)
         return target.owner
 
+    def _handed(self, inputs: Sequence[View | None]) -> Any:
+        views.one_device([v for v in inputs if v is not None])
+        with runtime.on_device(inputs[0].device):
+            return blas.run(self.problems[0], inputs[0], inputs[1])
+
     def steps(self, inputs: Sequence[View | None], target: View) -> list[tuple[Plan, tuple[View | None, ...], View]]:
         """The plans with their arrays and results, in order: one, or those of the two halves with a middle tensor between them."""
-        whole = plan(self.problems, inputs, target)
+        whole = self._plan(0, self.problems, inputs, target)
         if whole.choice is not None or whole.empty:
             return [(whole, tuple(inputs), target)]
         x, depthwise, depthwise_bias, pointwise, bias, residual = inputs
-        (first, second), middle = self.problems, allocate(self.problems[0], x)
+        (first, second), middle = self.problems, self._allocate(self.problems[0], x)
         before, after = (x, depthwise, depthwise_bias, None), (middle, pointwise, bias, residual)
-        return [(plan((first,), before, middle), before, middle), (plan((second,), after, target), after, target)]
+        return [(self._plan(1, (first,), before, middle), before, middle), (self._plan(2, (second,), after, target), after, target)]
 
     def _check(self, inputs: Sequence[View | None], out: View | None) -> None:
-        if out is None:
+        if out is None or (self._fits and all(v is None or v.apart(out) for v in inputs)):
             return
         headers = [None if v is None else v.header() for v in inputs]
         overlap.check(self.problems[-1], out.header(), tuple(zip(ARRAYS[len(self.problems)], headers[:-1])), headers[-1])
+        self._fits = True
 
     def explain(self, *given: View | None) -> list[str]:
         *inputs, out = given
         self._check(inputs, out)
-        target = allocate(self.problems[-1], inputs[0]) if out is None else out
+        if blas.takes(self.problems, inputs, out):
+            return blas.describe(inputs[0])
+        target = self._allocate(self.problems[-1], inputs[0]) if out is None else out
         lines: list[str] = []
         for chosen, _, _ in self.steps(inputs, target):
             lines += [*(["then, over the middle tensor,"] if lines else []), *chosen.describe()]
@@ -169,7 +197,7 @@ class Call:
 
 
 def plan(problems: Problems, given: Sequence[View | None], target: View) -> Plan:
-    key = (problems, *(None if v is None else (v.strides, v.shape, v.dtype, _align(v), v.address % views.LINE) for v in (*given, target)))
+    key = (problems, *(None if v is None else (v.strides, v.shape, v.dtype, align(v), v.address % views.LINE) for v in (*given, target)))
     found = _plans.get(key)
     if found is None:
         found = _plans[key] = Plan(problems, given, target)

@@ -15,11 +15,12 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ..cpu.simd import FLOATS, I32, I64
+from ..cpu.simd import FLOATS, I64
 from .lanes import SIMULATED, item, literal, on_device, piece, summed_in
-from .stencil import Maker, Tile, registers, taps_first
+from .stencil import Maker, Tile, registers
 
 DEEP, WIDE = range(2)  # how a factor lies: next to each other along k, or along r (c)
+NONE, B_MADE, A_MADE = range(3)
 GROUP = 4  # neighbouring rows or columns of a thread: what one load from shared memory takes
 PAD = 4  # elements between the k-rows of a slab, so that threads that write a column meet different banks
 
@@ -40,7 +41,7 @@ class Matrix(NamedTuple):
     out_vec: int
     activation: int
     bias_rows: int  # whether the bias belongs to rows; else to columns
-    fused: int = 0  # whether B's slabs are made by `filtered`, and not fetched
+    made: int = NONE  # which factor's slabs are made by `slabs.py`, and not fetched
 
     @property
     def text(self) -> str:
@@ -80,6 +81,20 @@ class Matrix(NamedTuple):
         return sum(vec * count for _, _, vec, count in map(self.words, "AB"))
 
     @property
+    def cells(self) -> tuple[str, str, int, int, int, int]:
+        """What every kernel made of this tile is specialised by, as `pointwise.staged` takes it."""
+        return self.text, self.sums, self.outputs, self.held, self.slab, self.deep
+
+    @property
+    def made_side(self) -> str:
+        return " BA"[self.made]
+
+    def start(self, side: str) -> int:
+        """Where a factor's words begin among those that a thread holds."""
+        _, _, vec, count = self.words("A")
+        return 0 if side == "A" else vec * count
+
+    @property
     def slab(self) -> int:
         """Elements of shared memory of one slab."""
         return self.deep * (self.rows + self.cols + 2 * PAD)
@@ -94,13 +109,13 @@ class Matrix(NamedTuple):
             yield i, (self.deep if form == DEEP else extent) // vec, form, vec, extent
 
 
-def _maker(context: Any, b: ir.IRBuilder, m: Matrix) -> Maker:
+def maker(context: Any, b: ir.IRBuilder, m: Matrix) -> Maker:
     return Maker(context, b, Tile(m.dtype, (1, 1), (1, 1), (1, 1), (0, 0), m.tall, m.long, 1, m.out_vec, m.activation))
 
 
-def _spot(mk: Maker, m: Matrix, thread: ir.Value, spot: tuple[int, int, int, int, int]) -> tuple[ir.Value, ir.Value, ir.Value]:
+def spot(mk: Maker, m: Matrix, thread: ir.Value, word: tuple[int, int, int, int, int]) -> tuple[ir.Value, ir.Value, ir.Value]:
     """(row or column, k, whether the slab has it) of the first element of a thread's word."""
-    b, (i, across, form, vec, extent) = mk.b, spot
+    b, (i, across, form, vec, extent) = mk.b, word
     number = b.add(thread, mk.whole(i * m.threads))
     major, minor = b.udiv(number, mk.whole(across)), mk.times(b.urem(number, mk.whole(across)), vec)  # both powers of two
     r, k = (major, minor) if form == DEEP else (minor, major)
@@ -111,20 +126,22 @@ def _fetch(
     typing: Any, shape: Any, thread: Any, held: Any, a: Any, a_far: Any, rows: Any, b_: Any, b_far: Any, cols: Any, k0: Any, depth: Any
 ) -> Any:
     """A thread's words of the slabs from k0 on, into its registers; `far` are the bytes between neighbours that are no neighbours in memory;
-    rows, cols and depth are how many there are. What is beyond is zero."""
+    rows, cols and depth are how many there are. What is beyond is zero. Nothing of a factor that is made elsewhere."""
     if not literal(shape):
         return None
     m = Matrix.read(shape.literal_value)
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         _, thread, held, a, a_far, rows, b_, b_far, cols, k0, depth = args
-        mk, slot = _maker(context, b, m), 0
-        left = b.sub(depth, k0)
-        for side, address, far, most in (("A", a, a_far, rows), ("B", b_, b_far, cols))[: 1 if m.fused else 2]:
-            for spot in m.spots(side):
-                r, k, exists = _spot(mk, m, thread, spot)
+        mk, left = maker(context, b, m), b.sub(depth, k0)
+        for side, address, far, most in (("A", a, a_far, rows), ("B", b_, b_far, cols)):
+            if side == m.made_side:
+                continue
+            slot = m.start(side)
+            for word in m.spots(side):
+                r, k, exists = spot(mk, m, thread, word)
                 exists = b.and_(exists, b.and_(b.icmp_signed("<", r, most), b.icmp_signed("<", k, left)))
-                (major, minor), vec = ((r, b.add(k, k0)) if spot[2] == DEEP else (b.add(k, k0), r)), spot[3]
+                (major, minor), vec = ((r, b.add(k, k0)) if word[2] == DEEP else (b.add(k, k0), r)), word[3]
                 at = mk.at(address, b.mul(mk.wide(major), far), mk.wide(mk.times(minor, m.size)))
                 for value in mk.word_if(exists, lambda at=at: at, vec):
                     b.store(value, mk.slot(held, slot))
@@ -136,48 +153,6 @@ def _fetch(
     ), codegen
 
 
-def _filtered(typing: Any, shape: Any, stencil: Any, multiplier: Any, thread: Any, held: Any, x: Any, x_c: Any, pitch: Any, height: Any, width: Any,
-              first: Any, cols: Any, out_width: Any, magic: Any, shift: Any, w: Any, wo: Any, wh: Any, ww: Any, bias: Any, by: Any, lo: Any, hi: Any,
-              k0: Any, depth: Any) -> Any:  # fmt: skip
-    """A thread's words of B's slab, where B is a depthwise convolution: neighbouring pixels of channel k, computed here and kept nowhere else.
-
-    `stencil` is the text of a tile of one word; the block's first pixel is `first`, `cols` pixels are left, `out_width` a row, of which magic and
-    shift make a multiplication. Channels beyond `depth` are those of the last one, times zeros in A.
-    """
-    if not literal(shape, stencil, multiplier):
-        return None
-    m, tile = Matrix.read(shape.literal_value), Tile.read(stencil.literal_value)
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        (thread, held, x, x_c, pitch, height, width, first, cols, out_width, magic, shift, w, wo, wh, ww, bias, by, lo, hi, k0, depth) = args[3:]
-        mk = Maker(context, b, tile)
-        slot = sum(vec * count for _, _, vec, count in [m.words("A")])
-        acc = b.bitcast(cgutils.alloca_once(b, ir.ArrayType(mk.m.element, tile.cols)), mk.m.element.as_pointer())
-        some = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0))
-        for spot in m.spots("B"):
-            r, k, _ = _spot(mk, m, thread, spot)
-            pixel, last = b.add(first, r), b.sub(depth, mk.whole(1))
-            row = b.trunc(b.lshr(b.mul(mk.wide(pixel), magic), shift), I32)
-            col = b.sub(pixel, b.mul(row, out_width))
-            c = b.add(k, k0)
-            exists = b.and_(b.icmp_signed("<", r, cols), b.icmp_signed("<", c, depth))
-            c = mk.wide(b.select(b.icmp_signed("<", c, depth), c, last))
-            plane = mk.at(x, b.mul(b.udiv(c, ir.Constant(I64, multiplier.literal_value)), x_c))
-            for n in range(tile.cols):
-                b.store(mk.m.zero, mk.slot(acc, n))
-            taps_first(mk, acc, plane, pitch, b.select(exists, height, mk.whole(0)), width, row, col, mk.at(w, b.mul(c, wo)), wh, ww)
-            (added,) = mk.word_if(some, lambda c=c: mk.at(bias, b.mul(c, by)), 1)
-            values = mk.activated([b.fadd(b.load(mk.slot(acc, n)), added) for n in range(tile.cols)], lo, hi)
-            for value in values:
-                b.store(b.select(exists, value, mk.m.zero), mk.slot(held, slot))
-                slot += 1
-        return context.get_dummy_value()
-
-    word, number = types.int64, types.int32
-    kinds = (number, held, word, word, *[number] * 6, word, word, word, word, number, number, word, word, word, word, number, number)
-    return types.void(shape, stencil, multiplier, *kinds), codegen
-
-
 def _put(typing: Any, shape: Any, thread: Any, held: Any, room: Any, buffer: Any) -> Any:
     """The registers' words into the slabs of a buffer in shared memory, as rows of k."""
     if not literal(shape):
@@ -186,12 +161,12 @@ def _put(typing: Any, shape: Any, thread: Any, held: Any, room: Any, buffer: Any
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         _, thread, held, room, buffer = args
-        mk, slot = _maker(context, b, m), 0
+        mk, slot = maker(context, b, m), 0
         start = mk.times(buffer, m.slab)
         for side in "AB":
-            for spot in m.spots(side):
-                r, k, exists = _spot(mk, m, thread, spot)
-                (_, _, form, vec, extent) = spot
+            for word in m.spots(side):
+                r, k, exists = spot(mk, m, thread, word)
+                (_, _, form, vec, extent) = word
                 values = [b.load(mk.slot(held, slot + n)) for n in range(vec)]
                 slot += vec
                 at = b.add(start, b.add(b.add(mk.times(k, extent + PAD), r), mk.whole(m.base(side))))
@@ -226,7 +201,7 @@ def _multiply(typing: Any, shape: Any, thread: Any, acc: Any, room: Any, buffer:
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         _, thread, acc, room, buffer = args
-        mk = _maker(context, b, m)
+        mk = maker(context, b, m)
         tx, ty = b.urem(thread, mk.whole(m.across)), b.udiv(thread, mk.whole(m.across))
         start, kind = mk.times(buffer, m.slab), ir.VectorType(mk.m.element, GROUP)
 
@@ -260,7 +235,7 @@ def _conclude(
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         _, thread, acc, y, y_far, rows, cols, bias, by, r, r_far, lo, hi = args
-        mk = _maker(context, b, m)
+        mk = maker(context, b, m)
         tx, ty = b.urem(thread, mk.whole(m.across)), b.udiv(thread, mk.whole(m.across))
         some, more = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0)), b.icmp_unsigned("!=", r, ir.Constant(I64, 0))
         place = lambda own, threads, n: b.add(mk.times(own, GROUP), mk.whole(n // GROUP * threads * GROUP + n % GROUP))
@@ -302,9 +277,8 @@ def _shared(typing: Any, dtype: Any, count: Any) -> Any:
 
 
 if SIMULATED:
-    from .product_twins import conclude, fetch, filtered, multiply, put
+    from .product_twins import conclude, fetch, multiply, put
 else:
     fetch, put, multiply, conclude, shared = (piece(define, None) for define in (_fetch, _put, _multiply, _conclude, _shared))
-    filtered = piece(_filtered, None)
 
-__all__ = ["conclude", "fetch", "filtered", "multiply", "put", "registers"]
+__all__ = ["conclude", "fetch", "multiply", "put", "registers"]

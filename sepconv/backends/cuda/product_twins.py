@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from . import product
-from .stencil import Tile
 from .stencil_twins import activated, memory, wide, write
-from .stencil_twins import first as stencil_first
 
 
-def _spots(m: Any, side: str, thread: int) -> Iterator[tuple[int, int, int, int, int]]:
+def spots(m: Any, side: str, thread: int) -> Iterator[tuple[int, int, int, int, int]]:
     """(row or column, k, form, vec, extent) of each word of a thread's that its slab has; -1 in place of k where it has not."""
     for i, across, form, vec, extent in m.spots(side):
         number = thread + i * m.threads
@@ -23,9 +21,12 @@ def _spots(m: Any, side: str, thread: int) -> Iterator[tuple[int, int, int, int,
 
 
 def fetch(shape: str, thread: int, held: Any, a: int, a_far: int, rows: int, b: int, b_far: int, cols: int, k0: int, depth: int) -> None:
-    m, slot = product.Matrix.read(shape), 0
-    for side, address, far, most in (("A", a, a_far, rows), ("B", b, b_far, cols))[: 1 if m.fused else 2]:
-        for r, k, form, vec, _ in _spots(m, side, thread):
+    m = product.Matrix.read(shape)
+    for side, address, far, most in (("A", a, a_far, rows), ("B", b, b_far, cols)):
+        if side == m.made_side:
+            continue
+        slot = m.start(side)
+        for r, k, form, vec, _ in spots(m, side, thread):
             held[slot : slot + vec] = 0
             if k >= 0 and r < most and k < depth - k0:
                 major, minor = (r, k + k0) if form == product.DEEP else (k + k0, r)
@@ -35,27 +36,10 @@ def fetch(shape: str, thread: int, held: Any, a: int, a_far: int, rows: int, b: 
             slot += vec
 
 
-def filtered(shape: str, stencil: str, multiplier: int, thread: int, held: Any, x: int, x_c: int, pitch: int, height: int, width: int, first: int,
-             cols: int, out_width: int, magic: int, shift: int, w: int, wo: int, wh: int, ww: int, bias: int, by: int, lo: int, hi: int, k0: int,
-             depth: int) -> None:  # fmt: skip
-    m, tile = product.Matrix.read(shape), Tile.read(stencil)
-    slot = sum(vec * count for _, _, vec, count in [m.words("A")])
-    for r, k, _, vec, _ in _spots(m, "B", thread):
-        held[slot : slot + vec] = 0
-        if k >= 0 and r < cols and k + k0 < depth:
-            row = int(first + r) * int(magic) >> int(shift)
-            c, col = int(k + k0), first + r - row * out_width
-            acc = np.zeros(vec, tile.sums)
-            stencil_first(stencil, acc, x + c // multiplier * x_c, pitch, height, width, row, col, w + c * wo, wh, ww)
-            acc = acc + (wide(memory(bias + c * by, m.dtype, (1,), (by,)), m.dtype) if bias else 0)
-            held[slot : slot + vec] = activated(tile, acc, lo, hi)
-        slot += vec
-
-
 def put(shape: str, thread: int, held: Any, room: Any, buffer: int) -> None:
     m, slot = product.Matrix.read(shape), 0
     for side in "AB":
-        for r, k, form, vec, extent in _spots(m, side, thread):
+        for r, k, form, vec, extent in spots(m, side, thread):
             step = 1 if form == product.WIDE else extent + product.PAD
             at = buffer * m.slab + m.base(side) + k * (extent + product.PAD) + r
             for n in range(vec if k >= 0 else 0):

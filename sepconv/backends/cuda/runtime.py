@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from numba import cuda, types
 from numba.core import config
+
+from ...cache import Cache
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 INSTALL = 'pip install "sepconv[cuda]"'
@@ -39,15 +44,38 @@ def missing() -> str | None:
 
 
 def require() -> None:
+    """RuntimeError where nothing can run, with what to do about it."""
+    global _started
+    if _forked:
+        raise RuntimeError(
+            f"this process, {os.getpid()}, was forked from one that had used the GPU, and CUDA does not work then; "
+            'start it by another method: multiprocessing.get_context("spawn"), or "forkserver"'
+        )
     reason = missing()
     if reason:
         raise RuntimeError(reason)
+    _started = not SIMULATED
+
+
+_started, _forked = False, False  # whether this process has used CUDA; whether its parent had before the fork
+
+
+def _after_fork() -> None:
+    global _forked
+    numbas = vars(getattr(sys.modules.get("numba.cuda.cudadrv.driver"), "driver", object))  # asked by name, it would start CUDA
+    _forked = _forked or _started or numbas.get("pid") is not None  # of the process that started it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 # --- kernels -------------------------------------------------------------------------------------------------------
 
 _lock = threading.RLock()
 _compiled: dict[tuple[Any, ...], Any] = {}
+_names: dict[int, str] = {}  # by id, of those: they are never let go
+SYNCHRONOUS = os.environ.get("SEPCONV_CUDA_SYNC", "") not in ("", "0")  # whether to wait for each kernel, to see which one failed
 
 
 def signature(words: int) -> Any:
@@ -62,7 +90,25 @@ def kernel(make: Callable[..., Callable[..., None]], *cells: Any, registers: int
         found = _compiled.get(key)
         if found is None:
             found = _compiled[key] = cuda.jit(**({} if registers is None or SIMULATED else {"max_registers": registers}))(make(*cells))
+            _names[id(found)] = f"{cells[0].__module__.rsplit('.', 1)[-1]}.{cells[0].__name__}({', '.join(map(str, cells[1:]))})"
         return found
+
+
+_constants: Cache[Any] = Cache(256)
+
+
+def constant(array: np.ndarray, stream: Any) -> int:
+    """The address, on the current device, of an array of small numbers that kernels read and nothing writes: sent once, and kept.
+
+    The host waits for that one: a later call may read it from another stream.
+    """
+    key = (None if SIMULATED else cuda.get_current_device().id, array.dtype, array.tobytes())
+    found = _constants.get(key)
+    if found is None:
+        found = _constants[key] = array.copy() if SIMULATED else cuda.to_device(array, stream=stream)
+        if not SIMULATED:
+            cuda.synchronize()
+    return int((found.__array_interface__ if SIMULATED else found.__cuda_array_interface__)["data"][0])
 
 
 def launch(kernel: Any, grid: Sequence[int], block: Sequence[int], stream: Any, words: Sequence[int]) -> None:
@@ -72,6 +118,17 @@ def launch(kernel: Any, grid: Sequence[int], block: Sequence[int], stream: Any, 
         _simulate(kernel, tuple(grid), tuple(block), tuple(words))
     else:
         kernel[tuple(grid), tuple(block), stream](tuple(words))
+        if SYNCHRONOUS:
+            _wait(kernel, grid, block)
+
+
+def _wait(kernel: Any, grid: Sequence[int], block: Sequence[int]) -> None:
+    """What goes wrong on a GPU is told by some later call: here by this one, with the kernel's name."""
+    try:
+        cuda.synchronize()
+    except Exception as error:  # the driver's own error, whatever it is
+        name = _names.get(id(kernel), "an unknown kernel")
+        raise RuntimeError(f"{name} failed in {tuple(grid)} blocks of {tuple(block)} threads: {type(error).__name__}: {error}") from error
 
 
 def check(grid: Sequence[int], block: Sequence[int]) -> None:

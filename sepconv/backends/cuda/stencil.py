@@ -271,6 +271,54 @@ def _finish_first(
 # --- channels last -------------------------------------------------------------------------------------------------
 
 
+def taps_last(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, step: ir.Value, height: ir.Value, width: ir.Value, top: ir.Value,
+              left: ir.Value, w: ir.Value, wc: ir.Value, wh: ir.Value, ww: ir.Value) -> None:  # fmt: skip
+    """Adds the taps of a word of channels to a tile's accumulators: the code of `last`, for other generators too."""
+    b, tile, (kh, kw), vec = mk.b, mk.tile, mk.tile.kernel, mk.tile.vec
+    top_row, left_col = mk.times(top, tile.stride[0]), mk.times(left, tile.stride[1])
+    origin = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(b.mul(left_col, step)))
+    down, right, wide_wc, wide_wh, wide_ww = (mk.wide(v) for v in (pitch, step, wc, wh, ww))
+
+    def weights(i: int | ir.Value, j: int | ir.Value) -> list[ir.Value]:
+        if tile.weights == PACKED and isinstance(i, int):
+            return [mk.word(mk.at(w, ((n * kh + i) * kw + j) * tile.size), 1)[0] for n in range(vec)]
+        far = [mk.times(by, n) if isinstance(n, int) else b.mul(by, mk.wide(n)) for by, n in ((wide_wh, i), (wide_ww, j))]
+        if tile.weights == INNER:
+            return mk.word(mk.at(w, *far), vec)
+        return [mk.word(mk.at(w, *far, mk.times(wide_wc, n)), 1)[0] for n in range(vec)]
+
+    def pixel(row: ir.Value, col: ir.Value, start: ir.Value) -> list[ir.Value]:
+        return mk.word_if(b.and_(mk.below(b.add(top_row, row), height), mk.below(b.add(left_col, col), width)), lambda: start, vec)
+
+    def feed(r: int, q: int, values: list[ir.Value], taps: list[ir.Value]) -> None:
+        for n in range(vec):
+            mk.add(acc, (r * tile.cols + q) * vec + n, values[n], taps[n])
+
+    if max(kh, kw) <= UNROLLED:
+        columns: dict[int, list[tuple[int, int]]] = {}
+        for q in range(tile.cols):
+            for j in range(kw):
+                columns.setdefault(tile.col(q, j), []).append((q, j))
+        across = {v: mk.times(right, v) for v in sorted(columns)}
+        held = [[weights(i, j) for j in range(kw)] for i in range(kh)] if kh * kw * vec <= HELD else None
+        for u, users in tile.lines().items():
+            start = mk.at(origin, mk.times(down, u))
+            values = {v: pixel(mk.whole(u), mk.whole(v), mk.at(start, far)) for v, far in across.items()}
+            for r, i in users:
+                for j in range(kw):
+                    taps = held[i][j] if held else weights(i, j)
+                    for q in range(tile.cols):
+                        feed(r, q, values[tile.col(q, j)], taps)
+        return
+    with mk.loop(kh) as i, mk.loop(kw) as j:
+        taps = weights(i, j)
+        for r in range(tile.rows):
+            row = b.add(mk.times(i, tile.dilation[0]), mk.whole(tile.row(r, 0)))
+            for q in range(tile.cols):
+                col = b.add(mk.times(j, tile.dilation[1]), mk.whole(tile.col(q, 0)))
+                feed(r, q, pixel(row, col, mk.at(origin, b.mul(mk.wide(row), down), b.mul(mk.wide(col), right))), taps)
+
+
 def _last(
     typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wc: Any, wh: Any, ww: Any
 ) -> Any:
@@ -280,50 +328,7 @@ def _last(
     tile = Tile.read(shape.literal_value)
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, acc, x, pitch, step, height, width, top, left, w, wc, wh, ww = args
-        mk, (kh, kw), vec = Maker(context, b, tile), tile.kernel, tile.vec
-        top_row, left_col = mk.times(top, tile.stride[0]), mk.times(left, tile.stride[1])
-        origin = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(b.mul(left_col, step)))
-        down, right, wide_wc, wide_wh, wide_ww = (mk.wide(v) for v in (pitch, step, wc, wh, ww))
-
-        def weights(i: int | ir.Value, j: int | ir.Value) -> list[ir.Value]:
-            if tile.weights == PACKED and isinstance(i, int):
-                return [mk.word(mk.at(w, ((n * kh + i) * kw + j) * tile.size), 1)[0] for n in range(vec)]
-            far = [mk.times(by, n) if isinstance(n, int) else b.mul(by, mk.wide(n)) for by, n in ((wide_wh, i), (wide_ww, j))]
-            if tile.weights == INNER:
-                return mk.word(mk.at(w, *far), vec)
-            return [mk.word(mk.at(w, *far, mk.times(wide_wc, n)), 1)[0] for n in range(vec)]
-
-        def pixel(row: ir.Value, col: ir.Value, start: ir.Value) -> list[ir.Value]:
-            return mk.word_if(b.and_(mk.below(b.add(top_row, row), height), mk.below(b.add(left_col, col), width)), lambda: start, vec)
-
-        def feed(r: int, q: int, values: list[ir.Value], taps: list[ir.Value]) -> None:
-            for n in range(vec):
-                mk.add(acc, (r * tile.cols + q) * vec + n, values[n], taps[n])
-
-        if max(kh, kw) <= UNROLLED:
-            columns: dict[int, list[tuple[int, int]]] = {}
-            for q in range(tile.cols):
-                for j in range(kw):
-                    columns.setdefault(tile.col(q, j), []).append((q, j))
-            across = {v: mk.times(right, v) for v in sorted(columns)}
-            held = [[weights(i, j) for j in range(kw)] for i in range(kh)] if kh * kw * vec <= HELD else None
-            for u, users in tile.lines().items():
-                start = mk.at(origin, mk.times(down, u))
-                values = {v: pixel(mk.whole(u), mk.whole(v), mk.at(start, far)) for v, far in across.items()}
-                for r, i in users:
-                    for j in range(kw):
-                        taps = held[i][j] if held else weights(i, j)
-                        for q in range(tile.cols):
-                            feed(r, q, values[tile.col(q, j)], taps)
-            return context.get_dummy_value()
-        with mk.loop(kh) as i, mk.loop(kw) as j:
-            taps = weights(i, j)
-            for r in range(tile.rows):
-                row = b.add(mk.times(i, tile.dilation[0]), mk.whole(tile.row(r, 0)))
-                for q in range(tile.cols):
-                    col = b.add(mk.times(j, tile.dilation[1]), mk.whole(tile.col(q, 0)))
-                    feed(r, q, pixel(row, col, mk.at(origin, b.mul(mk.wide(row), down), b.mul(mk.wide(col), right))), taps)
+        taps_last(Maker(context, b, tile), *args[1:])
         return context.get_dummy_value()
 
     return types.void(shape, acc, types.int64, *[types.int32] * 6, types.int64, *[types.int32] * 3), codegen

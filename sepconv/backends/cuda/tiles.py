@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ... import dtypes
 from ...problem import Problem
 from ..cpu.frame import Geometry, flat, three
-from . import depthwise, pointwise, product, separable, stencil
+from . import depthwise, pointwise, product, separable, slabs, standard, stencil
 from .arrays import View
 from .runtime import MOST_X, MOST_YZ, SIMULATED
 
@@ -124,15 +124,37 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
     return Choice(depthwise.kernel, depthwise.channels_last, cells, depthwise.FIELDS, more, grid, (across, wide, down), reason)
 
 
-# (threads down, across, sums a thread down, across, k of a slab), the largest first
-PRODUCTS = [(2, 2, 8, 8, 8)] if SIMULATED else [(16, 16, 8, 8, 8), (8, 16, 8, 4, 8), (8, 8, 4, 4, 16)]
-BUSY = 160  # blocks that keep a large GPU's multiprocessors at work
+class Block(NamedTuple):
+    """A block of a product: threads down and across, sums a thread down and across, k of a slab."""
+
+    down: int
+    across: int
+    tall: int
+    long: int
+    deep: int
+
+    rows, cols = property(lambda self: self.down * self.tall), property(lambda self: self.across * self.long)
 
 
-def _shape(blocks: Callable[[tuple[int, ...]], int], plain: bool) -> tuple[int, ...]:
-    """The largest tile that leaves enough blocks; what has to widen or to filter its factors has no registers left for the very largest."""
-    shapes = PRODUCTS if plain or SIMULATED else PRODUCTS[1:]
-    return next((t for t in shapes if blocks(t) >= BUSY), shapes[-1])
+SMALL = [Block(8, 16, 8, 4, 8), Block(8, 8, 4, 4, 16)]
+PRODUCTS = [Block(16, 16, 8, 8, 8), Block(4, 32, 8, 8, 8), Block(32, 4, 8, 8, 8), *SMALL]
+# What else fills registers leaves few for sums.
+FUSED, FUSED_LAST = [Block(32, 8, 8, 4, 16), *SMALL], [Block(8, 32, 8, 4, 16), *SMALL]
+LOOKED_UP = [Block(16, 16, 8, 8, 8), Block(4, 64, 8, 4, 8), Block(64, 4, 4, 8, 8), *SMALL]
+if SIMULATED:
+    SMALL = PRODUCTS = FUSED = FUSED_LAST = LOOKED_UP = [Block(2, 2, 8, 8, 8)]
+SPEED = {64: 1.0, 32: 0.8, 16: 0.6}  # by sums a thread: the more, the fewer loads from shared memory there are for a multiply-add
+# Of a large GPU: blocks that keep its multiprocessors at work; multiply-adds, and bytes of memory, a cycle; cycles that a launch costs; and
+# multiply-adds in the time of a byte from the second cache
+BUSY, MULTIPLY_ADDS, BYTES, LAUNCH, SECOND = 160, 132 * 128, 1900, 5000, 6
+LOOK_UP = 25  # instructions for an element of the windows of x
+
+
+def _block(shapes: Sequence[Block], size: int, extents: tuple[int, int], batch: int, beside: Callable[[Block], int] = lambda block: 0) -> Block:
+    """The block that should be done first: by what all blocks do for a k, or one where there are few: products, bytes read, and what is `beside`."""
+    blocks = lambda t: -(-extents[0] // t.rows) * -(-extents[1] // t.cols) * batch
+    each = lambda t: t.rows * t.cols / SPEED[t.tall * t.long] + (t.rows + t.cols) * size * SECOND + beside(t)
+    return min(shapes, key=lambda t: max(1, blocks(t) / BUSY) * each(t))
 
 
 def folded(g: Geometry) -> Geometry:
@@ -144,6 +166,15 @@ def folded(g: Geometry) -> Geometry:
     order = [outer[0], 1, *[a for a in (0, 2, 3) if a != outer[0]], 4]
     turned = lambda values: tuple(values[a] for a in order)
     return Geometry(turned(g.in_size), turned(g.out_size), turned(g.x), g.weight, turned(g.residual), turned(g.out))
+
+
+def planes(g: Geometry) -> Geometry:
+    """A geometry whose images' pixels are one row, along w, if the strides allow it."""
+    (n, c, d, h, w), out, rest = g.out_size, g.out, g.residual
+    if d != 1 or h == 1 or not (w == 1 or all(s[3] == w * s[4] for s in (out, rest))):
+        return g
+    row = lambda s: (s[0], s[1], 0, 0, s[4] if w > 1 else s[3])
+    return Geometry((n, g.in_size[1], 1, 1, h * w), (n, c, 1, 1, h * w), row(g.x), g.weight, row(rest), row(out))
 
 
 def _form(near: int, far: int, size: int, address: int, extents: tuple[int, int], others: tuple[int, ...]) -> tuple[int, int] | None:
@@ -176,63 +207,128 @@ def _pointwise(p: Problem, g: Geometry, given: Sequence[View | None], target: Vi
     addresses = [v.address for v in (target, residual) if v is not None]
     out_vec = min(4, _word(size, *addresses, long * size, *steps))
     row_count, col_count = (pixels, p.out_channels) if last else (p.out_channels, pixels)
-    blocks = lambda t: -(-row_count // (t[0] * t[2])) * -(-col_count // (t[1] * t[3])) * batch
-    down, across, tall, length, k = _shape(blocks, p.dtype.name == "float32")
+    block = _block(PRODUCTS if p.dtype.name == "float32" else SMALL, size, (row_count, col_count), batch)
     (a_form, a_vec), (b_form, b_vec) = (a, w) if last else (w, a)
-    m = product.Matrix(p.dtype.name, down, across, tall, length, k, a_form, a_vec, b_form, b_vec, out_vec, p.activation.code, int(not last))
-    cells = (m.text, m.sums, m.outputs, m.held, m.slab, k, size, m.rows, m.cols, k, last, a_form == product.WIDE, b_form == product.WIDE)
+    m = product.Matrix(p.dtype.name, *block, a_form, a_vec, b_form, b_vec, out_vec, p.activation.code, int(not last))
+    cells = (*m.cells, size, m.rows, m.cols, m.deep, last, a_form == product.WIDE, b_form == product.WIDE)
     per = (m.rows, m.cols) if last else (m.cols, m.rows)
     grid = (-(-pixels // per[0]), -(-p.out_channels // per[1]), batch)
     if not _fits(grid):
         return None
     what = "pixels x output channels" if last else "output channels x pixels"
-    reason = f"a block makes {m.rows} x {m.cols} {what}, {tall} x {length} a thread, from slabs of {k} channels in shared memory; no tensor cores"
+    reason = f"a block makes {m.rows} x {m.cols} {what}, {m.tall} x {m.long} a thread, from slabs of {m.deep} channels in shared memory"
+    reason += "; no tensor cores"
     return Choice(pointwise.kernel, pointwise.product, cells, pointwise.FIELDS, (), grid, (m.threads, 1, 1), reason)
 
 
+def _fused_block(p: Problem, s: Problem, pixels: int, last: bool) -> Block | None:
+    """The block of a fused kernel, or None where the middle tensor is cheaper."""
+    size, each = p.dtype.itemsize, 2 * math.prod(p.kernel) + 20  # bytes, and instructions that filter a pixel
+    counts = (pixels, s.out_channels) if last else (s.out_channels, pixels)
+    block = _block(FUSED_LAST if last else FUSED, size, counts, p.batch, lambda t: (t.rows if last else t.cols) * each)
+    again = -(-s.out_channels // (block.cols if last else block.rows)) - 1
+    middle = p.batch * pixels * s.in_channels
+    return None if again * middle * each / MULTIPLY_ADDS > 2 * middle * size / BYTES + LAUNCH else block
+
+
 def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, given: Sequence[View | None], target: View) -> Choice | None:
-    """The fused kernel for the two halves, p and s, of a separable convolution, or None: then they run one after the other."""
+    """The fused kernel for the two halves, p and s, of a separable convolution, s's geometry being of `planes`; or None: one after the other."""
     x, depthwise, depthwise_bias, pointwise_, bias, residual = given
-    size, after = p.dtype.itemsize, folded(after)
+    size = p.dtype.itemsize
     views = [v for v in (*given, target) if v is not None]
     whole = all(v.dtype == p.dtype and v.address % size == 0 and not any(n % size for n in v.strides) for v in views)
     (_, kh, kw), (_, oh, ow) = three(p.kernel, 1), three(p.out_size, 1)
     if p.dtype.name not in TUNED or p.mode != "constant" or 0 in (*g.in_size, *s.out_shape) or not whole or not _inside(p, g):
         return None
-    x_wide = g.x[4] == size or g.in_size[4] == 1
-    if not _flat(p) or not x_wide or max(kh, kw) > stencil.UNROLLED or min(*after.out, *after.residual) < 0:
+    if not _flat(p) or max(kh, kw) > stencil.UNROLLED or min(*after.out, *after.residual) < 0:
         return None
     pixels, batch = after.out_size[4], after.out_size[0]
     rest = (after.residual,) if s.residual else ()
-    wide = all(steps[4] == size for steps in (after.out, *rest))
-    if pixels != oh * ow or after.out_size[2:4] != (1, 1) or batch != p.batch or batch > MOST_YZ or not wide:
+    near = lambda x_axis, y_axis: (g.x[x_axis] == size or g.in_size[x_axis] == 1) and all(steps[y_axis] == size for steps in (after.out, *rest))
+    last = p.group_out == 1 and near(1, 1) and not (near(4, 4) and pixels > 1)
+    if pixels != oh * ow or after.out_size[2:4] != (1, 1) or batch != p.batch or batch > MOST_YZ or not (last or near(4, 4)):
         return None  # the pixels of the result are not one row
     w = _form(after.weight[1], after.weight[0], size, pointwise_.address, (s.in_channels, s.out_channels), ())
     if w is None:
         return None
-    word = next(n for n in (4, 2, 1) if ow % n == 0)
-    vec = min(_word(size, x.address, p.in_size[-1] * size, *(g.x[a] for a in (0, 1, 3))), word)
+    if last:
+        word = vec = min(4, _word(size, x.address, s.in_channels * size, *(g.x[a] for a in (0, 3, 4))))
+    else:
+        word = next(n for n in (4, 2, 1) if ow % n == 0)
+        vec = min(_word(size, x.address, p.in_size[-1] * size, *(g.x[a] for a in (0, 1, 3))), word)
     addresses = [v.address for v in (target, residual) if v is not None]
-    out_vec = min(4, _word(size, *addresses, pixels * size, *(n for steps in (after.out, *rest) for n in (steps[0], steps[1]))))
-    blocks = lambda t: -(-s.out_channels // (t[0] * t[2])) * -(-pixels // (t[1] * t[3])) * batch
-    down, across, tall, length, k = _shape(blocks, False)
-    if s.out_channels > 2 * down * tall:
-        return None  # too many blocks would compute the same depthwise half
+    long, far = (s.out_channels, 4) if last else (pixels, 1)
+    out_vec = min(4, _word(size, *addresses, long * size, *(n for steps in (after.out, *rest) for n in (steps[0], steps[far]))))
+    block = _fused_block(p, s, pixels, last)
+    if block is None:
+        return None  # too many blocks would compute the same depthwise half: to write and to read it costs less
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
     (_, sh, sw), (_, dh, dw) = three(p.stride, 1), three(p.dilation, 1)
-    tile = stencil.Tile(
-        p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), 1, word, vec, word, p.activation.code, _weights(p, g, depthwise.address, 1)
-    )
-    m = product.Matrix(p.dtype.name, down, across, tall, length, k, *w, product.WIDE, word, out_vec, s.activation.code, 1, 1)
-    cells = (m.text, m.sums, m.outputs, m.held, m.slab, k, tile.text, p.group_out, size, m.rows, m.cols, w[0] == product.WIDE)
-    grid = (-(-pixels // m.cols), -(-s.out_channels // m.rows), batch)
-    if not _fits(grid) or pixels > INSIDE // 2:
+    lies = _weights(p, g, depthwise.address, vec if last else 1)
+    cols, stored = (1, 0) if last else (word, word)
+    tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), 1, cols, vec, stored, p.activation.code, lies)
+    factors = (product.DEEP, word, *w) if last else (*w, product.WIDE, word)
+    made = product.A_MADE if last else product.B_MADE
+    m = product.Matrix(p.dtype.name, *block, *factors, out_vec, s.activation.code, int(not last), made)
+    cells = (*m.cells, tile.text, p.group_out, m.rows, m.cols, last, w[0] == product.WIDE)
+    per = (m.rows, m.cols) if last else (m.cols, m.rows)
+    grid = (-(-pixels // per[0]), -(-s.out_channels // per[1]), batch)
+    if not _fits(grid) or pixels > INSIDE // 2 or s.in_channels > INSIDE // 64:
         return None
     fields = separable.FIELDS, separable.AFTER
-    reason = (
-        f"fused: a block filters {m.cols} pixels, slabs of {k} channels, into shared memory and multiplies them there for {m.rows} output channels"
-    )
+    reason = f"fused: a block filters {per[0]} pixels, slabs of {m.deep} channels, into shared memory and multiplies them there for {per[1]} "
+    reason += "output channels"
     return Choice(separable.kernel, separable.product, cells, fields, magic(ow), grid, (m.threads, 1, 1), reason)
+
+
+def _standard(p: Problem, g: Geometry, given: Sequence[View | None], target: View) -> Choice | None:
+    """Windows of x are one factor of a product, the weights the other; where a group has few outputs, a block would do little but zeros."""
+    x, weight, *_ = given
+    size, groups = p.dtype.itemsize, p.out_channels // p.group_out
+    kernel, (od, oh, ow) = three(p.kernel, 1), three(p.out_size, 1)
+    depth, pixels, batch = p.group_in * math.prod(kernel), oh * ow, p.batch * groups * od
+    rows_follow = oh == 1 or g.out[3] == ow * g.out[4]
+    if depth == 0 or batch > MOST_YZ or not rows_follow or min(p.group_out, pixels) < 4 < groups or max(depth, pixels) > INSIDE // 64:
+        return None
+    if g.x[4] == size or g.in_size[4] == 1 and g.x[1] != size:
+        last, y_far, y_long = False, (1,), pixels
+    elif g.x[1] == size or g.in_size[1] == 1:
+        last, y_far, y_long = True, (4,), p.group_out
+    else:
+        return None
+    if g.out[1 if last else 4] != size and (p.out_channels if last else pixels) != 1:
+        return None
+    out_vec = min(4, _word(size, target.address, y_long * size, *(g.out[a] for a in (0, 2, *y_far))))
+    count = slabs.Count(kernel, int(last))
+    wo, wi, wd, wh, ww = g.weight
+    kd, kh, kw = kernel
+    taps = kd * kh * kw
+    if last:
+        near = wi == size or p.group_in == 1
+        matrix = near and (taps == 1 or (kw == 1 or ww == p.group_in * size) and (kh == 1 or wh == kw * p.group_in * size) and kd == 1)
+        w_vec = min(4, _word(size, weight.address, wo, p.group_in * size, wd, wh, ww)) if near else 1
+        x_vec = min(4, _word(size, x.address, p.group_in * size, *(g.x[a] for a in (0, 2, 3, 4))))
+    else:
+        matrix = (kw == 1 or ww == size) and (kh == 1 or wh == kw * size) and (kd == 1 or wd == kh * kw * size)
+        matrix = matrix and (p.group_in == 1 or wi == taps * size)
+        w_vec = min(4, _word(size, weight.address, wo, depth * size)) if matrix else 1
+        x_vec = 1
+    counts = (pixels, p.group_out) if last else (p.group_out, pixels)
+    shapes = LOOKED_UP if p.dtype.name == "float32" else SMALL
+    block = _block(shapes, size, counts, batch, lambda t: (t.rows if last else t.cols) * LOOK_UP)
+    sides = (product.DEEP, x_vec, product.DEEP, w_vec) if last else (product.DEEP, w_vec, product.WIDE, 1)
+    made = product.A_MADE if last else product.B_MADE
+    m = product.Matrix(p.dtype.name, *block, *sides, out_vec, p.activation.code, int(not last), made)
+    cells = (*m.cells, count.text, m.rows, m.cols, last, matrix)
+    per = (m.rows, m.cols) if last else (m.cols, m.rows)
+    grid = (-(-pixels // per[0]), -(-p.group_out // per[1]), batch)
+    if not _fits(grid):
+        return None
+    what = "pixels x output channels" if last else "output channels x pixels"
+    reason = f"a block makes {m.rows} x {m.cols} {what}, {m.tall} x {m.long} a thread, from slabs of {m.deep} taps and channels in shared memory; "
+    reason += "the windows of x are looked up on their way there; no tensor cores"
+    more = (*magic(ow), *magic(p.group_in), groups, depth)
+    return Choice(standard.kernel, standard.product, cells, standard.FIELDS, more, grid, (m.threads, 1, 1), reason)
 
 
 def _flat(p: Problem) -> bool:
@@ -268,6 +364,8 @@ def choose(p: Problem, g: Geometry, given: Sequence[View | None], target: View) 
         return None if min(*g.x, *g.out, *g.residual) < 0 else _pointwise(p, folded(g), given, target)
     if not _inside(p, g):
         return None
+    if p.kind == "standard":
+        return _standard(p, g, given, target)
     if p.kind == "depthwise" and max(math.prod(p.kernel[-2:]), *p.kernel) <= 63 * 63:
         if _packed(g, 4, size):
             return _depthwise_first(p, g, x.address, weight.address, target.address)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import activations
-from .. import formulas
+from .. import filters, formulas
 
 CELLS = {
     "float32": ctypes.c_float, "float64": ctypes.c_double, "int8": ctypes.c_int8, "uint8": ctypes.c_uint8, "int16": ctypes.c_int16,
@@ -57,6 +57,19 @@ def store(address: int, value: Any, dtype: str, align: int) -> None:
 def rounded(value: Any, dtype: str) -> np.float32:
     """The value as the nearest 16-bit float, as float32."""
     return widen(narrow(value, dtype), dtype)
+
+
+def times(a: Any, b: Any) -> Any:
+    return a * b
+
+
+def number(bits: int, dtype: str) -> Any:
+    return np.int32(bits).view(np.float32) if dtype == "float32" else np.int64(bits).view(np.float64)
+
+
+def settle(address: int, value: Any, dtype: str, align: int) -> None:
+    made = filters.cast(np.float64(value).reshape(1), np.dtype(dtype)) if dtype != "float32" else np.array([value], np.float32)
+    ctypes.memmove(int(address), made.tobytes(), made.itemsize)
 
 
 class _Scalars:

@@ -1,0 +1,157 @@
+"""What a kernel costs, and the least time that an H100 would need: from its machine code, since nothing is run.
+
+python -m sepconv.backends.cuda.predict        the table of docs/cuda.md
+
+Instructions outside of loops count once. Those in loops count as often as makes the multiply-adds right: so many are known from the problem, and how
+far the compiler unrolled is not. A branch that goes forward counts as never taken. Then of memory, issue, multiply-adds and the first cache the
+slowest decides, as if all else were hidden behind it: S. Williams, A. Waterman, D. Patterson, "Roofline", 2009, with two more roofs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, NamedTuple
+
+from . import depthwise, product, stencil
+from .machine_code import SORTS, Report
+
+# Of an H100 SXM: multiprocessors, cycles and bytes of memory a second; of a multiprocessor, a cycle: lanes that issue (or multiply), bytes of L1
+PROCESSORS, CLOCK, MEMORY, LANES, L1 = 132, 1.755e9, 3.35e12, 128, 128
+STAGED = 1.5  # wavefronts of a 16-byte load from shared memory: a row of a slab is read by several threads at once
+
+
+class Prediction(NamedTuple):
+    """Of a whole launch; counts are per output."""
+
+    bytes: float
+    multiply_adds: float  # that the operation needs
+    loads: float  # from global memory
+    instructions: float
+    limit: str  # what takes the longest
+    share: float  # of the roofline: the time that memory and multiply-adds alone would need, over the longest
+    seconds: float
+
+    def __str__(self) -> str:
+        text = f"{self.limit}-bound" if self.share > 0.995 else f"{self.share:.0%} of the roofline: {self.limit}"
+        return (
+            f"an output moves {self.bytes:.3g} bytes and takes {self.multiply_adds:.4g} multiply-adds, {self.loads:.3g} loads, "
+            f"{self.instructions:.4g} instructions; on an H100 {text}, {1e6 * self.seconds:.3g} us at least"
+        )
+
+
+def _loops(sass: str) -> tuple[list[str], list[bool]]:
+    """The instructions, without padding, and whether each is in a loop."""
+    code: list[str] = []
+    labels: dict[str, int] = {}
+    jumps: list[tuple[int, str]] = []
+    for line in sass.splitlines():
+        if label := re.match(r"\s*\.?(L_x_\d+):", line):
+            labels[label[1]] = len(code)
+        elif found := re.search(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)(.*)", line):
+            if found[1] == "NOP":
+                continue
+            if found[1].startswith("BRA") and (to := re.search(r"L_x_\d+", found[2])):
+                jumps.append((len(code), to[0]))
+            code.append(found[1])
+    inside = [False] * len(code)
+    for at, label in jumps:
+        start = labels.get(label, at)
+        if start < at:
+            inside[start : at + 1] = [True] * (at + 1 - start)
+    return code, inside
+
+
+def _needed(plan: Any) -> int:
+    """Multiply-adds of a thread, from its tile."""
+    c, problems = plan.choice, plan.problems
+    if c.kernel is depthwise.kernel:
+        return stencil.Tile.read(c.cells[0]).outputs * math.prod(problems[0].kernel)
+    m = product.Matrix.read(c.cells[0])
+    last = problems[-1]
+    steps = -(-last.group_in * math.prod(last.kernel) // m.deep)
+    if len(problems) == 1:
+        return m.outputs * m.deep * steps
+    _, _, vec, words = m.words(m.made_side)
+    return (m.outputs * m.deep + vec * words * math.prod(problems[0].kernel)) * steps
+
+
+def _traffic(problems: Any) -> int:
+    """Bytes read and written once: input, weights, residual, result; nothing between two halves."""
+    first, last, size = problems[0], problems[-1], problems[0].dtype.itemsize
+    result = last.batch * last.out_channels * math.prod(last.out_size)
+    weights = sum(p.out_channels * p.group_in * math.prod(p.kernel) for p in problems)
+    return size * (first.batch * first.in_channels * math.prod(first.in_size) + weights + result * (2 if last.residual else 1))
+
+
+def predict(plan: Any, report: Report) -> Prediction:
+    """Of a tuned plan, from the machine code of its kernel; ValueError for plain loops, whose counts depend on what they meet."""
+    if not plan.tuned:
+        raise ValueError("plan is of the direct kernel; allowed is a tuned one")
+    code, inside = _loops(report.sass)
+    fma = [bool(re.match(SORTS["fma"], name)) for name in code]
+    once, often = (sum(f for f, i in zip(fma, inside) if i == loop) for loop in (False, True))
+    times = max(1.0, (_needed(plan) - once) / often) if often else 1.0
+    weight = [times if i else 1.0 for i in inside]
+    count = lambda pattern: sum(w for w, name in zip(weight, code) if re.match(pattern, name))
+    width = lambda name: next((int(p) // 8 for p in name.split(".") if p in ("128", "64")), 4)
+    issued, loads = sum(weight), count(SORTS["global load"])
+    cached = sum(w * width(name) / 4 for w, name in zip(weight, code) if re.match(r"LDG?\b|LDG?\.|STG?\b|STG?\.", name))
+    cached += STAGED * count(SORTS["shared load"]) + count(SORTS["shared store"]) * 4
+    threads = math.prod(plan.choice.grid) * math.prod(plan.choice.block)
+    useful, moved = sum(p.macs for p in plan.problems), _traffic(plan.problems)
+    rate = PROCESSORS * CLOCK
+    needs = {
+        "memory": moved / MEMORY, "multiply-add": max(useful, threads * count(SORTS["fma"])) / LANES / rate, "issue": threads * issued / LANES / rate,
+        "L1": threads * cached * 4 / L1 / rate,
+    }  # fmt: skip
+    limit = max(needs, key=needs.__getitem__)
+    roof = max(needs["memory"], useful / LANES / rate)
+    last = plan.problems[-1]
+    outputs = last.batch * last.out_channels * math.prod(last.out_size)
+    per = threads / outputs
+    return Prediction(moved / outputs, useful / outputs, loads * per, issued * per, limit, roof / needs[limit], needs[limit])
+
+
+CASES = [  # operation, channels, outputs, taps, stride, dtype, layout; 56 x 56 but for the stem
+    *(("depthwise", 128, 128, k, s, "float32", "NCHW") for k, s in ((3, 1), (3, 2), (5, 1), (7, 1), (31, 1))),
+    *(("depthwise", 128, 128, k, 1, "float32", "NHWC") for k in (3, 5, 7)),
+    *(("depthwise", 128, 128, 3, 1, "float16", layout) for layout in ("NCHW", "NHWC")),
+    *(("pointwise", 256, 256, 1, 1, dtype, layout) for dtype in ("float32", "float16") for layout in ("NCHW", "NHWC")),
+    *(("separable", c, out, 3, 1, "float32", layout) for c, out in ((32, 64), (128, 256)) for layout in ("NCHW", "NHWC")),
+    *(("standard", c, out, 3, s, "float32", layout) for c, out, s in ((3, 32, 2), (64, 64, 1)) for layout in ("NCHW", "NHWC")),
+]
+BATCH = 32
+
+
+def table() -> str:
+    """The predictions for CASES as Markdown."""
+    import numpy as np
+
+    from ...problem import resolve
+    from . import machine_code, plans
+
+    lines = ["| kernel | bytes moved | FMAs | loads | instructions | registers | occupancy | predicted, of the roofline |", "|---|" + "--:|" * 7]
+    for op, c, out, k, stride, name, layout in CASES:
+        size, dtype = (224 if c == 3 else 56), np.dtype(name)
+        x = (BATCH, c, size, size) if layout == "NCHW" else (BATCH, size, size, c)
+        options: dict[str, Any] = {"layout": layout} | ({} if op == "pointwise" else {"padding": k // 2, "stride": stride})
+        shape = {"pointwise": (out, c), "standard": (out, c, k, k)}.get(op, (c, 1, k, k))
+        first = resolve("depthwise" if op == "separable" else op, 2, (x, dtype), (shape, dtype), **options)
+        found: tuple[Any, ...] = (first,)
+        if op == "separable":
+            found = (first, resolve("pointwise", 2, (first.out_shape, dtype), ((out, c), dtype), layout=layout))
+        plan = plans.imagined(found, layout == "NHWC")
+        title = f"{op} {c}{'' if op == 'depthwise' else f' -> {out}'}" + f" k{k}" * (op != "pointwise") + f" s{stride}" * (stride > 1)
+        if plan.choice is None:
+            lines.append(f"| {title}, {name}, {layout} | | | | | | | not fused |")
+            continue
+        report = machine_code.report(plan, (9, 0))
+        p = predict(plan, report)
+        numbers = f"{p.bytes:.3g} | {p.multiply_adds:.4g} | {p.loads:.3g} | {p.instructions:.4g} | {report.registers} | {report.occupancy:.0%}"
+        lines.append(f"| {title}, {name}, {layout} | {numbers} | {p.share:.0%}, {p.limit} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

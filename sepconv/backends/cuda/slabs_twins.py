@@ -1,0 +1,82 @@
+"""The simulator's stand-ins for the pieces of `slabs.py`, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import slabs
+from .product import Matrix
+from .product_twins import spots
+from .stencil import Tile
+from .stencil_twins import activated, first, last, memory, wide
+
+
+def _words(m: Matrix, side: str, thread: int, held: Any, most: int, left: int) -> Iterator[tuple[int, int, int, int]]:
+    """(slot, elements, row or column, k) of a thread's words that exist; all are zero from here on."""
+    slot = m.start(side)
+    for r, k, _, vec, _ in spots(m, side, thread):
+        held[slot : slot + vec] = 0
+        if k >= 0 and r < most and k < left:
+            yield slot, vec, int(r), int(k)
+        slot += vec
+
+
+def filtered(shape: str, stencil: str, multiplier: int, thread: int, held: Any, x: int, x_c: int, pitch: int, height: int, width: int, begin: int,
+             cols: int, out_width: int, magic: int, shift: int, w: int, wo: int, wh: int, ww: int, bias: int, by: int, lo: int, hi: int, k0: int,
+             depth: int) -> None:  # fmt: skip
+    m, tile = Matrix.read(shape), Tile.read(stencil)
+    for slot, vec, r, k in _words(m, "B", thread, held, cols, depth - k0):
+        row = int(begin + r) * int(magic) >> int(shift)
+        c, col = int(k + k0), begin + r - row * out_width
+        acc = np.zeros(vec, tile.sums)
+        first(stencil, acc, x + c // multiplier * x_c, pitch, height, width, row, col, w + c * wo, wh, ww)
+        acc = acc + (wide(memory(bias + c * by, m.dtype, (1,), (by,)), m.dtype) if bias else 0)
+        held[slot : slot + vec] = activated(tile, acc, lo, hi)
+
+
+def filtered_last(shape: str, stencil: str, thread: int, held: Any, x: int, pitch: int, step: int, height: int, width: int, begin: int, rows: int,
+                  out_width: int, magic: int, shift: int, w: int, wc: int, wh: int, ww: int, bias: int, by: int, lo: int, hi: int, k0: int,
+                  depth: int) -> None:  # fmt: skip
+    m, tile = Matrix.read(shape), Tile.read(stencil)
+    for slot, vec, r, k in _words(m, "A", thread, held, rows, depth - k0):
+        row = int(begin + r) * int(magic) >> int(shift)
+        c, col = int(k + k0), begin + r - row * out_width
+        acc = np.zeros(vec, tile.sums)
+        last(stencil, acc, x + c * m.size, pitch, step, height, width, row, col, w + c * int(wc), wc, wh, ww)
+        acc = acc + (wide(memory(bias + c * by, m.dtype, (vec,), (by,)), m.dtype) if bias else 0)
+        held[slot : slot + vec] = activated(tile, acc, lo, hi)
+
+
+def _decoded(count: Any, k: int, channels: int) -> tuple[int, ...]:
+    """(channel, depth tap, row tap, column tap)."""
+    c, tap = (k % channels, k // channels) if count.inner else divmod(k, count.taps)
+    return c, *map(int, np.unravel_index(tap, count.kernel))  # type: ignore[return-value]
+
+
+def _looked_up(m: Matrix, at: int, vec: int) -> np.ndarray:
+    assert at % (vec * m.size) == 0, "a word is not aligned"
+    return wide(memory(at, m.dtype, (vec,), (m.size,)), m.dtype)
+
+
+def windows(shape: str, count: str, thread: int, held: Any, x: int, xc: int, xd: int, xh: int, xw: int, deep: int, height: int, width: int, z: int,
+            top: int, left: int, sh: int, sw: int, dd: int, dh: int, dw: int, begin: int, pixels: int, out_width: int, magic: int, shift: int,
+            channels: int, c_magic: int, c_shift: int, k0: int, depth: int) -> None:  # fmt: skip
+    m, counted = Matrix.read(shape), slabs.Count.read(count)
+    for slot, vec, r, k in _words(m, m.made_side, thread, held, pixels, depth - k0):
+        row = int(begin + r) * int(magic) >> int(shift)
+        col = int(begin + r) - row * int(out_width)
+        c, d, i, j = _decoded(counted, int(k + k0), int(channels))
+        at = int(z + d * dd), int(row * sh + top + i * dh), int(col * sw + left + j * dw)
+        if all(0 <= n < size for n, size in zip(at, (deep, height, width))):
+            held[slot : slot + vec] = _looked_up(m, x + c * xc + at[0] * xd + at[1] * int(xh) + at[2] * int(xw), vec)
+
+
+def taps(shape: str, count: str, thread: int, held: Any, w: int, wo: int, wi: int, wd: int, wh: int, ww: int, outputs: int, channels: int,
+         c_magic: int, c_shift: int, k0: int, depth: int) -> None:  # fmt: skip
+    m, counted = Matrix.read(shape), slabs.Count.read(count)
+    for slot, vec, r, k in _words(m, "B" if m.made_side == "A" else "A", thread, held, outputs, depth - k0):
+        c, d, i, j = _decoded(counted, int(k + k0), int(channels))
+        held[slot : slot + vec] = _looked_up(m, int(w + r * wo + c * wi + d * wd + i * wh + j * ww), vec)
