@@ -129,7 +129,8 @@ def _tile(height: int, columns: int, k: int, across: int) -> tuple[int, int, int
         loads = 2 * (high + k - 1) * vectors * across
         return -(-height // high) * (max(max(high * vectors, 8) * k * across, loads) + 20 + 2 * high * vectors) / vectors
 
-    fitting = (each for each in tiles.ROWS_FIRST[machine.registers] if each[0] <= height and each[1] * lanes <= columns)
+    shapes = tiles.ROWS_FIRST[machine.registers]
+    fitting = (each for each in shapes if each[0] <= height and each[1] * lanes <= columns and each[0] * each[1] <= 16)
     return lanes, *min(fitting, key=cycles)
 
 

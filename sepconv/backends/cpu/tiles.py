@@ -36,7 +36,7 @@ class Choice(NamedTuple):
 
 # Depthwise, channels first: tiles of rows x vectors along the width. Many rows reuse each loaded input often; two vectors serve low bands.
 ROWS_FIRST = {
-    32: [(14, 1), (8, 2), (8, 1), (7, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
+    32: [(7, 4), (7, 2), (14, 1), (8, 2), (8, 1), (7, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
     16: [(4, 2), (7, 1), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
 }
 L1 = 24 * 2**10  # bytes that stay in a core's first cache
@@ -69,7 +69,9 @@ def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, register
         loads = (rows + k - 1) * vectors * taps
         return tiles * (max(max(rows * vectors, 8) * k * taps, loads) + 20 + 2 * rows * vectors)
 
-    return min((shape for shape in ROWS_FIRST[registers] if shape[0] <= min(height, most)), key=cycles)
+    # Of kernels of many lines, the weights leave no registers for tall tiles of several vectors.
+    fitting = [(rows, vectors) for rows, vectors in ROWS_FIRST[registers] if rows <= min(height, most) and (k <= 3 or vectors == 1 or rows <= 4)]
+    return min(fitting, key=cycles)
 
 
 def _loose(p: Problem, axis: int) -> int:
@@ -116,7 +118,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, ban
     while lanes > 4 and ow <= lanes // 2:
         lanes //= 2  # a narrow map fills a shorter vector
     before = three(p.pads, (0, 0))[2][0]
-    if machine.halved and lanes * size == 64 and sw == dw == 1 and kh <= 7:  # beyond, half the weights a load would cost more
+    if machine.halved and lanes * size == 64 and sw == dw == 1 and kh <= 7 < kw:  # of more lines, half the weights a load would cost more
         if _tap_lanes(ow, iw, kw, before, lanes // 2) < 0.9 * _tap_lanes(ow, iw, kw, before, lanes):
             lanes //= 2
     planes = max(1, min(16, L1 // max(1, (ih * iw + oh * ow) * size), p.batch * p.out_channels // (4 * workers)))
