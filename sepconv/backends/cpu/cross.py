@@ -22,7 +22,7 @@ from numba.core import codegen, config
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
-from . import runtime
+from . import plans, runtime
 
 
 class Target(NamedTuple):
@@ -168,6 +168,7 @@ def _record() -> list[Kernel]:
 
         return run
 
+    plans.PEEK = False  # what is compiled here cannot be entered
     runtime.kernel = kernel
     runtime.launch = lambda kernel, record, count: kernel(record, 0)
     return ran

@@ -89,8 +89,10 @@ def gathered(record: np.ndarray, columns: int, size: int) -> np.ndarray:
     """The record of a standard convolution as a pointwise one: its input channels are the taps of each input channel."""
     s = record.copy()
     s[OW] = columns
-    s[C_IN] = s[GROUP_IN] * s[KD] * s[KH] * s[KW]
-    s[WI] = size
+    taps = s[KD] * s[KH] * s[KW]
+    s[C_IN] = s[GROUP_IN] * taps
+    if taps > 1:
+        s[WI] = size
     return s
 
 

@@ -188,6 +188,9 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: boo
     width = lanes * vectors
     cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)
     if last:
+        pixel = p.in_channels * p.dtype.itemsize
+        if pixel % 4096 == 0 and row_size * pixel > 2 * L2:  # a tile's pixels would drive each other out of the first cache
+            return _gathered(p, machine, lanes, workers, True, (*out[:4], count), max(1, L2 // 2 // pixel // rows) * rows)
         panels = -(-lane_size // width)
         bands, band = _span(row_size, -(-4 * workers // (panels * groups)), rows)
         reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
@@ -213,11 +216,12 @@ SHUFFLED = 1.3  # how much longer a tap takes whose lanes lie every second place
 GATHER = 14  # output channels whose products take as long as filling scratch with their taps
 
 
-def _gathered(p: Problem, machine: Machine, lanes: int, workers: int, last: bool) -> Choice:
-    """A standard convolution as a pointwise one over a band of its taps in scratch."""
-    od, oh, ow = three(p.out_size, 1)
-    size, depth, places = p.dtype.itemsize, p.group_in * math.prod(p.kernel), p.batch * p.groups * od
-    columns = _columns(ow, 4 * lanes, depth * size + TABLE * p.kernel[-1])
+def _gathered(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...] = (), most: int = 0) -> Choice:
+    """A standard convolution as a pointwise one over a band of its taps in scratch; or a pointwise one, whose result has the sizes `out`, over
+    no more than `most` pixels."""
+    batch, _, od, oh, ow = out or (p.batch, 0, *three(p.out_size, 1))
+    size, depth, places = p.dtype.itemsize, p.group_in * math.prod(p.kernel), batch * p.groups * od
+    columns = min(ow, most) if most else _columns(ow, 4 * lanes, depth * size + TABLE * p.kernel[-1])
     parts = places * -(-ow // columns)
     bands = _evenly(_bands(oh, _parts(parts, workers), columns * depth * size), parts, oh, workers)
     pixels = oh // bands * columns
