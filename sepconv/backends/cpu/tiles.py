@@ -184,7 +184,9 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: boo
     groups, count = out[0] * out[2] * out[3], out[4]
     lane_size, row_size = (p.out_channels, count) if last else (count, p.out_channels)
     vectors = 2 if lane_size > lanes else 1
-    rows = _rows(row_size, vectors, machine)
+    if last and row_size == 1 and lane_size >= 8 * lanes:
+        vectors = 8  # a matrix times a vector: long pieces of the matrix's rows, as they come from memory
+    rows = _rows(row_size, vectors, machine) if row_size > 1 else 1
     width = lanes * vectors
     cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)
     if last:
