@@ -1,0 +1,125 @@
+"""Calls that are made again, which go from their arrays' ids into the kernel in compiled code: `backends/cpu/entry.py`; and layers' own calls."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import sepconv
+from sepconv import layers
+from sepconv.backends.cpu.entry import PEEK, address
+
+RNG = np.random.default_rng(20)
+X = RNG.standard_normal((1, 6, 9, 11), np.float32)
+W = RNG.standard_normal((6, 3, 3), np.float32)
+
+
+def expected(x: np.ndarray, w: np.ndarray, **options: object) -> np.ndarray:
+    with sepconv.use_backend("reference"):
+        return sepconv.depthwise_conv2d(x, w, padding=1, **options)
+
+
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.allclose(a, b, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.skipif(not PEEK, reason="the fields of an ndarray object are not where they are looked for here")
+def test_an_address_is_what_numpy_says() -> None:
+    for array in (X, X[:, :, 2:, ::-1], X.T, np.zeros(0)):
+        assert address(array) == array.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_other_arrays_of_the_same_kind(threads: int) -> None:
+    with sepconv.num_threads(min(threads, sepconv.get_num_threads())):
+        for _ in range(3):
+            x, w, out = RNG.standard_normal(X.shape, np.float32), RNG.standard_normal(W.shape, np.float32), np.full_like(X, 9)
+            assert close(sepconv.depthwise_conv2d(x, w, padding=1), expected(x, w))
+            assert sepconv.depthwise_conv2d(x, w, padding=1, out=out) is out and close(out, expected(x, w))
+
+
+def test_the_second_call_looks_as_closely_as_the_first() -> None:
+    out = np.empty_like(X)
+    for _ in range(3):
+        sepconv.depthwise_conv2d(X, W, padding=1, out=out)
+    frozen = np.full_like(X, 7)
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="out"):
+        sepconv.depthwise_conv2d(X, W, padding=1, out=frozen)
+    assert (frozen == 7).all()
+    room = RNG.standard_normal(X.size + 11, np.float32)
+    before, over = room.copy(), room[11:].reshape(X.shape)
+    with pytest.raises(ValueError, match="out"):
+        sepconv.depthwise_conv2d(room[:-11].reshape(X.shape), W, padding=1, out=over)
+    assert (room == before).all()
+
+
+def test_the_second_call_takes_arrays_that_are_not_aligned() -> None:
+    odd = np.frombuffer(b"-" + X.tobytes(), np.float32, X.size, 1).reshape(X.shape)
+    for x in (X, X, odd, X, odd):
+        assert close(sepconv.depthwise_conv2d(x, W, padding=1), expected(X, W))
+
+
+def test_the_second_call_sees_an_infinite_weight() -> None:
+    infinite = W.copy()
+    infinite[2, 0, 0] = np.inf
+    out = np.empty_like(X)
+    for w in (W, W, infinite, W, infinite):
+        assert close(sepconv.depthwise_conv2d(X, w, padding=1, out=out), expected(X, w))
+
+
+def test_a_residual_that_is_the_result_is_added_once() -> None:
+    weight = RNG.standard_normal((6, 6), np.float32)
+    layer = layers.PointwiseConv2d(weight)
+    plain = layer(X)
+    for _ in range(3):
+        out = X.copy()
+        assert layer(X.copy(), residual=out, out=out) is out and close(out, plain + X)
+
+
+def test_a_layer_takes_what_it_has_not_seen() -> None:
+    layer = layers.DepthwiseConv2d(W, padding=1, activation="relu")
+    big = RNG.standard_normal((2, 6, 20, 20), np.float32)
+    for x in (X, X[..., ::-1], big, X.astype(">f4"), X.astype(np.float64), X, X[0]):
+        assert close(layer(x), expected(x, W, activation="relu"))
+    with sepconv.use_backend("reference"):
+        assert close(layer(X), expected(X, W, activation="relu"))
+    with pytest.raises(TypeError, match="residual"):
+        layer(X, residual=X)
+    assert "depthwise" in str(sepconv.explain(layer, X))
+
+
+def test_from_many_threads() -> None:
+    layer, wrong = layers.DepthwiseConv2d(W, padding=1), []
+
+    def work(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for _ in range(20):
+            x = rng.standard_normal(X.shape, np.float32)
+            if not close(layer(x), expected(x, W)):
+                wrong.append(seed)
+
+    workers = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "channels, size, outputs", [(1024, (16, 17), 40), (2048, (9, 15), 33), (1280, (1, 1), 300), (64, (1, 1), 130), (7, (1, 1), 128)]
+)
+@pytest.mark.parametrize("held", [False, True])
+def test_products_of_pixels_far_apart_and_of_one(channels: int, size: tuple[int, int], outputs: int, held: bool) -> None:
+    x, weight = RNG.standard_normal((1, *size, channels), np.float32), RNG.standard_normal((outputs, channels), np.float32)
+    bias, rest = RNG.standard_normal(outputs, np.float32), RNG.standard_normal((1, *size, outputs), np.float32)
+    options = dict(layout="NHWC", activation="relu")
+    found = (
+        layers.PointwiseConv2d(weight, bias, **options)(x, residual=rest) if held
+        else sepconv.pointwise_conv2d(x, weight, bias, residual=rest, **options)
+    )  # fmt: skip
+    exact = np.maximum(x.astype(np.float64) @ weight.T.astype(np.float64) + bias + rest, 0)
+    assert np.abs(found - exact).max() <= 1e-5 * channels**0.5 * 4
