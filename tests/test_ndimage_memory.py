@@ -71,7 +71,7 @@ def test_between_fences() -> None:
 @needs_mprotect
 @pytest.mark.sweep
 def test_between_fences_sweep() -> None:
-    assert fences.survived(fences.child(__file__, "2000", "600", "free", timeout=3600)) >= 2600
+    assert fences.survived(fences.child(__file__, "800", "250", "free", timeout=3600)) >= 1050
 
 
 @needs_mprotect
