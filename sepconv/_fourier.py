@@ -10,12 +10,12 @@ import numpy as np
 BLOCKS = 8  # a block of overlap-add is so many times the shorter array: longer ones do not fit the caches, shorter ones repeat more work
 
 
-def _transforms() -> Any:
-    """`scipy.fft`, which has several threads and sizes that are fast, or `numpy.fft`."""
+def scipy_fft() -> Any:
+    """`scipy.fft`, which computes in float32 and lets other threads run; None where SciPy is not installed."""
     try:
         import scipy.fft as module
     except ImportError:
-        import numpy.fft as module
+        return None
     return module
 
 
@@ -62,7 +62,7 @@ def convolved(x: np.ndarray, w: np.ndarray, axes: Iterable[int]) -> np.ndarray:
 
 
 def _once(x: np.ndarray, w: np.ndarray, axes: list[int], full: dict[int, int], size: int = 0, long: int = -1) -> np.ndarray:
-    fft = _transforms()
+    fft = scipy_fft() or np.fft
     sizes = [size if axis == long else good_size(full[axis]) for axis in axes]
     if x.dtype.kind == "c" or w.dtype.kind == "c":
         product = fft.fftn(x, sizes, axes) * fft.fftn(w, sizes, axes)

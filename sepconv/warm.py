@@ -174,7 +174,7 @@ def _kept(kernel: Any) -> bool:
     from .backends.cpu import runtime
 
     factory, cells = kernel
-    function = _shared()[kernel][0] if kernel in _shared() else factory(*cells)
+    function = shared[0] if (shared := _shared().get(kernel)) else factory(*cells)
     folder = runtime.cache_folder()
     return folder is not None and (folder / f"{runtime._Impl(function).filename_base}.nbi").exists()
 
@@ -185,8 +185,8 @@ def _make(kernel: Any) -> tuple[int, int]:
 
     factory, cells = kernel
     before = dict(runtime._counts)
-    if kernel in _shared():
-        _shared()[kernel][1]()
+    if shared := _shared().get(kernel):
+        shared[1]()
     else:
         runtime.kernel(factory, *cells)
     return tuple(int(runtime._counts[name] - before[name]) for name in ("misses", "hits"))  # type: ignore[return-value]

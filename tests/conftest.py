@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +91,13 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a backend; inside the test, calls run on it."""
     with sepconv.use_backend(USED.get(request.param, request.param)):
         yield request.param
+
+
+@pytest.fixture
+def quick_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sepconv bench` in an empty folder, on a machine whose roofs need no measuring."""
+    pytest.importorskip("rich", reason="the tables need sepconv[bench]")
+    from sepconv.bench import machine
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "measure", lambda threads: machine.Roofs(100.0, dict.fromkeys(machine.SIZES, 50.0)))

@@ -366,10 +366,8 @@ def test_picture_without_peers_and_roofs(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").stat().st_size > 1000 and report.means(whole) is None
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("rich", reason="the tables need sepconv[bench]")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(machine, "measure", lambda threads: machine.Roofs(100.0, dict.fromkeys(machine.SIZES, 50.0)))
+@pytest.mark.usefixtures("quick_command")
+def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     line = "bench --op depthwise --net inceptionnext_t --layers 3x3 --threads 1 --seconds 0.01 --libraries sepconv --json a.json --markdown a.md"
     assert cli.main(line.split()) == 0
     text = capsys.readouterr().out

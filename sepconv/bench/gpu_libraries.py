@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import layers
+from . import libraries
 from .cases import Arrays, Case
 from .graphs import Prepared, Unsupported
-from .libraries import Library
+from .libraries import Library, layer_of, torch_call
 
 # By how much a peer that computes with fewer bits may be off, of the largest value; it is looked at for mistakes, not for rounding
 COARSE = 2e-2
@@ -41,17 +41,7 @@ def _sepconv(layout: str, dtype: str, batch: int) -> Callable[[Case, Arrays, int
         x = here(_images(arrays.x if layout == "NCHW" else arrays.x_last, batch))
         shape = arrays.out(layout).shape
         out = cuda.device_array((batch, *shape[1:]), dtype)
-        first, activation = case.steps[0], "relu" if arrays.relu else None
-        options: dict[str, Any] = dict(layout=layout, activation=activation)
-        geometry = dict(stride=first.stride, padding=first.padding, dilation=first.dilation)
-        if case.op == "separable":
-            (depthwise, pointwise), (middle, bias) = map(here, arrays.weights), map(here, arrays.biases)
-            options |= dict(depthwise_bias=middle, depthwise_activation=activation, **geometry)
-            layer: Any = layers.SeparableConv2d(depthwise, pointwise, bias, **options)
-        else:
-            kinds = dict(depthwise=layers.DepthwiseConv2d, pointwise=layers.PointwiseConv2d, standard=layers.Conv2d)
-            options |= {} if case.op == "pointwise" else geometry
-            layer = kinds[case.op](here(arrays.weights[0]), here(arrays.biases[0]), **options)
+        layer = layer_of(case, arrays, layout, here)
 
         def read(y: Any) -> np.ndarray:
             found = y.copy_to_host()
@@ -81,23 +71,12 @@ def _torch(last: bool, dtype: str, batch: int, tf32: bool) -> Callable[[Case, Ar
 
         if not torch.cuda.is_available():
             raise Unsupported("this PyTorch sees no GPU")
-        memory, kind = torch.channels_last if last else torch.contiguous_format, getattr(torch, dtype)
-        here = lambda a: torch.from_numpy(a).to("cuda", kind)
-        x, steps = here(_images(arrays.x, batch)).contiguous(memory_format=memory), []
-        for step, weight, bias in zip(case.steps, arrays.weights, arrays.biases):
-            groups = step.in_channels if step.kind == "depthwise" else 1
-            options = (None if bias is None else here(bias), step.stride, step.padding, step.dilation, groups)
-            steps.append((here(weight).contiguous(memory_format=memory), options))
-        relu = arrays.relu
+        kind = getattr(torch, dtype)
+        run = torch_call(case, arrays, _images(arrays.x, batch), lambda a: torch.from_numpy(a).to("cuda", kind), last)
 
         def call() -> Any:
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-            y = x
-            for weight, options in steps:
-                y = torch.conv2d(y, weight, *options)
-                if relu:
-                    y.relu_()
-            return y
+            return run()
 
         read = lambda y: _first_and_last(y.float().cpu().contiguous().numpy(), tf32 or dtype != "float32", arrays.expected)
         return Prepared(call, read)
@@ -147,14 +126,5 @@ def _table(dtype: str, batch: int) -> list[Library]:
 
 
 def choose(names: Sequence[str] | None, layout: str, dtype: str, batch: int) -> list[Library]:
-    """The libraries of these names: whole ones, packages or parts; None means all. sepconv's only in `layout`."""
-    table = _table(dtype, batch)
-    chosen = table if names is None else []
-    for name in names or ():
-        found = [lib for lib in table if name.lower() in (lib.name.lower(), lib.package)] or [
-            lib for lib in table if name.lower() in lib.name.lower()
-        ]
-        if not found:
-            raise ValueError(f"libraries has {name!r}; allowed are {', '.join(lib.name for lib in table)}, or parts of these")
-        chosen = [*chosen, *(lib for lib in found if lib not in chosen)]
-    return [lib for lib in chosen if not lib.ours or layout in ("both", lib.layout)]
+    """The libraries of these names, as `libraries.choose` has it."""
+    return libraries.choose(names, layout, _table(dtype, batch))

@@ -56,20 +56,25 @@ def _one_step(case: Case, kind: str) -> None:
 # --- sepconv -------------------------------------------------------------------------------------------------------
 
 
+def layer_of(case: Case, arrays: Arrays, layout: str, here: Callable[[Any], Any] = lambda array: array) -> Any:
+    """The case as one of `sepconv.layers`; `here` makes of an array, or None, what the layer is to hold."""
+    first, activation = case.steps[0], "relu" if arrays.relu else None
+    weights, biases = map(here, arrays.weights), map(here, arrays.biases)
+    options: dict[str, Any] = dict(layout=layout, activation=activation)
+    geometry = dict(stride=first.stride, padding=first.padding, dilation=first.dilation)
+    if case.op == "separable":
+        (depthwise, pointwise), (middle, bias) = weights, biases
+        options |= dict(depthwise_bias=middle, depthwise_activation=activation, **geometry)
+        return layers.SeparableConv2d(depthwise, pointwise, bias, **options)
+    kinds = dict(depthwise=layers.DepthwiseConv2d, pointwise=layers.PointwiseConv2d, standard=layers.Conv2d)
+    options |= {} if case.op == "pointwise" else geometry
+    return kinds[case.op](*weights, *biases, **options)
+
+
 def _sepconv(layout: str) -> Callable[[Case, Arrays, int], Prepared]:
     def make(case: Case, arrays: Arrays, threads: int) -> Prepared:
         x, out = arrays.x if layout == "NCHW" else arrays.x_last, arrays.out(layout)
-        first, activation = case.steps[0], "relu" if arrays.relu else None
-        options: dict[str, Any] = dict(layout=layout, activation=activation)
-        geometry = dict(stride=first.stride, padding=first.padding, dilation=first.dilation)
-        if case.op == "separable":
-            (depthwise, pointwise), (middle, bias) = arrays.weights, arrays.biases
-            options |= dict(depthwise_bias=middle, depthwise_activation=activation, **geometry)
-            layer = layers.SeparableConv2d(depthwise, pointwise, bias, **options)
-        else:
-            kinds = dict(depthwise=layers.DepthwiseConv2d, pointwise=layers.PointwiseConv2d, standard=layers.Conv2d)
-            options |= {} if case.op == "pointwise" else geometry
-            layer = kinds[case.op](arrays.weights[0], arrays.biases[0], **options)
+        layer = layer_of(case, arrays, layout)
         return Prepared(lambda: layer(x, out=out), (lambda y: y) if layout == "NCHW" else (lambda y: np.moveaxis(y, -1, 1)))
 
     return make
@@ -91,32 +96,38 @@ def _torch_session(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def torch_call(case: Case, arrays: Arrays, x: np.ndarray, here: Callable[[np.ndarray], Any], last: bool) -> Callable[[], Any]:
+    """The case on x as calls of conv2d; `here` makes a tensor of an array."""
+    import torch
+
+    memory = torch.channels_last if last else torch.contiguous_format
+    images, steps, relu = here(x).contiguous(memory_format=memory), [], arrays.relu
+    for step, weight, bias in zip(case.steps, arrays.weights, arrays.biases):
+        groups = step.in_channels if step.kind == "depthwise" else 1
+        options = (None if bias is None else here(bias), step.stride, step.padding, step.dilation, groups)
+        steps.append((here(weight).contiguous(memory_format=memory), options))
+    weight, options = steps[0]
+
+    def once() -> Any:
+        y = torch.conv2d(images, weight, *options)
+        return y.relu_() if relu else y
+
+    def chain() -> Any:
+        y = images
+        for weight, options in steps:
+            y = torch.conv2d(y, weight, *options)
+            if relu:
+                y.relu_()
+        return y
+
+    return once if len(steps) == 1 else chain
+
+
 def _torch(last: bool) -> Callable[[Case, Arrays, int], Prepared]:
     def make(case: Case, arrays: Arrays, threads: int) -> Prepared:
         import torch
 
-        memory = torch.channels_last if last else torch.contiguous_format
-        tensor = lambda a: torch.from_numpy(a).contiguous(memory_format=memory)
-        x, steps = tensor(arrays.x), []
-        for step, weight, bias in zip(case.steps, arrays.weights, arrays.biases):
-            groups = step.in_channels if step.kind == "depthwise" else 1
-            options = (None if bias is None else torch.from_numpy(bias), step.stride, step.padding, step.dilation, groups)
-            steps.append((tensor(weight), options))
-        (weight, options), relu = steps[0], arrays.relu
-
-        def once() -> Any:
-            y = torch.conv2d(x, weight, *options)
-            return y.relu_() if relu else y
-
-        def chain() -> Any:
-            y = x
-            for weight, options in steps:
-                y = torch.conv2d(y, weight, *options)
-                if relu:
-                    y.relu_()
-            return y
-
-        return Prepared(once if len(steps) == 1 else chain, lambda y: y.numpy())
+        return Prepared(torch_call(case, arrays, arrays.x, torch.from_numpy, last), lambda y: y.numpy())
 
     return make
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..borders import CONSTANT, WRAP
 from . import bands, frame, runtime, tiles, window
-from .fused import FEW, LARGE, WHOLE, _fits, _has, _planes
+from .fused import FEW, LARGE, WHOLE, holds, lies_in_rows, planes_of
 from .plans import address
 from .programs import Program, Step, launched
 
@@ -62,7 +62,7 @@ def fits(output: np.ndarray, read: str, weights: np.ndarray, modes: Sequence[int
     taps = weights.shape[axis : axis + 2]
     if max(taps[0], weights.size / TAPS * MOST) > MOST or np.prod(output.shape[axis + 1 :]) < runtime.machine().lanes("float32"):
         return None
-    if any(mode == CONSTANT and k > 1 for mode, k in zip(modes[axis:], taps)) and not _has(read, cval):
+    if any(mode == CONSTANT and k > 1 for mode, k in zip(modes[axis:], taps)) and not holds(read, cval):
         return None
     how = _how(read, output.dtype.name, weights)
     return None if how is None else (axis, how)
@@ -77,8 +77,8 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
     if chosen is None:
         return False, None
     axis, how = chosen
-    x = input if _fits(input, axis) else np.array(input, input.dtype.newbyteorder("="), order="C")
-    apart = _fits(output, axis) and not np.may_share_memory(x, output)
+    x = input if lies_in_rows(input, axis) else np.array(input, input.dtype.newbyteorder("="), order="C")
+    apart = lies_in_rows(output, axis) and not np.may_share_memory(x, output)
     y = output if apart else np.empty(output.shape, output.dtype.newbyteorder("="))
     made = _run(x, y, axis, how, weights, modes, cval, origins)
     if made.record[frame.STRANGE]:
@@ -89,8 +89,8 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
 
 
 def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> Step:
-    planes, xo, rows, xr, cols, step = _planes(x, axis)  # type: ignore[misc]
-    _, yo, _, yr, _, _ = _planes(y, axis)  # type: ignore[misc]
+    planes, xo, rows, xr, cols, step = planes_of(x, axis)  # type: ignore[misc]
+    _, yo, _, yr, _, _ = planes_of(y, axis)  # type: ignore[misc]
     taps = weights.reshape(weights.shape[axis], -1)
     (k, across), machine, workers = taps.shape, runtime.machine(), runtime.workers()
     workers = workers if taps.size * x.size > tiles.SERIAL else 1

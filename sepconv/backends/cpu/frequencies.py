@@ -9,13 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
-from ..._fourier import good_size
+from ..._fourier import good_size, scipy_fft
 from ..borders import CODES, CONSTANT
-from . import bands, dense, runtime
+from . import bands, fused, runtime
 
 FEWEST = 400  # taps up to which the tile of `window.py` is as fast
 SQUARE = 256  # pixels along the side of a square, or more for wide filters
@@ -23,24 +22,16 @@ TOGETHER = 8  # squares transformed at a time
 NAMES = {code: name for name, code in CODES.items()}
 
 
-def _transforms() -> Any:
-    try:
-        import scipy.fft as module
-    except ImportError:
-        return None
-    return module
-
-
 def axes(output: np.ndarray, read: str, weights: np.ndarray, modes: Sequence[int], cval: float) -> tuple[int, ...]:
     """The two axes that are filtered; none: it is to be done otherwise."""
     along = tuple(axis for axis, k in enumerate(weights.shape) if k > 1)
     if len(along) != 2 or weights.size <= FEWEST or not {read, output.dtype.name} <= {*bands.READS} or not np.isfinite(weights).all():
         return ()
-    if modes[along[0]] != modes[along[1]] or (modes[along[0]] == CONSTANT and not dense._has(read, cval)):
+    if modes[along[0]] != modes[along[1]] or (modes[along[0]] == CONSTANT and not fused.holds(read, cval)):
         return ()
-    large = output.size >= dense.FEW and all(weights.shape[axis] <= output.shape[axis] for axis in along)
+    large = output.size >= fused.FEW and all(weights.shape[axis] <= output.shape[axis] for axis in along)
     total = float(np.abs(weights).sum())
-    if not large or not 1 / dense.LARGE < total < dense.LARGE or _transforms() is None:
+    if not large or not 1 / fused.LARGE < total < fused.LARGE or scipy_fft() is None:
         return ()
     if output.dtype.kind != "f":  # whole numbers stay whole: their sums are taken elsewhere; others are to be right to within 1
         most = 2.0 ** (8 * np.dtype(read).itemsize)
@@ -71,7 +62,7 @@ def filtered(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: 
     # What lies beyond the edge, and zeros up to a whole number of squares.
     margins = [(b, k - 1 - b) for k, b in zip(taps.shape, before)]
     spare = [(0, -n % step) for n, step in zip(x.shape[-2:], steps)]
-    spectrum = np.conj(_transforms().rfft2(taps.astype(np.float32), sides))
+    spectrum = np.conj(scipy_fft().rfft2(taps.astype(np.float32), sides))
     nudge = 0.0 if output.dtype.kind == "f" else _unsure(input.dtype.name, weights)
     for at in np.ndindex(x.shape[:-2]):
         padded = np.pad(np.pad(x[at].astype(np.float32), margins, NAMES[modes[along[0]]], **keywords), spare)
@@ -91,7 +82,7 @@ def _plane(x: np.ndarray, y: np.ndarray, spectrum: np.ndarray, sides: Sequence[i
 
 
 def _row(x: np.ndarray, y: np.ndarray, spectrum: np.ndarray, sides: Sequence[int], steps: Sequence[int], nudge: float, row: int) -> bool:
-    fft, columns = _transforms(), y.shape[1]
+    fft, columns = scipy_fft(), y.shape[1]
     for col in range(0, columns, TOGETHER * steps[1]):
         count = min(TOGETHER, -(-(columns - col) // steps[1]))
         part = x[row : row + sides[0], col:]

@@ -83,7 +83,7 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool) -> Way | None:
     outside = [h for h in both if h.mode == CONSTANT and h.taps > 1]
     if turned and any(h.cval != 0 for h in outside):
         return None  # then what lies beyond a corner depends on which pass is the first
-    if any(not _has(x, h.cval) for h in outside):
+    if any(not holds(x, h.cval) for h in outside):
         return None
     means = [h.mean for h in both]
     whole = all(h.mean or (h.weights == np.rint(h.weights)).all() for h in both)
@@ -106,7 +106,7 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool) -> Way | None:
     return Way("float32", *(bands.WEIGHTED if h is IDENTITY else bands.CUT for h in both))
 
 
-def _has(name: str, number: float) -> bool:
+def holds(name: str, number: float) -> bool:
     """Whether the dtype has the number, or one near it."""
     if name == "float32":
         return abs(number) < LARGE
@@ -114,7 +114,7 @@ def _has(name: str, number: float) -> bool:
     return info.min <= number <= info.max and number == int(number)
 
 
-def _planes(array: np.ndarray, axis: int) -> tuple[int, int, int, int, int, int] | None:
+def planes_of(array: np.ndarray, axis: int) -> tuple[int, int, int, int, int, int] | None:
     """(planes, bytes from one to the next, rows, bytes, elements of a row, elements of a pixel) with rows along `axis`; None: it has no such."""
     shape, strides = array.shape, array.strides
     run = array.itemsize
@@ -139,9 +139,9 @@ def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> tup
     if not plan:
         return False, None
     x, target = input, output
-    if np.may_share_memory(input, output) or not _fits(input, plan[0][0]):
+    if np.may_share_memory(input, output) or not lies_in_rows(input, plan[0][0]):
         x = np.array(input, input.dtype.newbyteorder("="), order="C")
-    if not _fits(output, plan[-1][0]):
+    if not lies_in_rows(output, plan[-1][0]):
         target = np.empty(output.shape, output.dtype.newbyteorder("="))
     as_they_lie, steps = x is input and target is output, []
     for number, job in enumerate(plan):
@@ -153,9 +153,9 @@ def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> tup
     return True, Program(steps, (output.shape, output.dtype)) if as_they_lie else None
 
 
-def _fits(array: np.ndarray, axis: int) -> bool:
+def lies_in_rows(array: np.ndarray, axis: int) -> bool:
     """Whether a sweep can read, or write, the array where it lies."""
-    return array.dtype.isnative and array.flags.aligned and _planes(array, axis) is not None
+    return array.dtype.isnative and array.flags.aligned and planes_of(array, axis) is not None
 
 
 def would(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> bool:
@@ -206,8 +206,8 @@ def _factor(taps: int) -> tuple[int, int]:
 
 
 def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way: Way) -> Step:
-    planes, xo, rows, xr, cols, step = _planes(x, axis)  # type: ignore[misc]
-    _, yo, _, yr, _, _ = _planes(y, axis)  # type: ignore[misc]
+    planes, xo, rows, xr, cols, step = planes_of(x, axis)  # type: ignore[misc]
+    _, yo, _, yr, _, _ = planes_of(y, axis)  # type: ignore[misc]
     sums, size = np.dtype(way.sums), bands.width(way.sums)
     lanes, many = _lanes(way.sums), 4 if runtime.machine().registers > 16 else 2
     tile = min(ROWS if many == 4 else 4, down.taps)

@@ -102,10 +102,7 @@ class Plan:
         jobs = self.choice.jobs
         for i in range(self.launches):
             record[BEGIN], record[END] = jobs * i // self.launches, jobs * (i + 1) // self.launches
-            if self.workers > 1:
-                runtime.launch(kernel, record, self.workers)
-            else:
-                kernel(record, 0)
+            runtime.run(kernel, record, self.workers)
         if record[STRANGE]:
             self._poison(record)
         return True
@@ -170,7 +167,7 @@ class Call:
 
     def __init__(self, problems: Problems) -> None:
         self.problems, self.last = problems, problems[-1]
-        self.entries: dict[int, Entry] = {}  # by the number of threads; empty while arrays have to be converted
+        self.entries: dict[int, Entry | None] = {}  # by the number of threads; none while arrays have to be converted
         self.shape, self.dtype = self.last.out_shape, self.last.result
         self.plain = False  # a new result is simply `empty`
         self.halves: tuple[Call, Call] | None = None  # of a separable convolution that no fused kernel fits
@@ -196,12 +193,20 @@ class Call:
             return self._in_halves(*given)
         plan.run([0 if a is None else address(a) for a in (*arrays, target)])
         if PEEK and as_given and not plan.empty:
-            self.plain = frame.channels_inner(self.last, given[0]) == self.last.channels_last
-            self.entries[runtime.workers()] = Entry(plan, [(0, 0) if a is None else _span(a) for a in (*arrays, target)])
+            self._met(plan, (*arrays, target))
         if out is None or target is out:
             return target
         out[...] = target
         return out
+
+    def _met(self, plan: Plan, arrays: Sequence[np.ndarray | None]) -> None:
+        """From the second call on there is an entry: what it goes through is compiled once, which a single call need not wait for."""
+        workers = runtime.workers()
+        if workers not in self.entries:
+            self.entries[workers] = None
+        elif self.entries[workers] is None:
+            self.plain = frame.channels_inner(self.last, arrays[0]) == self.last.channels_last  # type: ignore[arg-type]
+            self.entries[workers] = Entry(plan, [(0, 0) if a is None else _span(a) for a in arrays])
 
     def _check(self, *given: Any) -> None:
         *inputs, out = given

@@ -43,10 +43,7 @@ class Program:
             to = y if number == last or self.between is None else np.empty(*self.between)
             record = known.copy()
             record[X], record[Y] = address(x), address(to)
-            if chunks > 1:
-                runtime.launch(kernel, record, chunks)
-            else:
-                kernel(record, 0)
+            runtime.run(kernel, record, chunks)
             if record[frame.STRANGE]:
                 return False
             x = to

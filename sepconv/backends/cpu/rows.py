@@ -91,7 +91,7 @@ def gathered(record: np.ndarray, columns: int, size: int) -> np.ndarray:
     s[OW] = columns
     taps = s[KD] * s[KH] * s[KW]
     s[C_IN] = s[GROUP_IN] * taps
-    if taps > 1:
+    if taps > 1:  # else the weight lies as any pointwise one may
         s[WI] = size
     return s
 

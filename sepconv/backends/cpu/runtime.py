@@ -391,13 +391,18 @@ def launch(kernel: Any, record: Any, count: int) -> None:
         raise MemoryError("a thread's scratch could not be allocated")
 
 
-def run_jobs(kernel: Any, record: Any, jobs: int, count: int) -> None:
-    """All jobs of a record, on so many threads."""
-    record[BEGIN : CHUNKS + 1] = 0, jobs, count
+def run(kernel: Any, record: Any, count: int) -> None:
+    """The jobs from a record's BEGIN to its END, on so many threads."""
     if count > 1:
         launch(kernel, record, count)
     else:
         kernel(record, 0)
+
+
+def run_jobs(kernel: Any, record: Any, jobs: int, count: int) -> None:
+    """All jobs of a record, on so many threads."""
+    record[BEGIN : CHUNKS + 1] = 0, jobs, count
+    run(kernel, record, count)
 
 
 def facts() -> dict[str, Any]:

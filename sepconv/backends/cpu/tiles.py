@@ -180,19 +180,22 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fuse
     return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands * -(-ow // columns), reason + STAGED * staged, stage)
 
 
-def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...]) -> Choice:
+def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...], overlap: bool) -> Choice:
     groups, count = out[0] * out[2] * out[3], out[4]
     lane_size, row_size = (p.out_channels, count) if last else (count, p.out_channels)
     vectors = 2 if lane_size > lanes else 1
+    rows = _rows(row_size, vectors, machine)
     if last and row_size == 1 and lane_size >= 8 * lanes:
         vectors = 8  # a matrix times a vector: long pieces of the matrix's rows, as they come from memory
-    rows = _rows(row_size, vectors, machine) if row_size > 1 else 1
     width = lanes * vectors
     cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)
     if last:
         pixel = p.in_channels * p.dtype.itemsize
-        if pixel % 4096 == 0 and row_size * pixel > 2 * L2:  # a tile's pixels would drive each other out of the first cache
-            return _gathered(p, machine, lanes, workers, True, (*out[:4], count), max(1, L2 // 2 // pixel // rows) * rows)
+        columns = min(count, max(1, L2 // 2 // max(1, pixel) // rows) * rows)
+        # Pixels 4 KiB apart drive each other out of the first cache, and so many are too many for the kernel's own copy. The last block of
+        # columns overlaps the one before, which is not for a result that is its own residual.
+        if pixel and pixel % 4096 == 0 and row_size * pixel > 2 * L2 and (overlap or count % columns == 0):
+            return _gathered(p, machine, lanes, workers, True, (*out[:4], count), columns)
         panels = -(-lane_size // width)
         bands, band = _span(row_size, -(-4 * workers // (panels * groups)), rows)
         reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
@@ -218,18 +221,19 @@ SHUFFLED = 1.3  # how much longer a tap takes whose lanes lie every second place
 GATHER = 14  # output channels whose products take as long as filling scratch with their taps
 
 
-def _gathered(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...] = (), most: int = 0) -> Choice:
+def _gathered(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...] = (), columns: int = 0) -> Choice:
     """A standard convolution as a pointwise one over a band of its taps in scratch; or a pointwise one, whose result has the sizes `out`, over
-    no more than `most` pixels."""
+    so many pixels at a time."""
     batch, _, od, oh, ow = out or (p.batch, 0, *three(p.out_size, 1))
     size, depth, places = p.dtype.itemsize, p.group_in * math.prod(p.kernel), batch * p.groups * od
-    columns = min(ow, most) if most else _columns(ow, 4 * lanes, depth * size + TABLE * p.kernel[-1])
+    what = f"{columns} pixels at a time in scratch, further apart" if columns else "the taps of {bands} bands of rows in scratch"
+    columns = columns or _columns(ow, 4 * lanes, depth * size + TABLE * p.kernel[-1])
     parts = places * -(-ow // columns)
     bands = _evenly(_bands(oh, _parts(parts, workers), columns * depth * size), parts, oh, workers)
     pixels = oh // bands * columns
     vectors = 2 if (p.group_out if last else pixels) > lanes else 1
     tall = _rows(pixels if last else p.group_out, vectors, machine)
-    reason = f"the taps of {bands} bands of rows in scratch, then a product of {tall} rows x {vectors} vectors of {lanes}"
+    reason = f"{what.format(bands=bands)}, then a product of {tall} rows x {vectors} vectors of {lanes}"
     stage = functools.partial(rows.gathered, columns=columns, size=size)
     factory = standard.gathered_last if last else standard.gathered_first
     return Choice(factory, (p.dtype.name, size, lanes, tall, vectors), {BANDS: bands}, parts * bands, reason, stage)
@@ -317,8 +321,8 @@ def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: in
     (x_wide, wide), (x_deep, deep) = (_unit(g, axis, size, p.residual) for axis in (4, 1))
     if p.kind == "pointwise":
         if x_wide and wide and (g.out_size[4] > 1 or not deep):
-            return _pointwise(p, machine, lanes, workers, False, g.out_size)
-        return _pointwise(p, machine, lanes, workers, True, g.out_size) if deep else None
+            return _pointwise(p, machine, lanes, workers, False, g.out_size, overlap)
+        return _pointwise(p, machine, lanes, workers, True, g.out_size, overlap) if deep else None
     if p.kind == "depthwise":
         return _depthwise(p, machine, lanes, workers, (x_wide, wide, x_deep, deep))[0]
     return _standard(p, g, machine, lanes, workers, (x_wide, wide, x_deep, deep))

@@ -1,0 +1,127 @@
+"""The machine code of the CUDA backend's kernels: registers, spills, occupancy, wide loads; compiled, not run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from cuda_children import CCS, compiled
+from oracle import BFLOAT16
+
+from sepconv.problem import resolve
+
+# operation, channels, outputs, kernel, stride, dtype, channels last, activation; then the most registers, the least occupancy, bytes of the
+# widest load of x, and FMAs of the tile itself
+KERNELS = [
+    ("depthwise", 32, 32, 3, 1, "float32", False, None, 96, 0.3, 16, 288),
+    ("depthwise", 32, 32, 3, 2, "float32", False, "relu6", 72, 0.4, 16, 144),
+    ("depthwise", 32, 32, 5, 1, "float32", False, None, 144, 0.18, 16, 800),
+    ("depthwise", 32, 32, 7, 1, "float32", False, None, 96, 0.3, 16, 784),
+    ("depthwise", 32, 32, 31, 1, "float32", False, None, 168, 0.18, 16, 992),
+    ("depthwise", 32, 32, 3, 1, "float16", False, "silu", 96, 0.3, 16, 288),
+    ("depthwise", 32, 32, 3, 1, "float32", True, None, 128, 0.25, 16, 288),
+    ("depthwise", 32, 32, 5, 1, "float32", True, None, 112, 0.25, 16, 400),
+    ("depthwise", 32, 32, 7, 1, "float32", True, None, 128, 0.25, 16, 784),
+    ("depthwise", 32, 32, 3, 1, "bfloat16", True, None, 128, 0.25, 8, 288),
+    ("pointwise", 288, 288, 1, 1, "float32", False, None, 128, 0.25, 16, 512),
+    ("pointwise", 288, 288, 1, 1, "float32", True, "relu", 128, 0.25, 16, 512),
+    ("pointwise", 288, 288, 1, 1, "float16", False, None, 128, 0.25, 8, 256),
+    ("separable", 32, 64, 3, 1, "float32", False, "relu", 128, 0.25, 16, 292),
+    ("separable", 96, 64, 7, 1, "float16", False, None, 128, 0.25, 8, 256),
+    ("separable", 128, 256, 3, 1, "float32", False, "relu", 128, 0.25, 16, 548),
+    ("separable", 32, 64, 3, 1, "float32", True, "relu", 96, 0.3, 16, 292),
+    ("separable", 128, 256, 3, 1, "float32", True, None, 128, 0.25, 16, 584),
+    ("separable", 32, 64, 3, 1, "bfloat16", True, None, 96, 0.3, 8, 292),
+    ("standard", 3, 32, 3, 2, "float32", False, "relu6", 192, 0.15, 4, 256),
+    ("standard", 64, 64, 3, 1, "float32", False, None, 128, 0.25, 16, 256),
+    ("standard", 64, 64, 3, 1, "float16", False, None, 128, 0.25, 8, 256),
+    ("standard", 3, 32, 3, 2, "float32", True, "relu6", 192, 0.15, 4, 256),
+    ("standard", 64, 64, 3, 1, "float32", True, None, 128, 0.25, 16, 256),
+]
+
+
+def read(case: Any, cc: tuple[int, int]) -> Any:
+    """The report of one of KERNELS."""
+    from sepconv.backends.cuda import machine_code, plans
+
+    kind, c, outputs, k, stride, name, last, activation = case[:8]
+    dtype = BFLOAT16 if name == "bfloat16" else np.dtype(name)
+    options = {"padding": k // 2, "stride": stride}
+    layout, x = ("NHWC", (8, 56, 56, c)) if last else ("NCHW", (8, c, 56, 56))
+    depthwise = lambda filters, name: resolve("depthwise", 2, (x, dtype), ((filters, 1, k, k), dtype), layout=layout, activation=name, **options)
+    pointwise = lambda x: resolve("pointwise", 2, (x, dtype), ((outputs, c), dtype), layout=layout, activation=activation)
+    if kind == "separable":
+        first = depthwise(c, "relu6")
+        problems = (first, pointwise(first.out_shape))
+    elif kind == "standard":
+        problems = (resolve(kind, 2, (x, dtype), ((outputs, c, k, k), dtype), layout=layout, activation=activation, **options),)
+    else:
+        problems = (depthwise(outputs, activation) if kind == "depthwise" else pointwise(x),)
+    plan = plans.imagined(problems, last)
+    assert plan.choice is not None and plan.tuned
+    return machine_code.report(plan, cc)
+
+
+@compiled
+@pytest.mark.parametrize("case", KERNELS, ids=lambda case: "-".join(map(str, case[:8])))
+def test_machine_code(case):
+    """No spills, no stack, no double in single precision, registers and occupancy within a budget, loads as wide as claimed; on four generations."""
+    from sepconv.backends.cuda import machine_code, runtime
+
+    reason = machine_code.missing()
+    if reason:
+        pytest.skip(reason)
+    registers, occupancy, widest, fmas = case[8:]
+    for cc in CCS:
+        found = read(case, cc)
+        where = (
+            f"sm_{cc[0]}{cc[1]}: {found.registers} registers, {found.spills} bytes spilled, {found.stack} of stack, occupancy {found.occupancy:.2f}"
+        )
+        assert found.spills == 0 and found.stack == 0 and found.counts["local"] == 0, where
+        assert found.registers <= registers and found.occupancy >= occupancy, where
+        assert max(found.loads) == widest and found.loads[widest] > 1, (where, found.loads)
+        assert found.shared <= runtime.MOST_SHARED and not re.search(r"\b(atom|red)\.", found.ptx.replace("shared.", "")), (
+            where
+        )  # U9; U16: the same bits twice
+        assert fmas <= found.counts["fma"] and found.counts["double"] == 0 and ".f64" not in found.ptx, where
+
+
+@compiled
+def test_predictions():
+    """Instructions in loops count as often as gives the multiply-adds that a tile is known to take; limits and bytes of known cases."""
+    from sepconv.backends.cuda import machine_code, plans, predict
+
+    reason = machine_code.missing()
+    if reason:
+        pytest.skip(reason)
+    f32 = np.dtype("float32")
+    for kind, weight, k in (("depthwise", (64, 1, 3, 3), 3), ("pointwise", (256, 64), 1)):
+        options = {"padding": 1} if k == 3 else {}
+        p = resolve(kind, 2, ((8, 64, 64, 64), f32), (weight, f32), **options)
+        plan = plans.imagined((p,), False)
+        found = predict.predict(plan, machine_code.report(plan, (9, 0)))
+        outputs = 8 * weight[0] * 64 * 64
+        assert found.bytes == pytest.approx(4 * (8 * 64 * 64 * 64 + np.prod(weight) + outputs) / outputs)
+        assert found.multiply_adds == (9 if kind == "depthwise" else 64) and found.instructions > found.multiply_adds
+        assert found.limit == ("memory" if kind == "depthwise" else "issue") and 0.5 < found.share <= 1
+        assert "an H100" in str(found)
+    direct = plans.imagined((resolve("depthwise", 2, ((1, 4, 9, 9), f32), ((4, 1, 3, 3), f32), padding=1, padding_mode="wrap"),), False)
+    with pytest.raises(ValueError, match="direct"):
+        predict.predict(direct, machine_code.report(direct, (9, 0)))
+
+
+@compiled
+def test_direct_kernels_compile():
+    """The net has one kernel for each dtype; float32's and float16's hold no double."""
+    from sepconv.backends.cuda import machine_code, plans, runtime
+
+    if runtime.implementation() != "NVIDIA":
+        pytest.skip(f"numba-cuda is not installed: {runtime.INSTALL}")
+    for dtype in oracle.DTYPES:
+        p = resolve("standard", 2, ((1, 4, 9, 9), dtype), ((6, 2, 3, 3), dtype), groups=2, padding=1, padding_mode="reflect")
+        choice = plans.imagined((p,), False).choice
+        source = machine_code.ptx(choice.kernel(choice.factory, *choice.cells), len(choice.fields), (9, 0))
+        assert dtype.name in ("float64", "complex128") or ".f64" not in source, dtype

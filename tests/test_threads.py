@@ -1,0 +1,350 @@
+"""Threads and processes: how many are used, that results do not depend on it, forks, and first calls from several at once."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import oracle
+import pytest
+from processes import ONE_CALL, POSIX, PRELUDE, ROOT, THREADED, run
+
+import sepconv
+from sepconv.cache import Cache
+
+# --- how many threads (R15, R18, R19) -----------------------------------------------------------------------------------
+
+
+@THREADED
+def test_setting_is_the_process():
+    """R15: `set_num_threads` holds in threads that start later and in those that were there; Numba's own is not touched."""
+    script = """
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+    limit = sepconv.get_num_threads()
+    early = ThreadPoolExecutor(1)
+    seen = [early.submit(sepconv.get_num_threads).result()]
+    call()
+    import numba
+    numbas = numba.get_num_threads()
+    sepconv.set_num_threads(1)
+    seen += [early.submit(sepconv.get_num_threads).result(), ThreadPoolExecutor(1).submit(sepconv.get_num_threads).result()]
+    good = [right(call()), early.submit(lambda: right(call())).result()]
+    sepconv.set_num_threads(limit)
+    tell(limit=limit, seen=seen, good=good, numba=[numbas, numba.get_num_threads()])
+    """
+    found = run(script)
+    assert found["seen"] == [found["limit"], 1, 1] and all(found["good"])
+    assert found["numba"][0] == found["numba"][1]
+
+
+@THREADED
+def test_setting_of_a_task():
+    """R15: `num_threads` is the task's own, ends with an exception too, nests, and wins over `set_num_threads`."""
+    before = sepconv.get_num_threads()
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ZeroDivisionError), sepconv.num_threads(1):
+            assert sepconv.get_num_threads() == 1
+            assert pool.submit(sepconv.get_num_threads).result() == before
+            with sepconv.num_threads(2):
+                assert sepconv.get_num_threads() == 2
+            sepconv.set_num_threads(before)
+            assert sepconv.get_num_threads() == 1
+            _ = 1 / 0
+    assert sepconv.get_num_threads() == before
+
+
+def test_defaults_of_the_surroundings():
+    """R19: OMP_NUM_THREADS and the affinity count; NUMBA_NUM_THREADS is the most."""
+    script = "tell(n=sepconv.get_num_threads(), right=right(call()))"
+    assert run(script, env={"OMP_NUM_THREADS": "1"}) == {"n": 1, "right": True, "stderr": ""}
+    assert run(script, env={"NUMBA_NUM_THREADS": "1"})["n"] == 1
+    if hasattr(os, "sched_setaffinity"):
+        core = min(os.sched_getaffinity(0))
+        assert run(script, preexec_fn=lambda: os.sched_setaffinity(0, {core}))["n"] == 1
+
+
+def test_quota_of_the_container(monkeypatch):
+    """R19: a quota of 1.5 cores is two threads, "max" is none."""
+    import io
+
+    from sepconv import threads
+
+    for text, quota in (("150000 100000\n", 2), ("max 100000\n", None), ("50000 100000", 1), ("", None)):
+        monkeypatch.setattr(threads, "open", lambda *_, text=text: io.StringIO(text), raising=False)
+        assert threads._quota() == quota
+
+
+@THREADED
+def test_other_pools_keep_their_threads():
+    """R18: Numba and PyTorch share an OpenMP, and starting the one resets the other."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    script = """
+    import torch
+    torch.set_num_threads(1)
+    torch.ones(100, 100) @ torch.ones(100, 100)
+    good = right(call())
+    after = torch.get_num_threads()
+    torch.set_num_threads(2)
+    sepconv.set_num_threads(1)
+    good &= right(call())
+    tell(good=good, threads=[after, torch.get_num_threads()])
+    """
+    assert run(script) == {"good": True, "threads": [1, 2], "stderr": ""}
+
+
+# --- the same bits (N8, N9) ----------------------------------------------------------------------------------------------
+
+MANY_CALLS = """
+def some(dtype):
+    r = np.random.default_rng(2)
+    a = (4 * r.standard_normal((2, 24, 33, 35))).astype(dtype)
+    d, p, s = ((4 * r.standard_normal(n)).astype(dtype) for n in ((24, 5, 3), (40, 24), (6, 24, 3, 3)))
+    last = np.ascontiguousarray(np.moveaxis(a, 1, -1))
+    yield sepconv.depthwise_conv2d(a, d, padding=2, activation="relu6")
+    yield sepconv.conv2d(a, s, padding=1)
+    if dtype is not np.float32:
+        return  # the plain loops, which are one kernel for everything
+    yield sepconv.depthwise_conv2d(last, d, padding=2, stride=2, layout="NHWC")
+    yield sepconv.depthwise_conv2d(a, d, padding=(40, 2), padding_mode="reflect", dilation=2)
+    yield sepconv.pointwise_conv2d(a, p)
+    yield sepconv.pointwise_conv2d(last, p, layout="NHWC", activation="relu")
+    yield sepconv.separable_conv2d(a, d, p, padding="same")
+    yield sepconv.separable_conv2d(last, d, p, padding="same", layout="NHWC")
+    yield sepconv.depthwise_conv1d(a[0, :, 0], d[:, 0], padding="causal")
+def many():
+    for dtype in (np.float32, np.int16, np.float16):
+        yield from some(dtype)
+"""
+
+
+@THREADED
+def test_bits_by_threads():
+    """N8: one thread, two, each threading layer: every op, both layouts."""
+    script = """
+    one = []
+    with sepconv.num_threads(1):
+        one = [bits(y) for y in many()]
+    two = [bits(y) for y in many()]
+    f = facts()
+    tell(different=[i for i, (a, b) in enumerate(zip(one, two)) if a != b], all=bits(np.frombuffer("".join(two).encode(), np.uint8)),
+         threads=f["threads"], layer=f["threading_layer"])
+    """
+    found = [
+        run(MANY_CALLS + script.replace("\n    ", "\n"), env={"NUMBA_NUM_THREADS": "2", **e}) for e in ({}, {"NUMBA_THREADING_LAYER": "workqueue"})
+    ]
+    assert [f["different"] for f in found] == [[], []] and [f["threads"] for f in found] == [2, 2]
+    assert found[1]["layer"] == "workqueue" and len({f["all"] for f in found}) == 1
+
+
+# ldmxcsr [rdi]; ret and stmxcsr [rdi]; ret: the calling thread's flush-to-zero bits, which no Python call sets.
+MXCSR = """
+import ctypes, mmap
+page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(bytes([0x0F, 0xAE, 0x17, 0xC3, 0x0F, 0xAE, 0x1F, 0xC3]))
+start = ctypes.addressof(ctypes.c_char.from_buffer(page))
+word = ctypes.c_uint32(0)
+load, save = (ctypes.CFUNCTYPE(None, ctypes.c_void_p)(start + at) for at in (0, 4))
+def mxcsr(value=None):
+    if value is not None:
+        word.value = value
+        load(ctypes.addressof(word))
+    save(ctypes.addressof(word))
+    return word.value
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or os.name != "posix", reason="the flush-to-zero bit is set by x86-64 code here")
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=THREADED)])
+def test_flush_to_zero_of_the_caller(workers):
+    """N9, D12: subnormals are kept whatever the calling thread has set, in its part of the work and in the others'; and it is left set."""
+    script = """
+    plain = mxcsr() & ~0x3F  # without the sticky flags
+    results = {}
+    def small(dtype):
+        tiny = np.finfo(dtype).smallest_subnormal
+        return ((rng.integers(1, 1000, (1, 16, 64, 64)) * tiny).astype(dtype), np.ones((16, 3, 3), dtype), np.ones((16, 16), dtype))
+    inputs = [small(np.float32)]
+    def all_calls():
+        for a, d, p in inputs:
+            last = np.ascontiguousarray(np.moveaxis(a, 1, -1))
+            yield sepconv.depthwise_conv2d(a, d)
+            yield sepconv.depthwise_conv2d(last, d, layout="NHWC")
+            yield sepconv.pointwise_conv2d(a, p)
+            yield sepconv.pointwise_conv2d(last, p, layout="NHWC")
+            yield sepconv.conv2d(a, np.ones((1, 16, 1, 2), a.dtype))
+            yield sepconv.depthwise_conv2d(a[..., :9], d, padding=3, padding_mode="wrap")
+    sepconv.set_num_threads(WORKERS)
+    want = [bits(y) for y in all_calls()]
+    mxcsr(plain | 0x8040)
+    found = list(all_calls())
+    left = mxcsr() & 0x8040
+    flushed = float(np.float32(1e-40) * np.float32(1))  # the bit is really set
+    mxcsr(plain)
+    tell(different=[i for i, (a, b) in enumerate(zip(want, found)) if a != bits(b)], left=left, flushed=flushed, zeros=[not y.any() for y in found])
+    """.replace("WORKERS", str(workers))
+    found = run(textwrap.dedent(MXCSR) + textwrap.dedent(script))
+    assert found["flushed"] == 0 and not any(found["zeros"])
+    assert found["different"] == [] and found["left"] == 0x8040
+
+
+# --- several processes and threads (R11 to R13, R24, M20, M21) ------------------------------------------------------------
+
+
+@POSIX
+@pytest.mark.parametrize("layer", ["default", "workqueue", "omp"])
+def test_fork_after_a_parallel_call(layer):
+    """R11: the OpenMP of GNU kills a forked child at its first parallel call."""
+    script = """
+    want = call()
+    pid = os.fork()
+    if pid == 0:
+        ok = np.array_equal(call(), want) and right(sepconv.depthwise_conv2d(x, w, padding=1, stride=1))
+        os._exit(0 if ok and facts()["available"] else 3)
+    status = os.waitpid(pid, 0)[1]
+    tell(status=status, right=right(want) and np.array_equal(call(), want))
+    """
+    env = {} if layer == "default" else {"NUMBA_THREADING_LAYER": layer}
+    assert run(script, env=env) == {"status": 0, "right": True, "stderr": ""}
+
+
+@POSIX
+def test_fork_while_another_thread_compiles(tmp_path):
+    """R11: a lock that was held at the fork is not held in the child for ever."""
+    script = """
+    import threading, time
+    want = reference()
+    busy = threading.Thread(target=call); busy.start()
+    time.sleep(0.7)  # in the midst of it
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if right(call(), want) else 3)
+    deadline = time.time() + 25
+    while (done := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.time() < deadline:
+        time.sleep(0.1)
+    if done == (0, 0):
+        os.kill(pid, 9)
+    busy.join()
+    tell(done=list(done)[1:] if done != (0, 0) else "hangs")
+    """
+    assert run(script, env={"SEPCONV_CACHE_DIR": str(tmp_path)})["done"] == [0]
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_multiprocessing(tmp_path, method):
+    """R12: workers of each kind, after a parallel call of the parent."""
+    import multiprocessing
+
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system cannot start processes by {method}")
+    file = tmp_path / "script.py"
+    file.write_text(PRELUDE + textwrap.dedent(f"""
+    def work(i):
+        return right(call())
+    if __name__ == "__main__":
+        import multiprocessing
+        good = [right(call())]
+        with multiprocessing.get_context("{method}").Pool(2) as pool:
+            good += pool.map(work, range(4))
+        tell(good=good)
+    """))  # fmt: skip
+    done = subprocess.run([sys.executable, str(file)], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["good"] == [True] * 5
+
+
+@THREADED
+@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+def test_two_threads_at_once(layer):
+    """R13: the workqueue layer ends the process when two threads enter it."""
+    script = """
+    from concurrent.futures import ThreadPoolExecutor
+    want = call()
+    def work(_):
+        return all(np.array_equal(call(), want) for _ in range(300))
+    with ThreadPoolExecutor(4) as pool:
+        good = list(pool.map(work, range(4)))
+    f = facts()
+    tell(good=good + [right(want)], layer=f["threading_layer"], threads=f["threads"])
+    """
+    found = run(script, env={"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"})
+    assert all(found["good"]) and found["layer"] == layer
+
+
+def test_first_call_in_two_threads(tmp_path):
+    """R24: one compilation, no deadlock with the import lock or the compiler's; and the next process has the same number to load."""
+    script = """
+    import threading
+    barrier, results = threading.Barrier(3), []
+    def work():
+        barrier.wait(); results.append(call())
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    [t.start() for t in threads]; [t.join() for t in threads]
+    tell(good=[right(y) for y in results], misses=facts()["cache_misses"], hits=facts()["cache_hits"])
+    """
+    env = {"SEPCONV_CACHE_DIR": str(tmp_path)}
+    found = run(script, env=env)
+    assert found["good"] == [True] * 3 and found["hits"] == 0
+    assert found["misses"] == run(ONE_CALL, env=env)["cache_hits"]
+
+
+def _shapes() -> list[Callable[[], np.ndarray]]:
+    """Calls of different shapes and ops, small enough for thousands of them."""
+    rng, dtype, made = np.random.default_rng(3), np.float32, []
+    for n in range(24):
+        shape = (1 + n % 2, 3 + n % 5, 7 + n, 5 + 3 * n)
+        x, d = oracle.values(rng, shape, dtype), oracle.values(rng, (shape[1], 3, 3), dtype)
+        p, s = oracle.values(rng, (9, shape[1]), dtype), oracle.values(rng, (2, shape[1], 3, 3), dtype)
+        made += [
+            lambda x=x, d=d: sepconv.depthwise_conv2d(x, d, padding=1, activation="relu"),
+            lambda x=x, p=p: sepconv.pointwise_conv2d(x, p),
+            lambda x=x, d=d, p=p: sepconv.separable_conv2d(x, d, p, padding=1, padding_mode="wrap"),
+            lambda x=x, s=s: sepconv.conv2d(x, s, stride=2),
+        ]
+    return made
+
+
+def test_many_threads_many_shapes():
+    """M20: 8 Python threads, 1,000 calls: every result is what one thread alone gets, and that is the oracle's."""
+    calls = _shapes()
+    with sepconv.num_threads(1):
+        want = [call() for call in calls]
+    with sepconv.use_backend("reference"):
+        for call, y in zip(calls, want):
+            np.testing.assert_allclose(y, call(), rtol=1e-3, atol=1e-4)
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        for i in np.random.default_rng(seed).integers(len(calls), size=125):
+            if not np.array_equal(calls[i](), want[i]):
+                wrong.append(int(i))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert wrong == []
+
+
+def _resident() -> int:
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_many_shapes_bounded_caches():
+    """M21: 10,000 shapes, wider and wider: every cache stays within its size, and the process does not grow with what is remembered."""
+    w, row, middle = np.ones((1, 3), np.float32), np.ones((1, 60_100), np.float32), None
+    for n in range(100, 60_100, 6):
+        sepconv.depthwise_conv1d(row[:, :n], w)
+        if n > 30_000 and middle is None and os.path.exists("/proc/self/statm"):
+            middle = _resident()
+    caches = [o for o in gc.get_objects() if type(o) is Cache]
+    assert caches and all(len(c) <= c.size <= 10_000 for c in caches), [(len(c), c.size) for c in caches]
+    if middle is not None:
+        assert _resident() - middle < 60e6
