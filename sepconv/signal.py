@@ -122,10 +122,11 @@ def _dense(x: np.ndarray, w: np.ndarray, pads: Pads, border: str, dtype: np.dtyp
             arguments.run_dense(strange, unseen, np.ascontiguousarray(taps == 0, np.float64), arguments.mode_code(border), 0.0, origins)
             to += unseen
 
-    if dtype.kind == "c":
-        arguments.by_parts(real, x, w, output, 0j if x.dtype.kind == "c" else 0.0)
-    else:
-        real(x, w, output, 0.0)
+    with arguments.exact():  # the parts of complex64 too: in float32 and large they might go through the frequencies, unasked
+        if dtype.kind == "c":
+            arguments.by_parts(real, x, w, output, 0j if x.dtype.kind == "c" else 0.0)
+        else:
+            real(x, w, output, 0.0)
     return output[tuple(slice(0, m) for m in size)].astype(dtype)
 
 
@@ -179,7 +180,7 @@ def convolve(in1: Array, in2: Array, mode: str = "full", method: str = "auto") -
     _choice("mode", mode, MODES), _choice("method", method, METHODS)
     if not x.ndim:
         return x * w
-    if _swapped(mode, x, w):
+    if _swapped(mode, x, w) or (mode == "full" and w.size > x.size):
         x, w = w, x
     return _either(x, _flip(w), _pads(mode, w.shape), method)
 
@@ -195,7 +196,7 @@ def correlate(in1: Array, in2: Array, mode: str = "full", method: str = "auto") 
     _choice("mode", mode, MODES), _choice("method", method, METHODS)
     if not x.ndim:
         return x * w.conj()
-    if _swapped(mode, x, w):
+    if _swapped(mode, x, w) or (mode == "full" and w.size > x.size):
         return _flip(_either(w, x.conj(), _pads(mode, x.shape), method).conj()).copy()
     return _either(x, w.conj(), _pads(mode, w.shape), method)
 

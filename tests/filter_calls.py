@@ -59,7 +59,7 @@ class FilterCall:
         """Whether it may be summed in float32."""
         output = self.options.get("output")
         target = self.x.dtype if output is None else output.dtype if isinstance(output, np.ndarray) else np.dtype(output)
-        return target == np.float32 and self.x.size >= LARGE and self.x.dtype.itemsize <= 4
+        return target in (np.float32, np.complex64) and self.x.size >= LARGE and self.x.real.itemsize <= 4
 
     @property
     def near(self) -> bool:
@@ -68,11 +68,12 @@ class FilterCall:
         return w is not None and self.x.size >= LARGE and self.x.dtype.name in ("int8", "int16", "uint16") and (np.rint(w) != w).any()
 
     def bound(self) -> np.ndarray:
-        """How far a sum in float32 may be from the exact one: (k + 3) * 2**-24 * sum(|w| * |x|) for each pass, carried through those after it."""
+        """How far a sum in float32 may be from the exact one: (k + 3) * 2**-24 * sum(|w| * |x|) for each pass, carried through those after it. Of
+        complex numbers, that of either part."""
         magnitudes = Magnitudes()
-        options = {"output": np.float64} | ({"cval": abs(self.options["cval"])} if "cval" in self.options else {})
+        options = {"output": np.float64} | {name: _size(self.options[name]) for name in ("cval", "weights") if name in self.options}
         with mock.patch.object(_arguments, "_engine", lambda x: (None, magnitudes)):
-            wide = self.run(x=np.abs(self.x.astype(np.float64)), **options)
+            wide = self.run(x=_size(self.x), **options)
         terms = 12 if self.name == "laplace" else magnitudes.terms  # which may be one filter of 3 x 3 taps
         return UNIT * (terms + 4 * (self.name in GRADIENTS) + 1) * wide + 1e-44
 
@@ -80,6 +81,11 @@ class FilterCall:
         options = {k: f"array {v.dtype.str} {v.shape} strides {v.strides}" if isinstance(v, np.ndarray) and v.ndim == self.x.ndim and k == "output"
                    else v.tolist() if isinstance(v, np.ndarray) else v for k, v in self.options.items()}  # fmt: skip
         return f"FilterCall({self.name}, {self.x.dtype.str} {self.x.shape} strides {self.x.strides}, {options})"
+
+
+def _size(x: Any) -> Any:
+    """The magnitude in float64; of complex numbers, of both parts together."""
+    return np.abs(np.real(x)).astype(np.float64) + np.abs(np.imag(x))
 
 
 class Magnitudes:
@@ -111,9 +117,12 @@ def check(call: FilterCall) -> None:
     with np.errstate(all="ignore"):
         want = call.run(scipy.ndimage)
         if call.bounded:
-            got, wide = call.run(), call.run(scipy.ndimage, x=call.x.astype(np.float64), output=np.float64)
+            double = np.float64 if want.dtype == np.float32 else np.complex128
+            wider = np.promote_types(call.x.dtype, np.float64)
+            got, wide = call.run(), call.run(scipy.ndimage, x=call.x.astype(wider), output=double)
             assert (got.shape, got.dtype) == (want.shape, want.dtype)
-            share = np.abs(got - wide) / call.bound()
+            apart = got - wide
+            share = np.maximum(np.abs(apart.real), np.abs(apart.imag)) / call.bound()
             assert share.max() <= 1, f"{share.max():.3g} times the bound at {np.unravel_index(share.argmax(), share.shape)}; {call}"
         elif call.near and want.dtype.kind in "iu":
             got = call.run()
@@ -190,7 +199,7 @@ def small(draw: st.DrawFn) -> FilterCall:
 
 SHAPES = ((70, 61), (64, 300), (41, 35, 3), (50, 90), (2, 2100), (4100, 1), (1, 4500), (5000,), (7, 30, 33), (3, 4, 20, 19), (2300, 2), (40, 36, 4))
 TAPS = (1, 3, 8, 9, 31, 6, 12)  # of few heights of tiles: each is a kernel to compile
-WAYS = (("float32", None), ("uint8", None), ("uint8", "float32"), ("uint8", "int16"), ("float32", "float64"))
+WAYS = (("float32", None), ("uint8", None), ("uint8", "float32"), ("uint8", "int16"), ("float32", "float64"), ("complex64", None))
 MORE = tuple((x, y) for x in ("uint8", "int8", "uint16", "int16", "float32") for y in (None, "uint8", "int8", "uint16", "int16", "float32")
              if x != "float32" or y in (None, "float32"))  # fmt: skip
 
@@ -201,8 +210,8 @@ def large(draw: st.DrawFn, free: bool = False) -> FilterCall:
     name = draw(st.sampled_from(ndi.__all__))
     shape = draw(st.sampled_from(SHAPES))
     read, write = draw(st.sampled_from(MORE if free else WAYS))
-    if name in ("generic_gradient_magnitude", "gaussian_gradient_magnitude") and np.dtype(write or read).kind in "iu":
-        write = "float32"  # the root of what squares of integers wrap to is no number
+    if name in GRADIENTS and np.dtype(write or read).kind in "iuc":
+        read, write = read if read != "complex64" else "float32", "float32"  # the root of what squares of integers wrap to is no number
     x = laid(draw, pixels(draw, shape, np.dtype(read)))
     taps = range(1, 140) if free and draw(st.integers(0, 2)) == 0 else TAPS
     call = FilterCall(name, x, arguments(draw, name, shape, taps, 5, False))

@@ -10,11 +10,11 @@ As in SciPy
     Where `axes` is not sorted, `size`, `sigma`, `mode` and `origin` go with it, the axes of n-D weights with the array's.
     64-bit integers beyond 2**53 are rounded.
 
-float32 images of 4096 pixels or more, and uint8, int8, uint16 and int16 ones with a float32 output, are summed in float32 by 1-D filters of up
-to 128 taps and by 2-D ones of up to 512: after each pass the result is within (k + 3) * 2**-24 * sum(|w| * |x|) of the exact one, k the taps,
-where SciPy's, rounded to float32, is within 2**-24 of itself; a mean is, within as much, that of all k * l neighbours. Sums of the order of 1e38
-may overflow. `laplace` of an image counts as one 2-D filter. With more taps, 2-D filters go through the frequencies where SciPy is installed:
-then results are within 2**-20 * max(|x|) * sum(|w|).
+float32 images of 4096 pixels or more (of complex64 ones each part), and uint8, int8, uint16 and int16 ones with a float32 output, are summed in
+float32 by 1-D filters of up to 128 taps and by 2-D ones of up to 512: after each pass the result is within (k + 3) * 2**-24 * sum(|w| * |x|) of
+the exact one, k the taps, where SciPy's, rounded to float32, is within 2**-24 of itself; a mean is, within as much, that of all k * l
+neighbours. Sums of the order of 1e38 may overflow. `laplace` of an image counts as one 2-D filter. With more taps, 2-D filters go through the
+frequencies where SciPy is installed: then results are within 2**-20 * max(|x|) * sum(|w|).
 
 uint8 images come out as SciPy's all the same: what float32 leaves in doubt is summed again in float64. Dense 2-D filters of other narrow
 integers, and of uint8 with more than 400 taps, are SciPy's if the weights are whole numbers, else right to within 1 where SciPy cuts.

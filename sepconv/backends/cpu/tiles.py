@@ -59,9 +59,10 @@ def _evenly(bands: int, places: int, rows_out: int, workers: int) -> int:
     return bands if places * bands % workers == 0 or rows_out < workers else min(rows_out, -(-bands // workers) * workers)
 
 
-def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, registers: int, most: int) -> tuple[int, int]:
+def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, machine: Machine, most: int) -> tuple[int, int]:
     """(rows, vectors) of the tile with the least estimated cycles over an output of height x width: multiply-adds, no fewer than hide their
     latency, and what a tile costs besides. `most`: rows that may be in one."""
+    accumulators = 28 if machine.bytes == 64 else 16  # with 32 registers; on NEON no operand lies in memory, each takes a register
 
     def cycles(shape: tuple[int, int]) -> float:
         rows, vectors = shape
@@ -70,8 +71,8 @@ def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, register
         return tiles * (max(max(rows * vectors, 8) * k * taps, loads) + 20 + 2 * rows * vectors)
 
     # Of kernels of many lines, the weights leave no registers for tall tiles of several vectors.
-    fitting = [(rows, vectors) for rows, vectors in ROWS_FIRST[registers] if rows <= min(height, most) and (k <= 3 or vectors == 1 or rows <= 4)]
-    return min(fitting, key=cycles)
+    fits = lambda rows, vectors: rows * vectors <= accumulators and rows <= min(height, most) and (k <= 3 or vectors == 1 or rows <= 4)
+    return min((shape for shape in ROWS_FIRST[machine.registers] if fits(*shape)), key=cycles)
 
 
 def _loose(p: Problem, axis: int) -> int:
@@ -133,7 +134,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, ban
         bands = bands if step > 1 else _bands(oh, bands, column * sh * columns)
     # The lines of a tile are its kernel's and its rows' alike: with strides and dilations that do not fit each other it has one row.
     joint = sh <= 2 and (kh == 1 or dh == step)
-    tall, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, machine.registers, oh if joint else 1)
+    tall, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, machine, oh if joint else 1)
     taps = kw if machine.registers == 32 and kh * kw <= 9 else 0  # written out where the registers hold all weights
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     cells = (p.dtype.name, size, lanes, kh, taps, sh if tall > 1 else 1, lane_stride, tall, vectors, flat, _loose(p, 1) * (1 - staged), staged)
