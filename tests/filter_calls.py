@@ -55,17 +55,21 @@ class FilterCall:
         return getattr(module, self.name)(x, **options)
 
     @property
+    def target(self) -> np.dtype:
+        output = self.options.get("output")
+        return self.x.dtype if output is None else output.dtype if isinstance(output, np.ndarray) else np.dtype(output)
+
+    @property
     def bounded(self) -> bool:
         """Whether it may be summed in float32."""
-        output = self.options.get("output")
-        target = self.x.dtype if output is None else output.dtype if isinstance(output, np.ndarray) else np.dtype(output)
-        return target in (np.float32, np.complex64) and self.x.size >= LARGE and self.x.real.itemsize <= 4
+        return self.target in (np.float32, np.complex64) and self.x.size >= LARGE and self.x.real.itemsize <= 4
 
     @property
     def near(self) -> bool:
         """Whether a dense filter of narrow integers may be off by 1 where SciPy cuts."""
         w = self.options.get("weights") if self.name in ("correlate", "convolve") else None
-        return w is not None and self.x.size >= LARGE and self.x.dtype.name in ("int8", "int16", "uint16") and (np.rint(w) != w).any()
+        narrow = self.x.dtype.name in ("int8", "int16", "uint16") or (self.x.dtype == np.uint8 and self.target != np.uint8)
+        return w is not None and self.x.size >= LARGE and narrow and (np.rint(w) != w).any()
 
     def bound(self) -> np.ndarray:
         """How far a sum in float32 may be from the exact one: (k + 3) * 2**-24 * sum(|w| * |x|) for each pass, carried through those after it. Of

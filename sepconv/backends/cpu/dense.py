@@ -1,7 +1,7 @@
 """Which dense filters run on the depthwise tile in float32, and the record that tells `window.py` how.
 
-float32 images are summed in float32. Sums of narrow integers by whole weights are exact; by others, those of uint8 images are taken again in
-float64 where float32 leaves it in doubt to which whole number they are cut, and those of wider ones are right to within 1.
+float32 images are summed in float32. Sums of narrow integers by whole weights are exact; by others, those of uint8 images into uint8 are taken
+again in float64 where float32 leaves it in doubt to which whole number they are cut, and those of other integers are right to within 1.
 """
 
 from __future__ import annotations
