@@ -65,7 +65,7 @@ class _Layer:
         self._options = options
         with dispatch.asking("arguments"):
             self._kind, self._dims, (_, *held, _), self._how = type(self).function(None, **self._given, **options)
-        self._held_arrays, self._calls = tuple(held), Cache[Any](64)
+        self._held_arrays, self._calls, self._kept = tuple(held), Cache[Any](64), dict[Any, Any]()
         self._plain = ops.lies(*held) is not None
 
     def _held(self, name: str, array: Array, last: bool) -> Array:
@@ -80,7 +80,7 @@ class _Layer:
         if residual is not None and "residual" not in type(self).function.__kwdefaults__:
             raise TypeError(f"{type(self).__name__} takes no residual; pointwise and separable layers do")
         key = ops.lies(x, residual, out) if self._plain else None
-        return ops.run(self._calls, key, self._kind, self._dims, (x, *self._held_arrays, residual), out, self._how)
+        return ops.run(self._calls, key, self._kind, self._dims, (x, *self._held_arrays, residual), out, self._how, self._kept)
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self._given, self._options

@@ -104,8 +104,12 @@ def _run(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple
     return run(_calls, None if key is None else (kind, dims, _token(options), key), kind, dims, arrays, out, options)
 
 
-def run(calls: Cache[Any], key: Any, kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> Any:
-    """What is checked and chosen once for a key is a callable of the backend's, and remembered."""
+def run(calls: Cache[Any], key: Any, kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...],
+        kept: dict[Any, Any] | None = None) -> Any:  # fmt: skip
+    """What is checked and chosen once for a key is a callable of the backend's, and remembered.
+
+    `kept` is given by a caller whose weights never change: the backend may keep there what it makes of them.
+    """
     if not dispatch.ordinary():
         if dispatch.asked() == "arguments":
             return kind, dims, arrays, options
@@ -115,7 +119,10 @@ def run(calls: Cache[Any], key: Any, kind: str, dims: int, arrays: tuple[Any, ..
     call = calls.get(key)
     if call is not None:
         return call(*arrays, out)
-    result, calls[key] = _first_run(kind, dims, arrays, out, options)
+    result, call = _first_run(kind, dims, arrays, out, options)
+    if kept is not None and hasattr(call, "hold"):
+        call.hold(kept)
+    calls[key] = call
     return result
 
 

@@ -125,3 +125,27 @@ def test_products_of_pixels_far_apart_and_of_one(channels: int, size: tuple[int,
     assert sepconv.pointwise_conv2d(x, weight, bias, residual=out, out=out, **options) is out
     exact = np.maximum(x.astype(np.float64) @ weight.T.astype(np.float64) + bias + rest, 0)
     assert max(np.abs(found - exact).max(), np.abs(out - exact).max()) <= 1e-5 * channels**0.5 * 4
+
+
+@pytest.mark.parametrize("threads", (1, 2))
+@pytest.mark.parametrize("outputs", (3, 8, 16, 20, 24, 40, 56, 100, 112, 1000))
+def test_held_weights_in_panels(outputs: int, threads: int) -> None:
+    """From its second call on a layer gives the kernel its weight in panels, the last ones narrower; all calls give the same bits."""
+    r = np.random.default_rng(outputs)
+    x, filters, mix = (r.standard_normal(shape, dtype=np.float32) for shape in ((2, 5, 6, 24), (24, 3, 3), (outputs, 24)))
+    rest, bias = r.standard_normal((2, 5, 6, outputs), dtype=np.float32), r.standard_normal(outputs, dtype=np.float32)
+    pixel, options = x[:1, :1, :1], {"padding": "same", "layout": "NHWC"}
+    with sepconv.num_threads(min(threads, sepconv.get_num_threads())):
+        for layer, want in (
+            (layers.SeparableConv2d(filters, mix, bias, **options), sepconv.separable_conv2d(x, filters, mix, bias, **options)),
+            (layers.PointwiseConv2d(mix, bias, layout="NHWC"), sepconv.pointwise_conv2d(x, mix, bias, layout="NHWC")),
+        ):
+            for _ in range(4):
+                assert np.array_equal(layer(x), want)
+            for _ in range(3):
+                assert close(layer(x, residual=rest), want + rest)
+            for _ in range(3):  # in no panels: nothing may be computed twice
+                out = rest.copy()
+                assert close(layer(x, residual=out, out=out), want + rest)
+        for _ in range(3):
+            assert np.array_equal(layer(pixel), sepconv.pointwise_conv2d(pixel, mix, bias, layout="NHWC"))

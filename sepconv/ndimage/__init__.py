@@ -17,7 +17,8 @@ neighbours. Sums of the order of 1e38 may overflow. `laplace` of an image counts
 frequencies where SciPy is installed: then results are within 2**-20 * max(|x|) * sum(|w|).
 
 uint8 images come out as SciPy's all the same: what float32 leaves in doubt is summed again in float64. Dense 2-D filters of other narrow
-integers, of uint8 into other integers, and of uint8 with more than 400 taps, are SciPy's if the weights are whole numbers, else right to within 1 where SciPy cuts.
+integers, of uint8 into other integers, and of uint8 with more than 400 taps, are SciPy's if the weights are whole numbers, else right to within
+1 where SciPy cuts.
 Inside `exact()` all is as in SciPy.
 
 A large n-D kernel that is an outer product of vectors, to rounding, runs as 1-D passes with float64 between them, or float32 in float32 images:

@@ -30,7 +30,7 @@ MOST = 7  # arrays of a call, the result included
 
 DONE, LOOK, READY, FAILED = range(4)  # what `_go` says; LOOK: Python has to look at the arguments, or at infinite weights (see STRANGE)
 # A brief: the kernel's address, the plan's record and its length, the arrays' alignment, how many arrays, the id of None; then, of each
-# array, its slot in the record and the first and last byte that it covers, from its address
+# array, its slot in the record (-1: none) and the first and last byte that it covers, from its address
 ENTRY, TEMPLATE, LENGTH, ALIGNMENT, COUNT, NONE = range(6)
 SLOT, LOW, HIGH = 6, 6 + MOST, 6 + 2 * MOST
 
@@ -82,7 +82,9 @@ def _go(brief, record_at, a, b, c, d, e, f, g):  # type: ignore[no-untyped-def]
             return LOOK
         if i < last and place + load(brief + (LOW + i) * 8, "int64") < end and begin < place + load(brief + (HIGH + i) * 8, "int64"):
             return LOOK
-        record[load(brief + (SLOT + i) * 8, "int64")] = place
+        slot = load(brief + (SLOT + i) * 8, "int64")
+        if slot >= 0:
+            record[slot] = place
     if record_at != 0:
         for i in range(record.size):
             store(record_at + i * 8, record[i], "int64")
@@ -97,14 +99,20 @@ def go() -> Callable[..., int]:
 
 
 class Entry:
-    """A plan for arrays that lie as the ones it was made for: what they cover, as (first, last) bytes from their addresses, is `spans`."""
+    """A plan for arrays that lie as the ones it was made for: what they cover, as (first, last) bytes from their addresses, is `spans`.
 
-    def __init__(self, plan: Plan, spans: Sequence[tuple[int, int]]) -> None:
+    `fields` of the record are the same in all calls, whatever array would be read there.
+    """
+
+    def __init__(self, plan: Plan, spans: Sequence[tuple[int, int]], fields: dict[int, int]) -> None:
         kernel, count = plan.kernel(), len(spans)
-        self._plan, self._kernel, self._record = plan, kernel, plan.record
+        self._plan, self._kernel, self._record = plan, kernel, plan.record.copy()
+        for field, value in fields.items():
+            self._record[field] = value
+        slots = [-1 if slot in fields else slot for slot in plan.slots]
         self._brief = np.zeros(6 + 3 * MOST, np.int64)
-        self._brief[:SLOT] = kernel.entry, address(plan.record), len(plan.record), plan.alignment, count, id(None)
-        for part, values in ((SLOT, plan.slots), (LOW, [low for low, _ in spans]), (HIGH, [high for _, high in spans])):
+        self._brief[:SLOT] = kernel.entry, address(self._record), len(self._record), plan.alignment, count, id(None)
+        for part, values in ((SLOT, slots), (LOW, [low for low, _ in spans]), (HIGH, [high for _, high in spans])):
             self._brief[part : part + count] = values
         self._at, self._rest = address(self._brief), (0,) * (MOST - count)
         self._alone = plan.workers <= 1 and plan.launches <= 1

@@ -30,7 +30,8 @@ XN, XC, XD, XH, XW, WO, WI, WD, WH, WW, RN, RC, RD, RH, RW, YN, YC, YD, YH, YW =
 BANDS, BAND, BLOCK, GROUP, STEP, OVERLAP, BIAS_BY = range(56, 63)
 # set by a kernel that leaves out the border: a weight is infinite or NaN, and `poison.py` has to see where it met the border
 STRANGE = 63
-LENGTH = 64
+PANEL = 64  # bytes from one packed panel of the weight to the next; 0: it lies as its strides say
+LENGTH = 65
 FAILED = -1  # in place of STRANGE: a kernel raised
 
 __all__ = [name for name in dir() if name.isupper()]  # the kernels import the fields, and nothing else, by *

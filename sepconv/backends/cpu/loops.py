@@ -83,10 +83,10 @@ def strange(q, c, channels, size):  # type: ignore[no-untyped-def]
     dense = (q[KW] == 1 or q[WW] == size) and (q[KH] == 1 or q[WH] == row) and (q[KD] == 1 or q[WD] == plane)
     if dense and q[WO] == q[KD] * plane:
         return strange_run(q[WEIGHT] + c * q[WO], channels * q[KD] * q[KH] * q[KW], size)
-    found = False
-    for channel in range(c, c + channels):
+    found, run = False, channels if q[WO] == size else 1
+    for channel in range(c, c + channels, run):
         for d in range(q[KD]):
             for i in range(q[KH]):
                 for j in range(q[KW]):
-                    found |= strange_run(q[WEIGHT] + channel * q[WO] + d * q[WD] + i * q[WH] + j * q[WW], 1, size)
+                    found |= strange_run(q[WEIGHT] + channel * q[WO] + d * q[WD] + i * q[WH] + j * q[WW], run, size)
     return found

@@ -13,7 +13,8 @@ from ...cache import Cache
 from ...problem import ARRAYS, Problem
 from . import direct, frame, poison, runtime, tiles
 from .entry import PEEK, Entry, address
-from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, RESIDUAL, STRANGE, WEIGHT, YN, YW, ZEROS, X
+from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, PANEL, RESIDUAL, STRANGE, WEIGHT, YN, YW, ZEROS, X
+from .pointwise import panels
 
 ALIGN_FROM = 16384  # bytes of a result
 Problems = tuple[Problem, ...]  # one, or the two halves of a separable convolution
@@ -134,10 +135,12 @@ def _direct(p: Problem, g: frame.Geometry) -> tiles.Choice:
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """`numpy.empty`, large arrays from a whole cache line on: elsewhere every vector of 64 bytes lies across two lines."""
-    size = math.prod(shape) * dtype.itemsize
-    if size < ALIGN_FROM:
-        return np.empty(shape, dtype)
-    room = np.empty(size + 63, np.uint8)
+    return np.empty(shape, dtype) if math.prod(shape) * dtype.itemsize < ALIGN_FROM else on_lines(shape, dtype)
+
+
+def on_lines(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array that begins on a line of the cache."""
+    room = np.empty(math.prod(shape) * dtype.itemsize + 63, np.uint8)
     return np.ndarray(shape, dtype, room, -address(room) % 64)
 
 
@@ -171,6 +174,7 @@ class Call:
         self.shape, self.dtype = self.last.out_shape, self.last.result
         self.plain = False  # a new result is simply `empty`
         self.halves: tuple[Call, Call] | None = None  # of a separable convolution that no fused kernel fits
+        self.kept: dict[Any, np.ndarray] | None = None  # see `hold`
 
     def __call__(self, *given: Any) -> np.ndarray:
         """The arrays in the order of `problem.ARRAYS`, then out."""
@@ -206,7 +210,24 @@ class Call:
             self.entries[workers] = None
         elif self.entries[workers] is None:
             self.plain = frame.channels_inner(self.last, arrays[0]) == self.last.channels_last  # type: ignore[arg-type]
-            self.entries[workers] = Entry(plan, [(0, 0) if a is None else _span(a) for a in arrays])
+            self.entries[workers] = Entry(plan, [(0, 0) if a is None else _span(a) for a in arrays], self._packed(plan, arrays))
+
+    def hold(self, kept: dict[Any, np.ndarray]) -> None:
+        """Says that the weights are the same arrays in all calls, and never change; `kept` has a place for them as a kernel reads them best."""
+        self.kept = kept
+
+    def _packed(self, plan: Plan, arrays: Sequence[np.ndarray | None]) -> dict[int, int]:
+        """The fields of the record that say where the panels of a weight lie that is held."""
+        panel = plan.choice.panel  # type: ignore[union-attr]
+        if self.kept is None or panel is None:
+            return {}
+        half = LENGTH * (len(self.problems) - 1)
+        if panel not in self.kept:
+            made = panels(arrays[plan.slots.index(half + WEIGHT)], *panel)  # type: ignore[arg-type]
+            self.kept[panel] = on_lines(made.shape, made.dtype)
+            self.kept[panel][...] = made
+        held = self.kept[panel]
+        return {half + WEIGHT: address(held), half + PANEL: held.strides[0]}
 
     def _check(self, *given: Any) -> None:
         *inputs, out = given
@@ -221,20 +242,22 @@ class Call:
         return second(first(x, depthwise, depthwise_bias, None, None), pointwise, bias, residual, out)
 
     def prepare(self, *given: Any) -> tuple[Plan, tuple[np.ndarray | None, ...], np.ndarray, bool]:
-        """The plan, the arrays as the kernels can read them, where they write, and whether these lie as those that were given."""
+        """The plan, the arrays as the kernels can read them, where they write, and whether an `Entry` may go the same way."""
         *inputs, out = given
         workers, residual = runtime.workers(), inputs[-1]
         arrays = tuple(_readable(a, *kind) for a, kind in zip(inputs, _kinds(self.problems)))
         target = allocate(self.last, arrays[0]) if out is None else out
         if not _fits(target, self.dtype) or not target.flags.aligned:
             target = empty(target.shape, self.dtype)
-        twice = residual is None or out is None  # else a tile computed twice would add the residual twice, if that is `out`
+        twice = residual is None or not overlap.same(arrays[-1], target)  # type: ignore[arg-type]  # else it would be added twice
         key = (self.problems, twice, workers, *(None if a is None else (a.strides, a.ndim) for a in (*arrays, target)))
         plan = _plans.get(key)
         if plan is None:
             plan = _plans[key] = Plan(self.problems, arrays, target, twice, workers)
-        as_given = (target is out or out is None) and all(
-            a is b or (a is not None and a.dtype == b.dtype and a.strides == b.strides) for a, b in zip(arrays, inputs)
+        as_given = (
+            twice
+            and (target is out or out is None)
+            and all(a is b or (a is not None and a.dtype == b.dtype and a.strides == b.strides) for a, b in zip(arrays, inputs))
         )
         return plan, arrays, target, as_given
 

@@ -22,10 +22,14 @@ WIDE, ONE, HALF = range(3)  # a panel of all the tile's vectors, of one, of half
 
 @njit
 def panel(at, size, lanes, vectors, overlap):  # type: ignore[no-untyped-def]
-    """(position, kind, where the next one begins) of the panel planned at `at`; narrow ones overlap those before rather than be masked."""
+    """(position, kind, where the next one begins) of the panel planned at `at`; narrow ones overlap those before, if they may, rather than be
+    masked."""
     width, half, left = lanes * vectors, lanes // 2 if lanes > 2 else 0, size - at
-    if left >= width or overlap == 0 or size < lanes:
+    if left >= width or size < lanes:
         return at, WIDE, at + width
+    if overlap == 0:
+        kind = HALF if left <= half else ONE if left <= lanes else WIDE
+        return at, kind, size
     if left > half and vectors > 1 and left <= lanes + half:
         position = min(at, size - lanes)
         return position, ONE, position + lanes
@@ -52,6 +56,23 @@ def pack(to, q, v, channels, width, lanes, dtype, size):  # type: ignore[no-unty
             depth += lanes
     for lane in range(channels):
         move(to + (depth * width + lane) * size, width * size, q[WEIGHT] + (v + lane) * q[WO] + depth * q[WI], q[WI], q[C_IN] - depth, size)
+
+
+def panels(weight: np.ndarray, lanes: int, vectors: int) -> np.ndarray:
+    """A weight (C_out, C_in, ...) as the kernels of channels last read it, one panel after another: long streams, where its own rows lie a
+    page and more apart."""
+    table, width = weight.reshape(weight.shape[0], -1), lanes * vectors
+    size, depth = table.shape
+    room = np.zeros((-(-size // width), depth * width), weight.dtype)
+    for group, place in enumerate(room):
+        at, end, begin = group * width, min(size, (group + 1) * width), 0
+        while at < end:
+            v, kind, at = panel.py_func(at, size, lanes, vectors, 1)
+            wide = panel_width.py_func(kind, lanes, vectors)
+            part = table[v : v + wide].T
+            place[begin : begin + depth * wide].reshape(depth, wide)[:, : part.shape[1]] = part
+            begin += depth * wide
+    return room
 
 
 @njit
@@ -107,12 +128,14 @@ def product_first(dtype, size, lanes, rows, vectors, q, copied, x, x_step, y, r,
                          q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], last - c, pixels - v,
                          q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
                 elif kind == ONE:
-                    tile(dtype, lanes, rows, 1, 1, last - c >= rows, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
-                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], last - c, lanes,
+                    whole = last - c >= rows and pixels - v >= lanes
+                    tile(dtype, lanes, rows, 1, 1, whole, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], last - c, pixels - v,
                          q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
                 else:
-                    tile(dtype, lanes, rows, 0, 1, last - c >= rows, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
-                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], last - c, lanes // 2,
+                    whole = last - c >= rows and pixels - v >= lanes // 2
+                    tile(dtype, lanes, rows, 0, 1, whole, w + c * w_row, w_row, q[WI], x + v * size, x_step, q[C_IN],
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], last - c, pixels - v,
                          q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 
@@ -131,12 +154,14 @@ def product_last(dtype, size, lanes, rows, vectors, q, x, x_row, x_step, w, w_st
                  q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, q[C_OUT] - v,
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
         elif kind == ONE:
-            tile(dtype, lanes, rows, 1, 0, pixels - at >= rows, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
-                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, lanes,
+            whole = pixels - at >= rows and q[C_OUT] - v >= lanes
+            tile(dtype, lanes, rows, 1, 0, whole, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, q[C_OUT] - v,
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
         else:
-            tile(dtype, lanes, rows, 0, 0, pixels - at >= rows, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
-                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, lanes // 2,
+            whole = pixels - at >= rows and q[C_OUT] - v >= lanes // 2
+            tile(dtype, lanes, rows, 0, 0, whole, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, q[C_OUT] - v,
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 
@@ -200,7 +225,7 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
 
     def pointwise_channels_last(p, chunk):  # type: ignore[no-untyped-def]
         before, q = keep_subnormals(), snapshot(p, 0)
-        ready = q[WO] == size or q[C_OUT] == 1  # the weight is a transpose already
+        ready = q[WO] == size or q[C_OUT] == 1 or q[PANEL] != 0  # the weight is a transpose already
         packed, held = np.empty(0 if ready else q[C_IN] * width * size + 64, np.uint8), -1
         close = crowded(q[XW]) and q[BAND] * q[C_IN] * size <= MOST_COPIED
         copied, here = np.empty(q[BAND] * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8), -1
@@ -214,17 +239,20 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
             r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + band * q[BAND] * q[RW] if q[RESIDUAL] != 0 else 0
             pixels, x_row, x_step = min(q[BAND], q[IW] - band * q[BAND]), q[XW], q[XC]
             if close:
-                to = aligned(copied.ctypes.data)
+                apart = aligned(copied.ctypes.data)
                 if here != x:
-                    spread(to, x, x_row, x_step, pixels, q[C_IN], size)
+                    spread(apart, x, x_row, x_step, pixels, q[C_IN], size)
                     here = x
-                x, x_row, x_step = to, spread_pitch(q[C_IN], size), size
-            at, end = group * width, min(q[C_OUT], (group + 1) * width)
+                x, x_row, x_step = apart, spread_pitch(q[C_IN], size), size
+            at, end, to = group * width, min(q[C_OUT], (group + 1) * width), q[WEIGHT] + group * q[PANEL]
             while at < end:  # one panel, or the narrow ones of what is left
                 v, kind, at = panel(at, q[C_OUT], lanes, vectors, q[OVERLAP])
                 wide = panel_width(kind, lanes, vectors)
                 w, w_step = q[WEIGHT] + v * size, q[WI]
-                if not ready:
+                if q[PANEL] != 0:
+                    w, w_step = to, wide * size
+                    to += q[C_IN] * w_step
+                elif not ready:
                     w, w_step = aligned(packed.ctypes.data), wide * size
                     if held != v:
                         pack(w, q, v, min(wide, q[C_OUT] - v), wide, lanes, dtype, size)

@@ -87,7 +87,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
         most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
         middle, held = np.empty(most * q[OW] * pitch + 4096, np.uint8), -1
         b = aligned(middle.ctypes.data)
-        ready = s[WO] == size or s[C_OUT] == 1
+        ready = s[WO] == size or s[C_OUT] == 1 or s[PANEL] != 0
         panels = (s[C_OUT] + out_width - 1) // out_width
         groups = (panels + q[GROUP] - 1) // q[GROUP]
         panel_bytes = s[C_IN] * out_width * size
@@ -110,14 +110,15 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                 held = place
             for number in range(group * q[GROUP], min(panels, (group + 1) * q[GROUP])):
                 at, end = number * out_width, min(s[C_OUT], (number + 1) * out_width)
-                to = aligned(weights.ctypes.data) + number * panel_bytes
+                to = s[WEIGHT] if s[PANEL] != 0 else aligned(weights.ctypes.data)
+                to += number * panel_bytes
                 while at < end:  # one panel, or the narrow ones of what is left
                     v, kind, at = panel(at, s[C_OUT], lanes, out_vectors, s[OVERLAP])
                     wide = panel_width(kind, lanes, out_vectors)
                     w, w_step = s[WEIGHT] + v * size, s[WI]
-                    if not ready:
+                    if s[PANEL] != 0 or not ready:
                         w, w_step = to, wide * size
-                        if have[number] == 0:
+                        if not ready and have[number] == 0:
                             pack(w, s, v, min(wide, s[C_OUT] - v), wide, lanes, dtype, size)
                         to += s[C_IN] * w_step
                     band_last(dtype, size, lanes, out_rows, out_vectors, s, b, pitch, n, z, row0, count, 0, w, w_step, v, kind)

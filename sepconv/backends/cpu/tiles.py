@@ -32,6 +32,7 @@ class Choice(NamedTuple):
     jobs: int
     reason: str
     stage: Callable[[np.ndarray], np.ndarray] | None = None  # the record of a band in scratch, from the problem's: see rows.py
+    panel: tuple[int, int] | None = None  # (lanes, vectors) of the panels that the kernel reads a weight in, if it can be given them
 
 
 # Depthwise, channels first: tiles of rows x vectors along the width. Many rows reuse each loaded input often; two vectors serve low bands.
@@ -200,7 +201,7 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: boo
         panels = -(-lane_size // width)
         bands, band = _span(row_size, -(-4 * workers // (panels * groups)), rows)
         reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
-        return Choice(pointwise.channels_last, cells, {BANDS: bands, BAND: band}, panels * groups * bands, reason)
+        return Choice(pointwise.channels_last, cells, {BANDS: bands, BAND: band}, panels * groups * bands, reason, panel=(lanes, vectors))
     least = max(1, L2 // 2 // max(1, width * p.in_channels * p.dtype.itemsize)) * width  # a block of x that stays in L2
     blocks, block = _span(lane_size, max(-(-lane_size // least), -(-4 * workers // groups)), width)
     bands, band = _span(row_size, -(-2 * workers // (blocks * groups)), rows)
@@ -363,4 +364,4 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
     kept = f"{bands} bands of {oh // bands} rows of the depthwise half stay in the second cache"
     stage = half.stage and functools.partial(half.stage, cut=cut)
     reason = f"fused, {kept}; {half.reason}; then a product of {outer[-2]} rows x {vectors} vectors"
-    return Choice(factory, (*half.cells, *outer), cut, jobs, reason, stage)
+    return Choice(factory, (*half.cells, *outer), cut, jobs, reason, stage, None if first else (lanes, vectors))
