@@ -16,9 +16,10 @@ import numba
 import numpy as np
 
 from . import runtime
+from .frame import FAILED as RAISED
 from .frame import STRANGE
 from .intrinsics import load, store
-from .runtime import enter
+from .runtime import asked, enter, enter_all
 
 if TYPE_CHECKING:
     from .plans import Plan
@@ -28,11 +29,13 @@ FLAGS = DATA + 48  # and its flags, after nd, dimensions, strides, base and desc
 WRITEABLE = 0x400
 MOST = 7  # arrays of a call, the result included
 
-DONE, LOOK, READY, FAILED = range(4)  # what `_go` says; LOOK: Python has to look at the arguments, or at infinite weights (see STRANGE)
-# A brief: the kernel's address, the plan's record and its length, the arrays' alignment, how many arrays, the id of None; then, of each
-# array, its slot in the record (-1: none) and the first and last byte that it covers, from its address
-ENTRY, TEMPLATE, LENGTH, ALIGNMENT, COUNT, NONE = range(6)
-SLOT, LOW, HIGH = 6, 6 + MOST, 6 + 2 * MOST
+# What `_go` says. LOOK: Python has to look at the arguments, or at infinite weights (see STRANGE); LATER: or launch the threads.
+DONE, LOOK, READY, FAILED, LATER = range(5)
+# A brief: the kernel's address, the plan's record and its length, the arrays' alignment, how many arrays, the id of None, the number of
+# threads and, for more than one, `runtime.many`; then, of each array, its slot in the record (-1: none) and the first and last byte that it
+# covers, from its address
+ENTRY, TEMPLATE, LENGTH, ALIGNMENT, COUNT, NONE, THREADS, SPREAD, MASK = range(9)
+SLOT, LOW, HIGH = 9, 9 + MOST, 9 + 2 * MOST
 
 
 def _asked(array: np.ndarray) -> int:
@@ -89,7 +92,14 @@ def _go(brief, record_at, a, b, c, d, e, f, g):  # type: ignore[no-untyped-def]
         for i in range(record.size):
             store(record_at + i * 8, record[i], "int64")
         return READY
-    if not enter(load(brief + ENTRY * 8, "int64"), record, 0):
+    entry, threads = load(brief + ENTRY * 8, "int64"), load(brief + THREADS * 8, "int64")
+    if threads <= 1:
+        right = enter(entry, record, 0)
+    elif asked(load(brief + MASK * 8, "int64")) != threads:
+        return LATER
+    else:
+        right = enter_all(load(brief + SPREAD * 8, "int64"), entry, record, threads) and record[STRANGE] != RAISED
+    if not right:
         return FAILED
     return LOOK if record[STRANGE] else DONE
 
@@ -110,19 +120,19 @@ class Entry:
         for field, value in fields.items():
             self._record[field] = value
         slots = [-1 if slot in fields else slot for slot in plan.slots]
-        self._brief = np.zeros(6 + 3 * MOST, np.int64)
-        self._brief[:SLOT] = kernel.entry, address(self._record), len(self._record), plan.alignment, count, id(None)
+        together = runtime.many() if plan.workers > 1 else (0, 0)
+        self._brief = np.zeros(SLOT + 3 * MOST, np.int64)
+        self._brief[:SLOT] = kernel.entry, address(self._record), len(self._record), plan.alignment, count, id(None), plan.workers, *together
         for part, values in ((SLOT, slots), (LOW, [low for low, _ in spans]), (HIGH, [high for _, high in spans])):
             self._brief[part : part + count] = values
         self._at, self._rest = address(self._brief), (0,) * (MOST - count)
-        self._alone = plan.workers <= 1 and plan.launches <= 1
+        self._direct = plan.launches <= 1 and (plan.workers <= 1 or together[0] != 0)
         self._go = go()
 
     def __call__(self, arrays: tuple[Any, ...]) -> bool:
         """Computes on the arrays, the result's last; False if that was not to be done so, and the result, if any, is not right yet."""
-        if self._alone:
-            status = self._go(self._at, 0, *map(id, arrays), *self._rest)
-        else:
+        status = self._go(self._at, 0, *map(id, arrays), *self._rest) if self._direct else LATER
+        if status == LATER:
             record = np.empty_like(self._record)
             status = self._go(self._at, address(record), *map(id, arrays), *self._rest)
             if status == READY:

@@ -219,7 +219,8 @@ def channels_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untype
 def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped-def]
     """Vectors lie along the output channels, rows are pixels along W, in groups along D and H.
 
-    Jobs are (panel of one tile's channels, image, group, band of BAND pixels): a thread's next job mostly finds its panel packed.
+    Jobs are (panel of one tile's channels, image, group, band of BAND pixels): a thread's next job mostly finds its panel packed. Or, where
+    GROUP is the number of panels, (image, group, band of BAND pixels, panel): threads share out the pixels.
     """
     width = lanes * vectors
 
@@ -230,10 +231,12 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
         close = crowded(q[XW]) and q[BAND] * q[C_IN] * size <= MOST_COPIED
         copied, here = np.empty(q[BAND] * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8), -1
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
-            rest, band = divmod(job, q[BANDS])
+            rest, inner = (job, 0) if q[GROUP] == 0 else divmod(job, q[GROUP])
+            rest, band = divmod(rest, q[BANDS])
             rest, h = divmod(rest, q[IH])
             rest, d = divmod(rest, q[ID])
-            group, n = divmod(rest, q[N])
+            outer, n = divmod(rest, q[N])
+            group = outer + inner
             x = q[X] + n * q[XN] + d * q[XD] + h * q[XH] + band * q[BAND] * q[XW]
             y = q[OUT] + n * q[YN] + d * q[YD] + h * q[YH] + band * q[BAND] * q[YW]
             r = q[RESIDUAL] + n * q[RN] + d * q[RD] + h * q[RH] + band * q[BAND] * q[RW] if q[RESIDUAL] != 0 else 0

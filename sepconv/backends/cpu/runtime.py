@@ -6,6 +6,7 @@ of a fork are facts, and the work is done without.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import os
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numba
+from llvmlite import ir
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.registry import cpu_target
@@ -254,13 +256,34 @@ def _compile(function: Callable[..., None], signature: Any, **options: Any) -> C
 def enter(typing: Any, entry: Any, record: Any, chunk: Any) -> Any:
     """Calls the kernel at an address; False if it raised, which is where its scratch could not be had."""
 
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        kinds = signature.args[1:]
-        kind = context.call_conv.get_function_type(numba.types.none, kinds)
-        status, _ = context.call_conv.call_function(b, b.inttoptr(args[0], kind.as_pointer()), numba.types.none, kinds, args[1:])
-        return b.not_(status.is_error)
+    return numba.types.boolean(entry, record, chunk), _entered
 
-    return numba.types.boolean(entry, record, chunk), codegen
+
+@intrinsic
+def enter_all(typing: Any, parallel: Any, entry: Any, record: Any, count: Any) -> Any:
+    """The same of `spread`, at the address `parallel`."""
+    return numba.types.boolean(parallel, entry, record, count), _entered
+
+
+def _entered(context: Any, b: Any, signature: Any, args: Any) -> Any:
+    kinds = signature.args[1:]
+    kind = context.call_conv.get_function_type(numba.types.none, kinds)
+    status, _ = context.call_conv.call_function(b, b.inttoptr(args[0], kind.as_pointer()), numba.types.none, kinds, args[1:])
+    return b.not_(status.is_error)
+
+
+@intrinsic
+def asked(typing: Any, function: Any) -> Any:
+    """What the C function `int f(void)` at an address returns."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), [])
+        return b.sext(b.call(b.inttoptr(args[0], kind.as_pointer()), []), ir.IntType(64))
+
+    return numba.types.int64(function), codegen
+
+
+SPREAD = numba.types.void(numba.types.int64, RECORD, numba.types.int64)
 
 
 def _spread(entry, record, count):  # type: ignore[no-untyped-def]
@@ -272,7 +295,7 @@ def _spread(entry, record, count):  # type: ignore[no-untyped-def]
 def spread() -> Callable[..., None]:
     """The one parallel function there is: it runs a kernel, given by its address, over the chunks of a record. So that each kernel is
     compiled once, for one thread and for many."""
-    return compiled(_spread, numba.types.void(numba.types.int64, RECORD, numba.types.int64), parallel=True)
+    return compiled(_spread, SPREAD, parallel=True)
 
 
 @contextmanager
@@ -331,8 +354,6 @@ if hasattr(os, "register_at_fork"):
 def _other_pools_kept() -> Iterator[None]:
     """Numba's start sets the number of threads of the OpenMP that it may share with PyTorch: put it back."""
     try:
-        import ctypes
-
         from numba.np.ufunc import omppool
 
         openmp = ctypes.CDLL(omppool.__file__)
@@ -389,6 +410,14 @@ def launch(kernel: Any, record: Any, count: int) -> None:
             run(kernel.entry, record, count)
     if record[STRANGE] == FAILED:
         raise MemoryError("a thread's scratch could not be allocated")
+
+
+def many() -> tuple[int, int]:
+    """The addresses of `spread`, and of the function that says how many threads Numba would use now: for compiled code that launches by itself.
+    Zeros where Python has to look first."""
+    if _threads.layer not in ("omp", "tbb"):
+        return 0, 0
+    return spread().entry, ctypes.cast(pool._get_num_threads, ctypes.c_void_p).value or 0
 
 
 def run(kernel: Any, record: Any, count: int) -> None:

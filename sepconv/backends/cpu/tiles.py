@@ -182,6 +182,9 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fuse
     return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands * -(-ow // columns), reason + STAGED * staged, stage)
 
 
+PIXELS = 256  # of a thread, which make packing all panels worth it
+
+
 def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...], overlap: bool) -> Choice:
     groups, count = out[0] * out[2] * out[3], out[4]
     lane_size, row_size = (p.out_channels, count) if last else (count, p.out_channels)
@@ -199,9 +202,16 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: boo
         if pixel and pixel % 4096 == 0 and row_size * pixel > 2 * L2 and (overlap or count % columns == 0):
             return _gathered(p, machine, lanes, workers, True, (*out[:4], count), columns)
         panels = -(-lane_size // width)
-        bands, band = _span(row_size, -(-4 * workers // (panels * groups)), rows)
+        # Threads share out the panels, or the pixels where few panels, or a narrow last one, would give one of them more.
+        parts, inner = -(-4 * workers // (panels * groups)), 0
+        if lane_size % (workers * width) and row_size >= PIXELS * workers and pixel * lane_size <= L2 // 4:
+            parts, inner = workers, panels
+        elif panels * groups * parts % workers:
+            parts *= workers
+        bands, band = _span(row_size, parts, rows)
+        cut = {BANDS: bands, BAND: band, GROUP: inner}
         reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
-        return Choice(pointwise.channels_last, cells, {BANDS: bands, BAND: band}, panels * groups * bands, reason, panel=(lanes, vectors))
+        return Choice(pointwise.channels_last, cells, cut, panels * groups * bands, reason, panel=(lanes, vectors))
     least = max(1, L2 // 2 // max(1, width * p.in_channels * p.dtype.itemsize)) * width  # a block of x that stays in L2
     blocks, block = _span(lane_size, max(-(-lane_size // least), -(-4 * workers // groups)), width)
     bands, band = _span(row_size, -(-2 * workers // (blocks * groups)), rows)
