@@ -1,7 +1,8 @@
 """Layers: the functions of `sepconv` with their weights and options held, for calls that are made many times with the same weights.
 
 A layer copies its weights when it is made: changing the arrays afterwards has no effect. It lays them out once as the kernel of its layout
-reads them (channels last: the output channels innermost, so that nothing is packed in a call). What a call computes, and every argument,
+reads them (channels last: the output channels innermost, so that nothing is packed in a call; and those of a 1x1, from its second call on,
+once more in panels, as many as the kernel's vectors hold, one after the other). What a call computes, and every argument,
 is the function's of the same name.
 
 >>> layer = sepconv.layers.SeparableConv2d(depthwise, pointwise, bias, padding="same", layout="NHWC", activation="relu")
