@@ -10,10 +10,10 @@ middle pixel alone, and a table says it. What is left is rare, and is summed in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -32,9 +32,10 @@ MOST = 4  # groups of four taps in registers at once
 I8 = ir.IntType(8)
 BYTES, WORDS, INTS = ir.VectorType(I8, 64), ir.VectorType(I16, 32), ir.VectorType(I32, 16)
 # a half's block, int32: what is added to a sum, bits of the fraction that tell one from a whole number, whether the middle pixel is to be added,
-# bits of the difference of a pair that have to be equal; whether float64 makes something else than itself of a middle pixel; then the digits of the weights
-MARGIN, BITS, LIFT, PARITY, UNEVEN, WEIGHTS = range(6)
-DOUBTFUL, EVEN, SURE = range(3)  # of a kernel: what sums near a whole number are of, as `certainty` says
+# bits of the difference of a pair that have to be equal, whether float64 makes something else than itself of a middle pixel; of `Certainty`; the
+# 64 places of `_tops`; then the digits of the weights
+MARGIN, BITS, LIFT, PARITY, UNEVEN, FAR, CONTRAST, TOPS, WEIGHTS = 0, 1, 2, 3, 4, 5, 6, 7, 23
+DOUBTFUL, EVEN, SURE = range(3)
 
 
 # --- the numbers --------------------------------------------------------------------------------------------------
@@ -69,37 +70,54 @@ def chunks(taps: int, rows: int, groups: int) -> int:
     return -(-(taps + rows - 1) // (4 * groups))
 
 
-def groups(down: int, across: int) -> int:
-    """Groups of taps that are taken at once, of the two halves: so that the fewest are taken."""
+def groups(down: int, across: int, certain: int) -> int:
+    """Groups of taps that are taken at once, of the two halves: so that the fewest are taken; all where no sum is in doubt."""
+    if certain != DOUBTFUL:
+        return max(chunks(down, 2, 1), chunks(across, 1, 1))
     return min(range(MOST, 0, -1), key=lambda g: g * (chunks(down, 2, g) + chunks(across, 1, g)))
 
 
-def _margin(exact: np.ndarray, whole: np.ndarray) -> int:
-    """Units that a sum may be off by, and float64 in SciPy's order too: a power of two."""
-    off = whole - exact * 2.0**FRACTION
-    least = 127.5 * (np.abs(off).sum() + abs(off.sum())) + len(exact) * 255 * 2.0 ** (FRACTION - 51) + 1
+def _margin(off: np.ndarray) -> int:
+    """Units that a sum may be off by if its weights are off by these, and float64 in SciPy's order too: a power of two."""
+    least = 127.5 * (np.abs(off).sum() + abs(off.sum())) + len(off) * 255 * 2.0 ** (FRACTION - 51) + 1
     return 2 ** int(np.ceil(np.log2(least)))
 
 
+class Certainty(NamedTuple):
+    """What is known of a half's sums near a whole number, but those of even windows. SURE: all are on their side of it; EVEN: all where no
+    pixel of the pair so `far` from the middle differs from that by `contrast` or more; DOUBTFUL: nothing."""
+
+    kind: int
+    far: int = 0
+    contrast: int = 255
+
+
 @functools.lru_cache(64)
-def _certainty(weights: tuple[float, ...], kind: int) -> int:
-    exact, one = np.array(weights), 2**FRACTION
-    whole, pairs, far = _whole(exact), len(weights) // 2, np.arange(-510, 511)
-    even = level(exact, kind)
-    if pairs > 2 or (pairs and kind != SYMMETRIC_TAPS) or whole.sum() != one or (np.arange(256) - even > 1).any():
-        return DOUBTFUL
-    sums = np.zeros(1, np.int64)
-    for weight in whole[:pairs]:
-        sums = np.add.outer(far * weight, sums).ravel()
-    near = np.minimum(sums % one, -sums % one)
-    if np.count_nonzero(near == 0) > 1:
-        return DOUBTFUL
-    return SURE if np.count_nonzero(near <= _margin(exact, whole)) == 1 else EVEN
+def _certainty(weights: tuple[float, ...], kind: int) -> Certainty:
+    exact, pairs, apart = np.array(weights), len(weights) // 2, np.arange(-510, 511)
+    whole, even = _whole(exact), level(exact, kind)
+    if len(exact) < 4 * MOST and (whole == exact * 2.0**FRACTION).all():
+        return Certainty(SURE)  # float64 does not round either
+    if pairs > 2 or (pairs and kind != SYMMETRIC_TAPS) or whole.sum() != 2**FRACTION or (np.arange(256) - even > 1).any():
+        return Certainty(DOUBTFUL)
+    sums, true = np.zeros((1, 1), np.int64), np.zeros((1, 1))
+    for number in range(pairs):
+        shape = (-1, 1) if number else (1, -1)
+        sums, true = (total + apart.reshape(shape) * w[number] for total, w in ((sums, whole), (true, exact)))
+    if np.count_nonzero(sums % 2**FRACTION == 0) > 1:
+        return Certainty(DOUBTFUL)  # the tile takes these for even windows
+    wrong = (np.floor(true) != sums >> FRACTION) | (np.abs(true - np.rint(true)) < 1e-9)
+    wrong[tuple(n // 2 for n in wrong.shape)] = False
+    if not wrong.any():
+        return Certainty(SURE)
+    # The pixels of a pair that is off by so much are off by half of it at least, one of them.
+    least = [(np.abs(places - 510).min() + 1) // 2 for places in np.nonzero(wrong)[::-1][:pairs]]
+    number = int(np.argmax(least))
+    return Certainty(EVEN, pairs - number, int(least[number]))
 
 
-def certainty(weights: np.ndarray, kind: int) -> int:
-    """Of up to two pairs of taps, all sums can be tried, of how far the pairs' pixels are off the middle one: EVEN if none but that of no
-    differences is a whole number, SURE if none is so near to one that it may lie on its other side."""
+def certainty(weights: np.ndarray, kind: int) -> Certainty:
+    """Of up to two pairs of taps, by trying all that a pair's sum may differ from twice the middle pixel."""
     return _certainty(tuple(_effective(weights, kind).tolist()), kind)
 
 
@@ -107,7 +125,8 @@ def block(weights: np.ndarray, kind: int, rows: int, together: int) -> np.ndarra
     """The block of a half: for each row of a tile the taps that many places further; in it chunks, digits, groups of four bytes."""
     exact, middle = _effective(weights, kind), len(weights) // 2
     whole = _whole(exact)
-    margin = _margin(exact, whole)
+    off = whole - exact * 2.0**FRACTION
+    margin = _margin(off)
     lift = whole[middle] > HIGHEST
     whole[middle] -= 2**FRACTION * lift
     many = chunks(len(weights), rows, together)
@@ -119,9 +138,9 @@ def block(weights: np.ndarray, kind: int, rows: int, together: int) -> np.ndarra
             digits[r, DIGITS - 1 - place, r : r + len(weights)] = digit
     parts = digits.reshape(rows, DIGITS, many, together, 4).transpose(0, 2, 1, 3, 4)
     bits = (1 << FRACTION) - 2 * margin
-    uneven = (level(weights, kind) != np.arange(256)).any()
-    head = np.array([margin, bits, -int(lift), 0x01010101 if kind == SYMMETRIC_TAPS else -1, uneven], np.int32)
-    return np.concatenate([head, np.ascontiguousarray(parts).view(np.int32).ravel()])
+    sure, uneven = certainty(weights, kind), (off != 0).any() and (level(weights, kind) != np.arange(256)).any()
+    head = np.array([margin, bits, -int(lift), 0x01010101 if kind == SYMMETRIC_TAPS else -1, uneven, sure.far, sure.contrast * 0x01010101], np.int64)
+    return np.concatenate([head.astype(np.int32), _tops().view(np.int32), np.ascontiguousarray(parts).view(np.int32).ravel()])
 
 
 def level(weights: np.ndarray, kind: int) -> np.ndarray:
@@ -157,18 +176,19 @@ def _woven(b: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
     return [b.bitcast(woven, INTS) for one, two in zip(first, second) for woven in _interleaved(b, one, two, WORDS)]
 
 
-def _upper(b: ir.IRBuilder, sums: Sequence[ir.Value]) -> ir.Value:
-    """The upper bytes of four vectors of int32: bytes in the order of memory."""
-    wide = ir.VectorType(I64, 8)
-    places = [16 * part + 4 * i + 3 + 64 * side for part in range(4) for _ in (0, 1) for side in (0, 1) for i in range(4)]
-    pairs = [_chosen(b, *(b.bitcast(each, BYTES) for each in two), ir.Constant(BYTES, places)) for two in (sums[:2], sums[2:])]
-    return b.bitcast(_shuffled(b, *(b.bitcast(pair, wide) for pair in pairs), [at + 8 * (at % 2) for at in range(8)]), BYTES)
+def _tops() -> np.ndarray:
+    """Where the upper bytes of two vectors of int32 lie, in the order of `_woven`, each lane's twice."""
+    return np.array([16 * part + 4 * i + 3 + 64 * side for part in range(4) for _ in (0, 1) for side in (0, 1) for i in range(4)], np.int8)
 
 
 def _chosen(b: ir.IRBuilder, low: ir.Value, high: ir.Value, places: ir.Value) -> ir.Value:
     """For each place, modulo 128, the byte of two vectors."""
     kind = ir.FunctionType(BYTES, [BYTES] * 3)
     return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.vpermi2var.qi.512"), [low, places, high])
+
+
+def _ints(n: int) -> ir.Constant:
+    return ir.Constant(INTS, [n] * 16)
 
 
 def _dot(b: ir.IRBuilder, acc: ir.Value, x: ir.Value, weights: ir.Value) -> ir.Value:
@@ -187,6 +207,13 @@ class _Tile:
 
     def _bytes(self, address: ir.Value) -> ir.Value:
         return self.b.load(self._pointer(address, BYTES), align=1)
+
+    def _upper(self, sums: Sequence[ir.Value]) -> ir.Value:
+        """The upper bytes of four vectors of int32, in the order of memory. Places that LLVM knew it would make more instructions of."""
+        b, wide = self.b, ir.VectorType(I64, 8)
+        places = self._bytes(b.add(self.block, integer(4 * TOPS)))
+        pairs = [_chosen(b, *(b.bitcast(each, BYTES) for each in two), places) for two in (sums[:2], sums[2:])]
+        return b.bitcast(_shuffled(b, *(b.bitcast(pair, wide) for pair in pairs), [at + 8 * (at % 2) for at in range(8)]), BYTES)
 
     def _row(self, index: ir.Value) -> ir.Value:
         """The address of a tap for the tile's first output."""
@@ -217,26 +244,35 @@ class _Tile:
         return [[made[4 * m + 4 * self.step * g] for m in range(4)] for g in range(self.groups)]
 
     def _sums(self) -> list[list[ir.Value]]:
-        b, size = self.b, DIGITS * self.groups
+        """With the margin; without it, and of one chunk, where no sum is in doubt but whole numbers."""
+        b, start = self.b, [None] * 4
+        if self.kind != DOUBTFUL:
+            taps = self._taps(integer(0))
+            return [self._chunk(taps, integer(r), start) for r in range(self.rows)]
         margin = self._number(MARGIN)
         acc = [[cgutils.alloca_once_value(b, margin) for _ in range(4)] for _ in range(self.rows)]
         with rolled(b, self.chunks) as loop:
             taps = self._taps(loop.index)
             for r, slots in enumerate(acc):
-                place = b.add(b.mul(b.add(loop.index, b.mul(self.chunks, integer(r))), integer(size)), integer(WEIGHTS))
-                weights = b.gep(self._pointer(self.block, I32), [place])
-                found = [ir.Constant(INTS, None)] * 4
-                for digit in range(DIGITS):
-                    if digit:
-                        found = [b.shl(each, ir.Constant(INTS, [8] * 16)) for each in found]
-                    if digit == DIGITS - 1:
-                        found = [b.add(each, b.load(slot)) for each, slot in zip(found, slots)]
-                    for g in range(self.groups):
-                        weight = self._all(b.load(b.gep(weights, [integer(digit * self.groups + g)]), align=4))
-                        found = [_dot(b, each, x, weight) for each, x in zip(found, taps[g])]
-                for each, slot in zip(found, slots):
+                made = self._chunk(taps, b.add(loop.index, b.mul(self.chunks, integer(r))), slots)
+                for each, slot in zip(made, slots):
                     b.store(each, slot)
         return [[b.load(slot) for slot in slots] for slots in acc]
+
+    def _chunk(self, taps: list[list[ir.Value]], number: ir.Value, slots: Sequence[Any]) -> list[ir.Value]:
+        """Sums of a chunk's taps, on top of what is in the slots: digit after digit, from the highest."""
+        b, size = self.b, DIGITS * self.groups
+        weights = b.gep(self._pointer(self.block, I32), [b.add(b.mul(number, integer(size)), integer(WEIGHTS))])
+        found = [ir.Constant(INTS, None)] * 4
+        for digit in range(DIGITS):
+            if digit:
+                found = [b.shl(each, _ints(8)) for each in found]
+            if digit == DIGITS - 1:
+                found = [each if slot is None else b.add(each, b.load(slot)) for each, slot in zip(found, slots)]
+            for g in range(self.groups):
+                weight = self._all(b.load(b.gep(weights, [integer(digit * self.groups + g)]), align=4))
+                found = [_dot(b, each, x, weight) for each, x in zip(found, taps[g])]
+        return found
 
     def run(self) -> list[ir.Value]:
         b, lift = self.b, self._number(LIFT, BYTES)
@@ -244,52 +280,69 @@ class _Tile:
         for r, sums in enumerate(self._sums()):
             middle = self._bytes(self._row(b.add(b.sdiv(self.taps, integer(2)), integer(r))))
             lifted = b.and_(middle, lift)
-            result = b.add(_upper(b, sums), lifted)
-            to = self._pointer(b.add(self.to, b.mul(self.pitch, integer(r))), BYTES)
-            b.store(result, to, align=1)
+            result = b.add(self._upper(sums), lifted)
+            slot = cgutils.alloca_once_value(b, result)
             rest = cgutils.alloca_once_value(b, integer(0))
             if self.kind != DOUBTFUL:
-                self._lowered(sums, middle, lifted, result, to)
+                self._lowered(sums, middle, lifted, slot)
             if self.kind == EVEN:
-                y = [b.and_(b.xor(each, self._number(MARGIN)), ir.Constant(INTS, [2**FRACTION - 1] * 16)) for each in sums]
-                reach = b.sub(b.shl(self._number(MARGIN), ir.Constant(INTS, [1] * 16)), ir.Constant(INTS, [1] * 16))
-                unsure = [b.icmp_unsigned("<", b.sub(each, ir.Constant(INTS, [1] * 16)), reach) for each in y]
-                with self._any(unsure):
+                with self._any([self._contrast(r, middle)], I64):
+                    unsure = [b.icmp_unsigned("<", each, self._reach()) for each in self._distances(sums)]
                     b.store(self._told(unsure), rest)
             elif self.kind == DOUBTFUL:
                 unsure = [b.icmp_signed("==", b.and_(each, self._number(BITS)), ir.Constant(INTS, None)) for each in sums]
                 with self._any(unsure):
                     even = self._even(r, middle)
-                    b.store(b.select(even, self._levels(middle), result), to, align=1)
+                    b.store(b.select(even, self._levels(middle), result), slot)
                     found = [self._count(b.bitcast(each, kind), kind) for each, kind in [(even, I64), *((u, I16) for u in unsure)]]
                     many = functools.reduce(b.add, (b.zext(each, I64) for each in found[1:]))
                     with b.if_then(b.icmp_signed("!=", many, found[0]), likely=False):  # all that is even is unsure
                         b.store(b.and_(self._told(unsure), b.not_(b.bitcast(even, I64))), rest)
+            b.store(b.load(slot), self._pointer(b.add(self.to, b.mul(self.pitch, integer(r))), BYTES), align=1)
             left.append(b.load(rest))
         return left
+
+    def _distances(self, sums: Sequence[ir.Value]) -> list[ir.Value]:
+        """How far, less one, from a whole number minus the margin; the numbers themselves are far from all."""
+        b, margin = self.b, self._number(MARGIN)
+        moved = [b.and_(b.xor(b.add(each, margin), margin), _ints(2**FRACTION - 1)) for each in sums]
+        return [b.sub(each, _ints(1)) for each in moved]
+
+    def _reach(self) -> ir.Value:
+        return self.b.sub(self.b.shl(self._number(MARGIN), _ints(1)), _ints(1))
 
     def _count(self, bits: ir.Value, kind: ir.Type) -> ir.Value:
         return self.b.call(cgutils.get_or_insert_function(self.b.module, ir.FunctionType(kind, [kind]), f"llvm.ctpop.i{kind.width}"), [bits])
 
-    def _any(self, flags: Sequence[ir.Value]) -> Any:
-        """A block for where one is set."""
+    def _any(self, flags: Sequence[ir.Value], bits: ir.Type = I16) -> Any:
+        """A block for where one is set, of so many bits."""
         some = functools.reduce(self.b.or_, flags)
-        return self.b.if_then(self.b.icmp_unsigned("!=", self.b.bitcast(some, I16), ir.Constant(I16, 0)))
+        return self.b.if_then(self.b.icmp_unsigned("!=", self.b.bitcast(some, bits), ir.Constant(bits, 0)))
+
+    def _contrast(self, r: int, middle: ir.Value) -> ir.Value:
+        """Where one of two pixels differs from the middle one by as much as the block says."""
+        b = self.b
+        kind = ir.FunctionType(BYTES, [BYTES] * 2)
+        minus, most, least = (cgutils.get_or_insert_function(b.module, kind, f"llvm.{name}.v64i8") for name in ("usub.sat", "umax", "umin"))
+        far = b.sext(b.load(b.gep(self._pointer(self.block, I32), [integer(FAR)]), align=4), I64)
+        centre = b.add(b.sdiv(self.taps, integer(2)), integer(r))
+        pair = [self._bytes(self._row(at)) for at in (b.sub(centre, far), b.add(centre, far))]
+        above, below = b.call(minus, [b.call(most, pair), middle]), b.call(minus, [middle, b.call(least, pair)])
+        return b.icmp_unsigned(">=", b.call(most, [above, below]), self._number(CONTRAST, BYTES))
 
     def _told(self, flags: Sequence[ir.Value]) -> ir.Value:
         """The flags of four vectors of sums as bits in the order of memory."""
         b = self.b
-        told = _upper(b, [b.sext(each, INTS) for each in flags])
+        told = self._upper([b.sext(each, INTS) for each in flags])
         return b.bitcast(b.icmp_signed("!=", told, ir.Constant(BYTES, None)), I64)
 
-    def _lowered(self, sums: Sequence[ir.Value], middle: ir.Value, lifted: ir.Value, result: ir.Value, to: ir.Value) -> None:
-        """Where float64 makes less of the middle pixel: the margin below the sum instead of above, which matters to whole numbers alone."""
+    def _lowered(self, sums: Sequence[ir.Value], middle: ir.Value, lifted: ir.Value, slot: ir.Value) -> None:
+        """Where float64 makes less of the middle pixel: one unit less, which matters to whole numbers alone."""
         b = self.b
         uneven = b.load(b.gep(self._pointer(self.block, I32), [integer(UNEVEN)]), align=4)
         with b.if_then(b.icmp_signed("!=", uneven, ir.Constant(I32, 0))):
-            twice = b.shl(self._number(MARGIN), ir.Constant(INTS, [1] * 16))
-            lower = b.add(_upper(b, [b.sub(each, twice) for each in sums]), lifted)
-            b.store(b.select(b.icmp_signed("==", self._levels(middle), middle), result, lower), to, align=1)
+            lower = b.add(self._upper([b.sub(each, _ints(1)) for each in sums]), lifted)
+            b.store(b.select(b.icmp_signed("==", self._levels(middle), middle), b.load(slot), lower), slot)
 
     def _even(self, r: int, middle: ir.Value) -> ir.Value:
         """Where both pixels of each pair, or all pixels, are as far from the middle one."""

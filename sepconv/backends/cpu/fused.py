@@ -104,7 +104,7 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool, columns: int) -
     if any(means) or any(np.abs(h.weights).sum() * 256 > 2**20 for h in both):
         return None
     if columns >= dots.SPAN and runtime.has(*dots.NEEDED) and all(dots.fits(h.weights, symmetry(h.weights)) for h in both):
-        least = min(dots.certainty(h.weights, symmetry(h.weights)) for h in both)
+        least = min(dots.certainty(h.weights, symmetry(h.weights)).kind for h in both)
         return Way("uint8", least, least)
     return Way("float32", *(bands.WEIGHTED if h is IDENTITY else bands.CUT for h in both))
 
@@ -217,7 +217,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     tile = min(ROWS if many == 4 else 4, down.taps)
     vectors, bytewise = 8, way.sums == "uint8"
     if bytewise:
-        tile, vectors, many = 2, dots.groups(down.taps, across.taps), step if step <= 4 else 0
+        tile, vectors, many = 2, dots.groups(down.taps, across.taps, way.down), step if step <= 4 else 0
     strips = 1 if across.mode == WRAP and across.taps > 1 else max(1, cols // max(STRIP, 2 * across.taps * step))
     widest = -(-cols // strips) + 64 + (across.taps - 1) * step
     beyond = (dots.chunks(across.taps, 1, vectors) * 4 * vectors * step + 16) if bytewise else vectors * lanes
