@@ -57,12 +57,14 @@ def _whole(weights: np.ndarray) -> np.ndarray:
 
 
 def fits(weights: np.ndarray, kind: int) -> bool:
-    """Whether sums by these weights are bytes, and the weights of three digits; the middle one may be of more."""
-    if kind not in (GENERAL, SYMMETRIC_TAPS) or weights.min() < 0 or not 0 < weights.sum() < 1 + 2.0**-20:
+    """Whether these weigh a mean, so that sums are bytes and those of even windows whole numbers; and are of three digits, but for the middle one,
+    which may be of more."""
+    if kind not in (GENERAL, SYMMETRIC_TAPS) or weights.min() < 0:
         return False
-    others = _whole(_effective(weights, kind))
+    whole = _whole(_effective(weights, kind))
+    others = whole.copy()
     others[len(weights) // 2] = 0
-    return bool(others.max() <= HIGHEST)
+    return bool(whole.sum() == 2**FRACTION and others.max() <= HIGHEST)
 
 
 def chunks(taps: int, rows: int, groups: int) -> int:
@@ -98,7 +100,7 @@ def _certainty(weights: tuple[float, ...], kind: int) -> Certainty:
     whole, even = _whole(exact), level(exact, kind)
     if len(exact) < 4 * MOST and (whole == exact * 2.0**FRACTION).all():
         return Certainty(SURE)  # float64 does not round either
-    if pairs > 2 or (pairs and kind != SYMMETRIC_TAPS) or whole.sum() != 2**FRACTION or (np.arange(256) - even > 1).any():
+    if pairs > 2 or (pairs and kind != SYMMETRIC_TAPS) or (np.arange(256) - even > 1).any():
         return Certainty(DOUBTFUL)
     sums, true = np.zeros((1, 1), np.int64), np.zeros((1, 1))
     for number in range(pairs):
