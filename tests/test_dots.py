@@ -69,6 +69,7 @@ def test_what_is_known_of_sums() -> None:
     certain = lambda *taps: dots.certainty(np.array(taps), symmetry(np.array(taps))).kind
     assert certain(0.25, 0.5, 0.25) == certain(*np.array([1, 4, 6, 4, 1]) / 16) == certain(1.0) == dots.SURE
     assert certain(0.01, 0.02, 0.94, 0.02, 0.01) == certain(*[1 / 7] * 7) == certain(0.3, 0.7) == dots.DOUBTFUL
+    assert certain(0.2, 0.6, 0.2) > dots.DOUBTFUL == certain(0.2, 0.6 + 1e-9, 0.2)
     assert not dots.fits(np.array([-0.5, 0.5]), GENERAL) and not dots.fits(np.array([0.2, 0.4, 0.2]), SYMMETRIC_TAPS)
 
 

@@ -100,7 +100,7 @@ def _certainty(weights: tuple[float, ...], kind: int) -> Certainty:
     whole, even = _whole(exact), level(exact, kind)
     if len(exact) < 4 * MOST and (whole == exact * 2.0**FRACTION).all():
         return Certainty(SURE)  # float64 does not round either
-    if pairs > 2 or (pairs and kind != SYMMETRIC_TAPS) or (np.arange(256) - even > 1).any():
+    if pairs > 2 or (pairs and kind != SYMMETRIC_TAPS) or abs(exact.sum() - 1) > 2.0**-40 or (np.arange(256) - even > 1).any():
         return Certainty(DOUBTFUL)
     sums, true = np.zeros((1, 1), np.int64), np.zeros((1, 1))
     for number in range(pairs):
