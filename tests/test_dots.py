@@ -54,6 +54,22 @@ def test_random_weights() -> None:
 
 
 @needs_vnni
+@pytest.mark.parametrize("shape", [(3, 3), (5, 5), (2, 3), (1, 5), (7, 6)])
+def test_dense(shape: tuple[int, int]) -> None:
+    """Drawn weights, equal ones, and such of which a row is of zeros."""
+    rng = np.random.default_rng(3)
+    drawn, equal, holes = rng.random(shape), np.ones(shape), rng.random(shape)
+    holes[0, : shape[1] // 2 + 1] = 0
+    with sepconv.use_backend("cpu"):
+        for weights in (drawn, equal, holes):
+            weights /= weights.sum()
+            for x in images():
+                for mode in ("reflect", "constant", "wrap"):
+                    want = scipy.ndimage.correlate(x, weights, mode=mode, cval=77)
+                    assert np.array_equal(ndi.correlate(x, weights, mode=mode, cval=77), want), mode
+
+
+@needs_vnni
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
 def test_pixels_of_several_channels(channels: int) -> None:
     rng = np.random.default_rng(2)
