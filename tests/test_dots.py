@@ -8,7 +8,7 @@ import scipy.ndimage
 
 import sepconv
 import sepconv.ndimage as ndi
-from sepconv.backends.cpu import dots, runtime
+from sepconv.backends.cpu import digits, dots, runtime
 from sepconv.backends.filters import GENERAL, SYMMETRIC_TAPS, symmetry
 
 needs_vnni = pytest.mark.skipif(not runtime.has(*dots.NEEDED), reason="no AVX-512 VNNI here: these blurs are float32 sums")
@@ -82,18 +82,18 @@ def test_pixels_of_several_channels(channels: int) -> None:
 
 def test_what_is_known_of_sums() -> None:
     """Exact weights are never in doubt; of two pairs that make whole numbers nothing is known; of longer ones neither."""
-    certain = lambda *taps: dots.certainty(np.array(taps), symmetry(np.array(taps))).kind
-    assert certain(0.25, 0.5, 0.25) == certain(*np.array([1, 4, 6, 4, 1]) / 16) == certain(1.0) == dots.SURE
-    assert certain(0.01, 0.02, 0.94, 0.02, 0.01) == certain(*[1 / 7] * 7) == certain(0.3, 0.7) == dots.DOUBTFUL
-    assert certain(0.2, 0.6, 0.2) > dots.DOUBTFUL == certain(0.2, 0.6 + 1e-9, 0.2)
-    assert not dots.fits(np.array([-0.5, 0.5]), GENERAL) and not dots.fits(np.array([0.2, 0.4, 0.2]), SYMMETRIC_TAPS)
+    certain = lambda *taps: digits.certainty(np.array(taps), symmetry(np.array(taps))).kind
+    assert certain(0.25, 0.5, 0.25) == certain(*np.array([1, 4, 6, 4, 1]) / 16) == certain(1.0) == digits.SURE
+    assert certain(0.01, 0.02, 0.94, 0.02, 0.01) == certain(*[1 / 7] * 7) == certain(0.3, 0.7) == digits.DOUBTFUL
+    assert certain(0.2, 0.6, 0.2) > digits.DOUBTFUL == certain(0.2, 0.6 + 1e-9, 0.2)
+    assert not digits.fits(np.array([-0.5, 0.5]), GENERAL) and not digits.fits(np.array([0.2, 0.4, 0.2]), SYMMETRIC_TAPS)
 
 
 def test_digits_make_up_the_weights() -> None:
     weights = np.array([0.001, 0.2, 0.598, 0.2, 0.001])
-    made = dots.block(weights, SYMMETRIC_TAPS, 2, 2)
-    digits = made[dots.WEIGHTS :].view(np.int8).astype(np.int64).reshape(2, dots.DIGITS, 8)
+    made = digits.block(weights, SYMMETRIC_TAPS, 2, 2)
+    planes = made[digits.WEIGHTS :].view(np.int8).astype(np.int64).reshape(2, digits.DIGITS, 8)
     for r in range(2):
-        whole = digits[r, 0] * 2**16 + digits[r, 1] * 2**8 + digits[r, 2]
-        whole[2 + r] += 2**24 * (made[dots.LIFT] != 0)
+        whole = planes[r, 0] * 2**16 + planes[r, 1] * 2**8 + planes[r, 2]
+        whole[2 + r] += 2**24 * (made[digits.LIFT] != 0)
         assert np.abs(whole[r : r + 5] - weights * 2**24).max() < 3 and whole.sum() == 2**24

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..borders import CONSTANT, WRAP
 from ..filters import GENERAL
-from . import bands, dots, frame, runtime, tiles, window
+from . import bands, digits, dots, frame, runtime, tiles, window
 from .fused import FEW, LARGE, WHOLE, holds, lies_in_rows, planes_of
 from .plans import address
 from .programs import Program, Step, launched
@@ -51,7 +51,7 @@ def _how(x: str, y: str, weights: np.ndarray, columns: int) -> int | None:
     if _exact(x, weights):
         return window.CUT
     if x == y == "uint8":
-        quick = columns >= dots.SPAN and runtime.has(*dots.NEEDED) and dots.fits(weights[weights != 0], GENERAL)
+        quick = columns >= dots.SPAN and runtime.has(*dots.NEEDED) and digits.fits(weights[weights != 0], GENERAL)
         return window.BYTES if quick else window.SURE
     return window.CUT if (weights.size + 3) * total * 2.0**whole < 2.0**24 else None
 
@@ -111,9 +111,9 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray,
     near = np.array([2.0**-24 * (taps.size + 5) * 255 * float(np.abs(taps).sum())], np.float32)
     record[[window.NEAR, window.COUNT]] = address(near), len(places)
     if how == window.BYTES:
-        known, vectors = kept[2], dots.groups(1, len(places), dots.DOUBTFUL)
-        kept += [dots.block(known, GENERAL, 1, vectors), dots.level(known, GENERAL)]
-        record[[window.WEIGHTS, window.NEAR, window.TOGETHER]] = address(kept[-2]), address(kept[-1]), dots.chunks(len(places), 1, vectors)
+        known, vectors = kept[2], digits.groups(1, len(places), digits.DOUBTFUL)
+        kept += [digits.block(known, GENERAL, 1, vectors), digits.level(known, GENERAL)]
+        record[[window.WEIGHTS, window.NEAR, window.TOGETHER]] = address(kept[-2]), address(kept[-1]), digits.chunks(len(places), 1, vectors)
     room = high * vectors * lanes * 4 + len(places) * 8 + (-(-rows // cut) + k) * pitch + 4096
     check = x.dtype.name == "float32" and len(places) < taps.size
     record[window.BANDS : window.CHECK + 1] = cut, strips, pitch, room, check

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..borders import CONSTANT, WRAP
 from ..filters import Pass, symmetry
-from . import bands, dots, frame, runtime, sweep, tiles
+from . import bands, digits, dots, frame, runtime, sweep, tiles
 from .plans import address
 from .programs import Program, Step, launched
 
@@ -103,8 +103,8 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool, columns: int) -
         return Way("int16", *(bands.MEAN if h.mean else bands.WEIGHTED for h in both))
     if any(means) or any(np.abs(h.weights).sum() * 256 > 2**20 for h in both):
         return None
-    if columns >= dots.SPAN and runtime.has(*dots.NEEDED) and all(dots.fits(h.weights, symmetry(h.weights)) for h in both):
-        least = min(dots.certainty(h.weights, symmetry(h.weights)).kind for h in both)
+    if columns >= dots.SPAN and runtime.has(*dots.NEEDED) and all(digits.fits(h.weights, symmetry(h.weights)) for h in both):
+        least = min(digits.certainty(h.weights, symmetry(h.weights)).kind for h in both)
         return Way("uint8", least, least)
     return Way("float32", *(bands.WEIGHTED if h is IDENTITY else bands.CUT for h in both))
 
@@ -217,10 +217,10 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     tile = min(ROWS if many == 4 else 4, down.taps)
     vectors, bytewise = 8, way.sums == "uint8"
     if bytewise:
-        tile, vectors, many = 2, dots.groups(down.taps, across.taps, way.down), step if step <= 4 else 0
+        tile, vectors, many = 2, digits.groups(down.taps, across.taps, way.down), step if step <= 4 else 0
     strips = 1 if across.mode == WRAP and across.taps > 1 else max(1, cols // max(STRIP, 2 * across.taps * step))
     widest = -(-cols // strips) + 64 + (across.taps - 1) * step
-    beyond = (dots.chunks(across.taps, 1, vectors) * 4 * vectors * step + 16) if bytewise else vectors * lanes
+    beyond = (digits.chunks(across.taps, 1, vectors) * 4 * vectors * step + 16) if bytewise else vectors * lanes
     pitch = (-(-(widest + beyond) * size // 64) | 1) * 64
     height = 0 if across.mean is False or across.taps < DOUBLING else across.taps.bit_length() - 1
     record = np.zeros(sweep.LENGTH, np.int64)
@@ -237,8 +237,8 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
         record[begin : begin + 3] = half.taps, half.before, half.mode
         record[[begin + 4, begin + 7]] = held(exact), kind
         if bytewise:
-            block, level = dots.block(exact, kind, high, vectors), dots.level(exact, kind)
-            record[[begin + 3, begin + 5, begin + 6]] = held(block), held(level), dots.chunks(half.taps, high, vectors)
+            block, level = digits.block(exact, kind, high, vectors), digits.level(exact, kind)
+            record[[begin + 3, begin + 5, begin + 6]] = held(block), held(level), digits.chunks(half.taps, high, vectors)
             continue
         near = 2.0**-24 * (half.taps + 5) * 255 * float(np.abs(half.weights).sum())
         divisor = np.array(_factor(half.taps) if half.mean and way.sums == "int16" else [frame.bits(down.taps * across.taps)] * 2, np.int64)

@@ -15,7 +15,8 @@ from numba.extending import intrinsic
 
 from ..filters import GENERAL
 from .bands import Lanes, cut, exactly, width
-from .dots import DOUBTFUL, SPAN, row_of_dots
+from .digits import DOUBTFUL
+from .dots import SPAN, row_of_dots
 from .frame import BEGIN, CHUNKS, END, STRANGE  # noqa: F401
 from .intrinsics import as_float, copy_line, keep, keep_subnormals, load, prefetch, restore, store, words
 from .loops import aligned, border, first_job, placed, strange_run
