@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..borders import CONSTANT, WRAP
-from . import bands, frame, runtime, tiles, window
+from ..filters import GENERAL
+from . import bands, digits, dots, frame, runtime, tiles, window
 from .fused import FEW, LARGE, WHOLE, holds, lies_in_rows, planes_of
 from .plans import address
 from .programs import Program, Step, launched
@@ -38,8 +39,8 @@ def _exact(x: str, weights: np.ndarray) -> bool:
     return bool((scaled == np.rint(scaled)).all())
 
 
-def _how(x: str, y: str, weights: np.ndarray) -> int | None:
-    """What becomes of the sums; None: float32 does not do."""
+def _how(x: str, y: str, weights: np.ndarray, columns: int) -> int | None:
+    """What becomes of the sums of a row of so many; None: float32 does not do."""
     if y == "float32":
         return window.PLAIN
     if x not in WHOLE or y not in WHOLE:
@@ -50,7 +51,8 @@ def _how(x: str, y: str, weights: np.ndarray) -> int | None:
     if _exact(x, weights):
         return window.CUT
     if x == y == "uint8":
-        return window.SURE
+        quick = columns >= dots.SPAN and runtime.has(*dots.NEEDED) and digits.fits(weights[weights != 0], GENERAL)
+        return window.BYTES if quick else window.SURE
     return window.CUT if (weights.size + 3) * total * 2.0**whole < 2.0**24 else None
 
 
@@ -64,7 +66,7 @@ def fits(output: np.ndarray, read: str, weights: np.ndarray, modes: Sequence[int
         return None
     if any(mode == CONSTANT and k > 1 for mode, k in zip(modes[axis:], taps)) and not holds(read, cval):
         return None
-    how = _how(read, output.dtype.name, weights)
+    how = _how(read, output.dtype.name, weights, int(np.prod(output.shape[axis + 1 :])))
     return None if how is None else (axis, how)
 
 
@@ -108,6 +110,10 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray,
     record[window.TAPS : window.CVAL + 1] = across, *before, modes[axis], modes[axis + 1], frame.bits(cval)
     near = np.array([2.0**-24 * (taps.size + 5) * 255 * float(np.abs(taps).sum())], np.float32)
     record[[window.NEAR, window.COUNT]] = address(near), len(places)
+    if how == window.BYTES:
+        known, vectors = kept[2], digits.groups(1, len(places), digits.DOUBTFUL)
+        kept += [digits.block(known, GENERAL, 1, vectors), digits.level(known, GENERAL)]
+        record[[window.WEIGHTS, window.NEAR, window.TOGETHER]] = address(kept[-2]), address(kept[-1]), digits.chunks(len(places), 1, vectors)
     room = high * vectors * lanes * 4 + len(places) * 8 + (-(-rows // cut) + k) * pitch + 4096
     check = x.dtype.name == "float32" and len(places) < taps.size
     record[window.BANDS : window.CHECK + 1] = cut, strips, pitch, room, check
@@ -141,5 +147,5 @@ def how(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seque
     chosen = fits(output, input.dtype.name, weights, modes, cval)
     if chosen is None:
         return ""
-    ending = ("", ", cut to whole numbers", ", cut to whole numbers, again in float64 where that is in doubt")[chosen[1]]
+    ending = ("", ", cut to whole numbers", ", cut to whole numbers, again in float64 where that is in doubt")[min(chosen[1], window.SURE)]
     return f"the depthwise tile over rows in scratch, in float32 ({input.dtype} -> {output.dtype}{ending})"

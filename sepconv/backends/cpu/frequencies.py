@@ -18,7 +18,7 @@ from . import bands, fused, runtime
 
 FEWEST = 400  # taps up to which the tile of `window.py` is as fast
 SQUARE = 256  # pixels along the side of a square, or more for wide filters
-TOGETHER = 8  # squares transformed at a time
+TOGETHER = 2  # squares transformed at a time
 NAMES = {code: name for name, code in CODES.items()}
 
 

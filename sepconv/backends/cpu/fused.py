@@ -14,7 +14,7 @@ import numpy as np
 
 from ..borders import CONSTANT, WRAP
 from ..filters import Pass, symmetry
-from . import bands, frame, runtime, sweep, tiles
+from . import bands, digits, dots, frame, runtime, sweep, tiles
 from .plans import address
 from .programs import Program, Step, launched
 
@@ -73,7 +73,7 @@ def _pairs(shape: tuple[int, ...], passes: Sequence[Pass]) -> list[tuple[int, Pa
     return found
 
 
-def _way(x: str, y: str, down: Half, across: Half, turned: bool) -> Way | None:
+def _way(x: str, y: str, down: Half, across: Half, turned: bool, columns: int) -> Way | None:
     """None: no sweep does it as it should be done. `turned`: the pass along the rows was to be the first of two."""
     both = down, across
     if max(h.taps for h in both) > LONGEST or any(not 1 / LARGE < np.abs(h.weights).max() < LARGE for h in both):
@@ -103,6 +103,9 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool) -> Way | None:
         return Way("int16", *(bands.MEAN if h.mean else bands.WEIGHTED for h in both))
     if any(means) or any(np.abs(h.weights).sum() * 256 > 2**20 for h in both):
         return None
+    if columns >= dots.SPAN and runtime.has(*dots.NEEDED) and all(digits.fits(h.weights, symmetry(h.weights)) for h in both):
+        least = min(digits.certainty(h.weights, symmetry(h.weights)).kind for h in both)
+        return Way("uint8", least, least)
     return Way("float32", *(bands.WEIGHTED if h is IDENTITY else bands.CUT for h in both))
 
 
@@ -179,8 +182,9 @@ def _planned(shape: tuple[int, ...], read: str, write: str, passes: Sequence[Pas
     found, rest = [], list(passes)
     for axis, down, across in _pairs(shape, passes):
         halves = _half(down), _half(across)
-        way = _way(read, write, *halves, down is not None and across is rest[0])
-        if way is None or math.prod(shape[axis + 1 :]) < _lanes(way.sums):
+        columns = math.prod(shape[axis + 1 :])
+        way = _way(read, write, *halves, down is not None and across is rest[0], columns)
+        if way is None or columns < _lanes(way.sums):
             return []
         found.append((axis, *halves, way))
         rest, read = rest[(down is not None) + (across is not None) :], write
@@ -211,10 +215,13 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     sums, size = np.dtype(way.sums), bands.width(way.sums)
     lanes, many = _lanes(way.sums), 4 if runtime.machine().registers > 16 else 2
     tile = min(ROWS if many == 4 else 4, down.taps)
-    vectors = 8
+    vectors, bytewise = 8, way.sums == "uint8"
+    if bytewise:
+        tile, vectors, many = 2, digits.groups(down.taps, across.taps, way.down), step if step <= 4 else 0
     strips = 1 if across.mode == WRAP and across.taps > 1 else max(1, cols // max(STRIP, 2 * across.taps * step))
     widest = -(-cols // strips) + 64 + (across.taps - 1) * step
-    pitch = (-(-(widest + vectors * lanes) * size // 64) | 1) * 64
+    beyond = (digits.chunks(across.taps, 1, vectors) * 4 * vectors * step + 16) if bytewise else vectors * lanes
+    pitch = (-(-(widest + beyond) * size // 64) | 1) * 64
     height = 0 if across.mean is False or across.taps < DOUBLING else across.taps.bit_length() - 1
     record = np.zeros(sweep.LENGTH, np.int64)
     record[[sweep.X, sweep.Y]] = address(x), address(y)
@@ -225,22 +232,26 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
         kept.append(array)
         return address(array)
 
-    for half, begin in ((down, sweep.TAPS), (across, sweep.TAPS2)):
+    for half, begin, high in ((down, sweep.TAPS, tile), (across, sweep.TAPS2, 1)):
+        exact, kind = np.ascontiguousarray(half.weights, np.float64), symmetry(half.weights)
+        record[begin : begin + 3] = half.taps, half.before, half.mode
+        record[[begin + 4, begin + 7]] = held(exact), kind
+        if bytewise:
+            block, level = digits.block(exact, kind, high, vectors), digits.level(exact, kind)
+            record[[begin + 3, begin + 5, begin + 6]] = held(block), held(level), digits.chunks(half.taps, high, vectors)
+            continue
         near = 2.0**-24 * (half.taps + 5) * 255 * float(np.abs(half.weights).sum())
         divisor = np.array(_factor(half.taps) if half.mean and way.sums == "int16" else [frame.bits(down.taps * across.taps)] * 2, np.int64)
-        exact = np.ascontiguousarray(half.weights, np.float64)
         weights = _rounded(exact) if way.sums == "float32" else exact.astype(np.int64).astype(sums)
-        record[begin : begin + 8] = (
-            half.taps, half.before, half.mode, held(weights), held(exact), held(divisor), held(np.array([near], np.float32)), symmetry(exact),
-        )  # fmt: skip
-    beyond = across.cval * (down.taps if down.mean and way.sums == "float32" else 1)
+        record[[begin + 3, begin + 5, begin + 6]] = held(weights), held(divisor), held(np.array([near], np.float32))
+    outside = across.cval * (down.taps if down.mean and way.sums == "float32" else 1)
     record[sweep.OUTSIDE] = held(np.full(cols, down.cval if down.mode == CONSTANT else 0).astype(x.dtype))
-    record[sweep.OUTSIDE2] = held(np.array([beyond if across.mode == CONSTANT else 0], np.float64).astype(sums))
+    record[sweep.OUTSIDE2] = held(np.array([outside if across.mode == CONSTANT else 0], np.float64).astype(sums))
     places = _places(across.taps, step * size, height, tile, pitch)
     record[[sweep.SUMS2, sweep.PLACES2, sweep.LEVELS]] = places.shape[1], held(places), height
     workers = runtime.workers() if x.size * (down.taps + across.taps) > tiles.SERIAL else 1
     cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
-    record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, (tile + height + 3) * pitch + (tile + down.taps + across.taps) * 8 + 4096
+    record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, (tile + height + 3) * pitch + (tile + down.taps + across.taps + 64) * 8 + 4096
     kernel = runtime.kernel(sweep.swept, way.sums, lanes, vectors, many, tile, x.dtype.name, y.dtype.name, way.down, way.across)
     jobs = planes * cut * strips
     return launched(kernel, record, jobs, min(workers, jobs), kept)

@@ -73,6 +73,13 @@ def machine() -> Machine:
     return Machine("SSE2", 16, 16, cpu)
 
 
+@functools.cache
+def has(*features: str) -> bool:
+    """Whether the target is said to have all of these, by LLVM's names; False where it is given by the name of a CPU alone."""
+    said = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    return all(f"+{feature}" in said for feature in features)
+
+
 _PROBE = """
 define <16 x i32> @probe(<16 x float> %a, <16 x float> %b, <16 x i32> %c) {
   %d = call <16 x float> @llvm.fma.v16f32(<16 x float> %a, <16 x float> %b, <16 x float> %b)

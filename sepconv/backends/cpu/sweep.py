@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from .bands import CUT, along, columns, cut, doubled, exactly, width
+from .dots import row_of_dots
 from .frame import BEGIN, CHUNKS, END  # noqa: F401
 from .intrinsics import keep, keep_subnormals, load, restore, store, words
 from .loops import aligned, border, first_job
@@ -41,6 +42,8 @@ def table_of(to, q, x, first, count):  # type: ignore[no-untyped-def]
 def piece(to, source, size):  # type: ignore[no-untyped-def]
     if size == 4:
         store(to, load(source, "int32"), "int32")
+    elif size == 1:
+        store(to, load(source, "uint8"), "uint8")
     else:
         store(to, load(source, "int16"), "int16")
 
@@ -126,9 +129,24 @@ def whole_row(lanes, write, outside, q, line, done, table, count, y):  # type: i
         at += lanes
 
 
+@njit
+def bytes_down(groups, high, certain, q, table, x, row, low, stop, line):  # type: ignore[no-untyped-def]
+    """As `down_columns`, of bytes; taps of no weight fill up the last group."""
+    table_of(table, q, x, row, 4 * groups * q[NEAR])
+    row_of_dots(groups, high, 0, certain, table, low, stop, q[WEIGHTS], q[NEAR], q[TAPS], q[DIVISOR], q[EXACT], q[KIND], line, q[PITCH])
+
+
+@njit
+def bytes_along(groups, step, certain, q, line, table, count, y):  # type: ignore[no-untyped-def]
+    """As `along_row`, of bytes; pixels next to each other of more than four channels are rows as any."""
+    for j in range(4 * groups * q[NEAR2]):
+        store(table + j * 8, line + j * q[STEP], "int64")
+    row_of_dots(groups, 1, step, certain, table, 0, count, q[WEIGHTS2], q[NEAR2], q[TAPS2], q[DIVISOR2], q[EXACT2], q[KIND2], y, 0)
+
+
 def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type: ignore[no-untyped-def]
-    """A kernel: `sums` float32 or int16; vectors of a tile along the rows, and down the columns, of so many rows; dtypes of the images; how each
-    pass ends, of `bands`."""
+    """A kernel: `sums` float32, int16 or, by the tile of `dots`, uint8; vectors of a tile along the rows, and down the columns, of so many rows, or
+    its groups and step; dtypes of the images; how each pass ends, of `bands`."""
     size, inside, outside = width(sums), width(read), width(write)
 
     def sweep(p, chunk):  # type: ignore[no-untyped-def]
@@ -147,17 +165,22 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
             begin, end = max(left, 0), min(right, q[COLS])
             stop = q[ROWS] * (band + 1) // q[BANDS]
             for r0 in range(q[ROWS] * band // q[BANDS], stop, high):
-                table_of(table, q, x, r0 - q[BEFORE], high + q[TAPS] - 1)
                 first = lines + (begin - left) * size
-                down_columns(sums, lanes, many, high, read, down, size, inside, q, table, begin, end, first)
-                if down == CUT:
+                if sums == "uint8":
+                    bytes_down(vectors, high, down, q, table, x, r0 - q[BEFORE], begin, end, first)
+                else:
+                    table_of(table, q, x, r0 - q[BEFORE], high + q[TAPS] - 1)
+                    down_columns(sums, lanes, many, high, read, down, size, inside, q, table, begin, end, first)
+                if sums != "uint8" and down == CUT:
                     whole_columns(lanes, high, read, inside, q, table, begin, end, first)
                 for r in range(min(high, stop - r0)):
                     line, to = lines + r * q[PITCH], y + (r0 + r) * q[YR] + c0 * outside
                     places = q[PLACES2] + r * q[SUMS2] * 8
                     ends(q, line, left, left, begin, size)
                     ends(q, line, left, end, right, size)
-                    if across == CUT:
+                    if sums == "uint8":
+                        bytes_along(vectors, many, across, q, line, table, c1 - c0, to)
+                    elif across == CUT:
                         along_row(sums, lanes, vectors, "float32", across, size, 4, q, line, places, c1 - c0, spare)
                         whole_row(lanes, write, outside, q, line, spare, table, c1 - c0, to)
                     else:

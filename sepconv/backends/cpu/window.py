@@ -15,8 +15,10 @@ from numba.extending import intrinsic
 
 from ..filters import GENERAL
 from .bands import Lanes, cut, exactly, width
+from .digits import DOUBTFUL
+from .dots import SPAN, row_of_dots
 from .frame import BEGIN, CHUNKS, END, STRANGE  # noqa: F401
-from .intrinsics import as_float, keep, keep_subnormals, load, prefetch, restore, store, words
+from .intrinsics import as_float, copy_line, keep, keep_subnormals, load, prefetch, restore, store, words
 from .loops import aligned, border, first_job, placed, strange_run
 from .stencil import FIRST, INSIDE, tile
 
@@ -29,8 +31,9 @@ TAPS, BEFORE, BEFORE2, MODE, MODE2, CVAL, WEIGHTS, ZERO = range(17, 25)
 NEAR, COUNT, EXACT, PLACES = range(25, 29)
 # how it is cut: bands, strips; bytes of a line of scratch and of all scratch; whether an infinity or NaN in the image is to be told
 BANDS, STRIPS, PITCH, ROOM, CHECK = range(29, 34)
-USED, LENGTH = 34, 64
-PLAIN, CUT, SURE = range(3)  # what becomes of sums: float32, or cut with no regard to rounding; cut as float64 would be
+TOGETHER = 34  # chunks of taps, of `dots`, whose block is then where the weights are, and its levels where what is near
+USED, LENGTH = 35, 64
+PLAIN, CUT, SURE, BYTES = range(4)  # what becomes of sums: float32, or cut with no regard to rounding; cut as float64 would be; by `dots`
 FAR = 2**25  # bytes of an image that no cache holds
 
 ONE = 1 << INSIDE  # all that a tile over scratch meets
@@ -61,8 +64,14 @@ def narrowed(typing: Any, lanes: Any, write: Any, x: Any, to: Any) -> Any:
 
 
 @njit
-def run(lanes, read, inside, x, to, count):  # type: ignore[no-untyped-def]
-    """`count` neighbours as float32; no fewer than `lanes`, or one by one."""
+def run(lanes, read, kept, inside, x, to, count):  # type: ignore[no-untyped-def]
+    """`count` neighbours as `kept`, float32 or the bytes that they are; no fewer than `lanes`, or one by one."""
+    if kept == "uint8":
+        for at in range(0, count - SPAN + 1, SPAN):
+            copy_line(to + at, x + at)
+        for at in range(count // SPAN * SPAN, count):
+            store(to + at, load(x + at, "uint8"), "uint8")
+        return
     if count < lanes:
         for i in range(count):
             store(to + i * 4, np.float32(load(x + i * inside, read)), "float32")
@@ -73,17 +82,25 @@ def run(lanes, read, inside, x, to, count):  # type: ignore[no-untyped-def]
 
 
 @njit
-def ends(read, inside, q, x, line, left, begin, end):  # type: ignore[no-untyped-def]
+def put(kept, place, value):  # type: ignore[no-untyped-def]
+    if kept == "uint8":
+        store(place, np.uint8(value), "uint8")
+    else:
+        store(place, np.float32(value), "float32")
+
+
+@njit
+def ends(read, kept, inside, size, q, x, line, left, begin, end):  # type: ignore[no-untyped-def]
     """The elements begin to end of a row at address x, which lie beyond the image, in a line whose first one is `left`."""
     step, pixels = q[STEP], q[COLS] // q[STEP]
     for at in range(begin, end):
         pixel = border(at // step, pixels, q[MODE2])
         value = np.float32(as_float(q[CVAL])) if pixel < 0 else np.float32(load(x + (pixel * step + at % step) * inside, read))
-        store(line + (at - left) * 4, value, "float32")
+        put(kept, line + (at - left) * size, value)
 
 
 @njit
-def fill(lanes, read, inside, q, x, row0, count, left, right, lines):  # type: ignore[no-untyped-def]
+def fill(lanes, read, kept, inside, size, q, x, row0, count, left, right, lines):  # type: ignore[no-untyped-def]
     """The elements left to right of `count` rows, from row0 on, inside the image at address x or not, in lines of scratch. Whether one is
     infinite or NaN, if that is asked."""
     begin, end, found = max(left, 0), min(right, q[COLS]), False
@@ -91,12 +108,12 @@ def fill(lanes, read, inside, q, x, row0, count, left, right, lines):  # type: i
         row, line = border(row0 + r, q[ROWS], q[MODE]), lines + r * q[PITCH]
         if row < 0:
             for at in range(right - left):
-                store(line + at * 4, np.float32(as_float(q[CVAL])), "float32")
+                put(kept, line + at * size, as_float(q[CVAL]))
             continue
         at = x + row * q[XR]
-        ends(read, inside, q, at, line, left, left, begin)
-        run(lanes, read, inside, at + begin * inside, line + (begin - left) * 4, end - begin)
-        ends(read, inside, q, at, line, left, end, right)
+        ends(read, kept, inside, size, q, at, line, left, left, begin)
+        run(lanes, read, kept, inside, at + begin * inside, line + (begin - left) * size, end - begin)
+        ends(read, kept, inside, size, q, at, line, left, end, right)
         if q[CHECK] != 0:
             found |= strange_run(line, right - left, 4)
     return found
@@ -122,26 +139,37 @@ def finish(lanes, rows, vectors, write, outside, how, q, made, table, near, at, 
 
 
 @njit
-def tables(q, lines, table):  # type: ignore[no-untyped-def]
-    """Where the taps that are not 0 lie of the window at the beginning of scratch."""
+def tables(q, lines, table, size):  # type: ignore[no-untyped-def]
+    """Where the taps that are not 0 lie of the window at the beginning of scratch, of elements of that size."""
     for t in range(q[COUNT]):
         row, place = load(q[PLACES] + t * 16, "int64"), load(q[PLACES] + t * 16 + 8, "int64")
-        store(table + t * 8, lines + row * q[PITCH] + place * q[STEP] * 4, "int64")
+        store(table + t * 8, lines + row * q[PITCH] + place * q[STEP] * size, "int64")
+
+
+@njit
+def bytes_of_rows(groups, q, table, rows, count, y):  # type: ignore[no-untyped-def]
+    """The rows of a strip by the tile of `dots`; its last group of taps is filled up with some of no weight."""
+    for t in range(q[COUNT], 4 * groups * q[TOGETHER]):
+        store(table + t * 8, load(table, "int64"), "int64")
+    for r in range(rows):
+        at = r * q[PITCH]
+        row_of_dots(groups, 1, 0, DOUBTFUL, table, at, at + count, q[WEIGHTS], q[TOGETHER], q[COUNT], q[NEAR], q[EXACT], GENERAL, y + r * q[YR], 0)
 
 
 def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[no-untyped-def]
     """A kernel for k rows of taps, and for `taps` along a row if that is not 0; tiles of rows x vectors; dtypes of the images; `how` as above."""
     inside, outside, span = width(read), width(write), lanes * vectors
-    direct = write == "float32"
+    direct, kept = write == "float32", "uint8" if how == BYTES else "float32"
+    size = width(kept)
 
     def window(p, chunk):  # type: ignore[no-untyped-def]
         before, q = keep_subnormals(), words(p, 0, USED)
         room = np.empty(q[ROOM], np.uint8)
         made = aligned(room.ctypes.data)
         table = made + rows * span * 4
-        lines = aligned(table + q[COUNT] * 8)
-        if how == SURE:
-            tables(q, lines, table)
+        lines = aligned(table + (q[COUNT] + 16) * 8)
+        if how >= SURE:
+            tables(q, lines, table, size)
         lead, tail, by = q[BEFORE2] * q[STEP], (q[TAPS] - 1 - q[BEFORE2]) * q[STEP], q[STEP] * 4
         for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
             rest, strip = divmod(job, q[STRIPS])
@@ -149,11 +177,13 @@ def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[n
             row0, stop = q[ROWS] * band // q[BANDS], q[ROWS] * (band + 1) // q[BANDS]
             c0, count = edge(q, strip), edge(q, strip + 1) - edge(q, strip)
             x, y = q[X] + plane * q[XO], q[Y] + plane * q[YO] + row0 * q[YR] + c0 * outside
-            if fill(lanes, read, inside, q, x, row0 - q[BEFORE], stop - row0 + k - 1, c0 - lead, c0 + count + tail, lines):
+            if fill(lanes, read, kept, inside, size, q, x, row0 - q[BEFORE], stop - row0 + k - 1, c0 - lead, c0 + count + tail, lines):
                 p[STRANGE] = 1
             far = q[ROWS] * q[XR] > FAR
             ahead = x + (stop + k - 1 - q[BEFORE]) * q[XR] + c0 * inside
-            for at0 in range(0, stop - row0, rows):
+            if how == BYTES:
+                bytes_of_rows(vectors, q, table, stop - row0, count, y)
+            for at0 in range(0, 0 if how == BYTES else stop - row0, rows):
                 at = placed(at0, rows, stop - row0, 1)
                 for col0 in range(0, count, span):
                     col = placed(col0, span, count, 1)
