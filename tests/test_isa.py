@@ -20,7 +20,7 @@ import llvmlite.binding as llvm
 import pytest
 
 import sepconv
-from sepconv.backends.cpu import assembly, cross, runtime
+from sepconv.backends.cpu import assembly, cross, machine, runtime
 from sepconv.backends.cpu.assembly import Code
 from sepconv.backends.cpu.cross import Call, Kernel
 
@@ -238,12 +238,12 @@ def test_features_of_a_name(cpu: str) -> None:
     llvm.initialize_all_asmprinters()
     triple = cross.TARGETS["avx2"].triple
     target = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features="")
-    assert runtime._implied(target, triple) == NAMES[cpu]
+    assert machine._implied(target, triple) == NAMES[cpu]
 
 
 def test_features_without_avx512() -> None:
     """R8: the same CPU, with that taken from the list of its features."""
-    features = runtime.cpu_target.target_context.codegen().magic_tuple()[2]
+    features = machine.cpu_target.target_context.codegen().magic_tuple()[2]
     if "+avx512f" not in features:
         pytest.skip("this machine has no AVX-512 to take away")
     env = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CPU_FEATURES": features.replace("+avx512", "-avx512")}

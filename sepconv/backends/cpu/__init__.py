@@ -1,15 +1,16 @@
 """The CPU backend: NumPy arrays, Numba kernels, all cores.
 
-plans.py      a call's plan: which kernel, its record of sizes and strides, how its jobs are shared out
+plans.py      a call's plan: which kernel, its record of sizes and strides, how its jobs are shared out; entry.py  the way of the calls after it
 tiles.py      which kernel and register tile for which problem and machine
 depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: plain loops that drive the register tiles
 stencil.py  product.py   the two tiles: depthwise; a matrix product, for the rest
 filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`; fused.py  sweep.py  bands.py   the same in one sweep
+dots.py  digits.py   blurs of bytes, in sums of four products
 dense.py  window.py  frequencies.py   dense filters of images, on the depthwise tile or by an FFT; programs.py  calls that are made again
 direct.py     plain loops for everything else; poison.py  NaNs at the border, where a weight is infinite
 rows.py       rows of the input with their border in scratch, for all of these where the array itself will not do
 simd.py       vectors in LLVM; intrinsics.py  what plain loops call; loops.py  what they share; frame.py  the record that every kernel takes
-runtime.py    machine, cache, threads, fork
+machine.py    the vectors that there are; runtime.py  compiled code and its cache, threads, fork
 """
 
 from __future__ import annotations

@@ -139,6 +139,7 @@ def _pretend(isa: str) -> None:
     llvm.initialize_all_asmprinters()
     cpu_target.target_context._internal_codegen = _Codegen(TARGETS[isa])
     runtime.machine.cache_clear()
+    runtime.has.cache_clear()
 
 
 def _assembly(function: Callable[..., None]) -> str:
