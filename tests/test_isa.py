@@ -20,7 +20,7 @@ import llvmlite.binding as llvm
 import pytest
 
 import sepconv
-from sepconv.backends.cpu import assembly, cross, machine, runtime
+from sepconv.backends.cpu import assembly, cross, machine
 from sepconv.backends.cpu.assembly import Code
 from sepconv.backends.cpu.cross import Call, Kernel
 
