@@ -190,10 +190,17 @@ class Vectors:
 
     # the epilogue
 
+    def unforeseen(self, value: ir.Value) -> ir.Value:
+        """The same integer, by an empty instruction that LLVM does not look through: what is made of it is made here, and holds no vector
+        register before. (The bounds of an activation did, over the loops of a tile, which then had two accumulators on the stack.)"""
+        return self.b.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], True)
+
     def activate(self, slots: list[ir.Value], code: ir.Value, lo: ir.Value, hi: ir.Value) -> None:
         """The activation, in place, of accumulators: bounds in registers, anything curved by a call, its code made once a module."""
-        bound = [Value(self, self.spread(self.b.fptrunc(v, self.element) if self.dtype == "float32" else v)) for v in (lo, hi)]
         with self.b.if_then(self.b.icmp_signed("==", code, integer(activations.CLIP))):
+            late = lambda v: self.b.bitcast(self.unforeseen(self.b.bitcast(v, I64)), ir.DoubleType())
+            bound = [late(v) if self.lanes > 1 else v for v in (lo, hi)]
+            bound = [Value(self, self.spread(self.b.fptrunc(v, self.element) if self.dtype == "float32" else v)) for v in bound]
             for slot in slots:
                 self.b.store(formulas.clip(Value(self, self.b.load(slot)), *bound, self).raw, slot)
         with self.b.if_then(self.b.icmp_signed(">", code, integer(activations.CLIP)), likely=False):
