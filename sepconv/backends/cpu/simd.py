@@ -15,6 +15,7 @@ from numba.core import cgutils
 
 from ... import activations
 from .. import formulas
+from .runtime import machine
 
 I1, I16, I32, I64 = (ir.IntType(n) for n in (1, 16, 32, 64))
 BYTE = ir.IntType(8).as_pointer()
@@ -150,6 +151,15 @@ class Vectors:
         """Mask of the lanes of the vector-th vector whose position, `at` for the first lane of the first, exists."""
         lane = ir.Constant(ir.VectorType(I32, self.lanes), list(range(vector * self.lanes, (vector + 1) * self.lanes)))
         return self.b.icmp_unsigned("<", self.b.add(lane, self.spread(self.b.trunc(at, I32))), self.spread(span))
+
+    @property
+    def many(self) -> bool:
+        """Whether the machine has 32 vector registers."""
+        return machine().registers == 32
+
+    def fence(self) -> None:
+        """Nothing, over which LLVM moves no load: what it would load early takes registers for longer."""
+        self.b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
     # arithmetic
 

@@ -87,8 +87,10 @@ class _Tile:
                 self.moving = self.b.add(self.begin, loop.index)
                 self._pass([0], self.m.at(x, self.b.mul(self.moving, self.t_by)), self.m.at(w, self.b.mul(self.moving, self.w_tap)), acc)
             return
-        self.moving = None
+        self.moving, m = None, self.m
         for first in range(0, self.taps, self.lane_stride):  # with a stride of two, pairs of taps share their loads
+            if first and not m.many:
+                m.fence()
             self._pass(list(range(first, min(self.taps, first + self.lane_stride))), x, w, acc)
 
     def _pass(self, taps: list[int], x: Any, w: Any, acc: list[Any]) -> None:
