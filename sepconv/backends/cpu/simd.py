@@ -133,9 +133,25 @@ class Vectors:
         one = self.b.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
         return self.b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
 
-    def evens(self, low: ir.Value, high: ir.Value, first: int = 0) -> ir.Value:
-        """Every second lane of two neighbouring vectors, from `first` on: what a stride of 2 reads."""
-        return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), list(range(first, 2 * self.lanes, 2))))
+    def evens(self, low: ir.Value, high: ir.Value, first: int = 0, second: int | None = None) -> ir.Value:
+        """Every second lane of two neighbouring vectors, from `first` and `second` on: what a stride of 2 reads."""
+        second = first if second is None else second
+        return self._shuffled(low, high, [*range(first, self.lanes, 2), *range(self.lanes + second, 2 * self.lanes, 2)])
+
+    def evens_of_halves(self, low: ir.Value, high: ir.Value, first: int, second: int) -> ir.Value:
+        """The same, half a vector of each by turns: one instruction on AVX2, where lanes cross the middle by a second one. See `in_order`."""
+        half, order = self.lanes // 2, []
+        for start in (0, half):
+            order += [*range(start + first, start + half, 2), *range(self.lanes + start + second, self.lanes + start + half, 2)]
+        return self._shuffled(low, high, order)
+
+    def in_order(self, value: ir.Value) -> ir.Value:
+        """The lanes of a vector that `evens_of_halves` made, as `evens` has them."""
+        quarter = self.lanes // 4
+        return self._shuffled(value, value, [part * quarter + lane for part in (0, 2, 1, 3) for lane in range(quarter)])
+
+    def _shuffled(self, low: ir.Value, high: ir.Value, order: list[int]) -> ir.Value:
+        return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), order))
 
     def window(self, first: ir.Value, size: ir.Value) -> tuple[ir.Value, ir.Value]:
         """What `inside` needs to know of positions first, first + 1, ... on an axis [0, size): where the first lane is and what the axis
