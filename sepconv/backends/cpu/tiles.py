@@ -76,7 +76,7 @@ def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, lane_str
     # What a stride of 2 shuffles takes some as well.
     few = machine.registers == 16 and (k > 3 or lane_stride == 2)
     most = min(most, 6 if k > SKIP else 7 if k > 5 else 8) if few else most
-    room = lambda rows, vectors: vectors == 1 or rows <= (1 if few else 4) or (k <= 3 and not few)
+    room = lambda rows, vectors: vectors == 1 or (min(height, most) == 1 if few else k <= 3 or rows <= 4)
     fits = lambda rows, vectors: rows * vectors <= accumulators and rows <= min(height, most) and room(rows, vectors)
     return min((shape for shape in ROWS_FIRST[machine.registers] if fits(*shape)), key=cycles)
 
