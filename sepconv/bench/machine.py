@@ -25,6 +25,8 @@ FLOAT = 4
 STREAMS = 8  # vectors of one step of the copy
 SIZES = tuple(2**k for k in range(14, 29))  # bytes read and written by one copy, by all threads together: 16 KiB to 256 MiB
 SECONDS = 0.02  # of one measurement
+# What holds sepconv, oneDNN (in PyTorch and OpenVINO), PyTorch's and NumPy's own kernels, and OpenBLAS to an older instruction set.
+HOLDING = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE")
 
 
 class Roofs(NamedTuple):
@@ -48,6 +50,7 @@ def facts(threads: int) -> dict[str, Any]:
     known = vectors_of()
     return {
         "cpu": _cpu_model(), "llvm_cpu": known.cpu, "isa": known.isa, "vector_bits": 8 * known.bytes, "cores": os.cpu_count(), "threads": threads,
+        "variables": {name: os.environ[name] for name in HOLDING if name in os.environ},
         "platform": platform.platform(), "python": platform.python_version(), "numba": numba.__version__, "numpy": np.__version__,
     }  # fmt: skip
 

@@ -187,6 +187,9 @@ def machine_lines(report: Report) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in {"python": m["python"], "numba": m["numba"], **m["libraries"]}.items())
     cores = f"{m['cpu']} ({m['llvm_cpu']}, {m['isa']}), {m['cores']} cores; {m['threads']} thread{'s' * (m['threads'] > 1)} for every library"
     lines = [f"{cores}; {m['platform']}", versions]
+    if m.get("variables"):
+        held = ", ".join(f"{name}={value}" for name, value in m["variables"].items())
+        lines.append(f"held by {held}; ONNX Runtime, and OpenVINO but for its oneDNN, know no such variable")
     if "gflops" in m:
         copies = ", ".join(f"{_size(int(size))} {value:.0f}" for size, value in m["copy_gbytes"].items() if int(size) in _SHOWN)
         lines.append(f"measured in this run: {m['gflops']:.0f} GFLOP/s of fused multiply-adds; copies, GB/s read and written: {copies}")

@@ -57,7 +57,7 @@ def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat
     for col0 in range(0, q[OW], width):
         col = placed(col0, width, q[OW], 1)
         left = col * q[SW] - q[PW]
-        sides = left < 0 or left + (q[KW] - 1) * q[DW] + width * lane_stride > q[IW] or col + width > q[OW]
+        sides = left < 0 or left + (q[KW] - 1) * q[DW] + (width - 1) * lane_stride >= q[IW] or col + width > q[OW]
         first, last = existing(left, width * lane_stride, q[DW], q[KW], q[IW])
         # Rows that follow each other in memory take what spills over from the one before; the last ones do not.
         spill = (col + width - 1) // q[OW] if col + width > q[OW] else 0

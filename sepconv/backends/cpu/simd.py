@@ -15,6 +15,7 @@ from numba.core import cgutils
 
 from ... import activations
 from .. import formulas
+from .runtime import machine
 
 I1, I16, I32, I64 = (ir.IntType(n) for n in (1, 16, 32, 64))
 BYTE = ir.IntType(8).as_pointer()
@@ -132,9 +133,25 @@ class Vectors:
         one = self.b.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
         return self.b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
 
-    def evens(self, low: ir.Value, high: ir.Value, first: int = 0) -> ir.Value:
-        """Every second lane of two neighbouring vectors, from `first` on: what a stride of 2 reads."""
-        return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), list(range(first, 2 * self.lanes, 2))))
+    def evens(self, low: ir.Value, high: ir.Value, first: int = 0, second: int | None = None) -> ir.Value:
+        """Every second lane of two neighbouring vectors, from `first` and `second` on: what a stride of 2 reads."""
+        second = first if second is None else second
+        return self._shuffled(low, high, [*range(first, self.lanes, 2), *range(self.lanes + second, 2 * self.lanes, 2)])
+
+    def evens_of_halves(self, low: ir.Value, high: ir.Value, first: int, second: int) -> ir.Value:
+        """The same, half a vector of each by turns: one instruction on AVX2, where lanes cross the middle by a second one. See `in_order`."""
+        half, order = self.lanes // 2, []
+        for start in (0, half):
+            order += [*range(start + first, start + half, 2), *range(self.lanes + start + second, self.lanes + start + half, 2)]
+        return self._shuffled(low, high, order)
+
+    def in_order(self, value: ir.Value) -> ir.Value:
+        """The lanes of a vector that `evens_of_halves` made, as `evens` has them."""
+        quarter = self.lanes // 4
+        return self._shuffled(value, value, [part * quarter + lane for part in (0, 2, 1, 3) for lane in range(quarter)])
+
+    def _shuffled(self, low: ir.Value, high: ir.Value, order: list[int]) -> ir.Value:
+        return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), order))
 
     def window(self, first: ir.Value, size: ir.Value) -> tuple[ir.Value, ir.Value]:
         """What `inside` needs to know of positions first, first + 1, ... on an axis [0, size): where the first lane is and what the axis
@@ -150,6 +167,15 @@ class Vectors:
         """Mask of the lanes of the vector-th vector whose position, `at` for the first lane of the first, exists."""
         lane = ir.Constant(ir.VectorType(I32, self.lanes), list(range(vector * self.lanes, (vector + 1) * self.lanes)))
         return self.b.icmp_unsigned("<", self.b.add(lane, self.spread(self.b.trunc(at, I32))), self.spread(span))
+
+    @property
+    def many(self) -> bool:
+        """Whether the machine has 32 vector registers."""
+        return machine().registers == 32
+
+    def fence(self) -> None:
+        """Nothing, over which LLVM moves no load: what it would load early takes registers for longer."""
+        self.b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
     # arithmetic
 
@@ -190,10 +216,17 @@ class Vectors:
 
     # the epilogue
 
+    def unforeseen(self, value: ir.Value) -> ir.Value:
+        """The same integer, by an empty instruction that LLVM does not look through: what is made of it is made here, and holds no vector
+        register before. (The bounds of an activation did, over the loops of a tile, which then had two accumulators on the stack.)"""
+        return self.b.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], True)
+
     def activate(self, slots: list[ir.Value], code: ir.Value, lo: ir.Value, hi: ir.Value) -> None:
         """The activation, in place, of accumulators: bounds in registers, anything curved by a call, its code made once a module."""
-        bound = [Value(self, self.spread(self.b.fptrunc(v, self.element) if self.dtype == "float32" else v)) for v in (lo, hi)]
         with self.b.if_then(self.b.icmp_signed("==", code, integer(activations.CLIP))):
+            late = lambda v: self.b.bitcast(self.unforeseen(self.b.bitcast(v, I64)), ir.DoubleType())
+            bound = [late(v) if self.lanes > 1 else v for v in (lo, hi)]
+            bound = [Value(self, self.spread(self.b.fptrunc(v, self.element) if self.dtype == "float32" else v)) for v in bound]
             for slot in slots:
                 self.b.store(formulas.clip(Value(self, self.b.load(slot)), *bound, self).raw, slot)
         with self.b.if_then(self.b.icmp_signed(">", code, integer(activations.CLIP)), likely=False):

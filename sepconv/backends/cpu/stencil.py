@@ -52,6 +52,7 @@ class _Tile:
         self.__dict__.update(arguments)
         self.reach = (self.rows - 1) * self.stride + self.k  # input lines that the tile reads
         self.masked = edge != INSIDE and self.order == FIRST
+        self.halves = self.lane_stride == 2 and not m.many and m.lanes * m.size == 32  # lanes in an order that AVX2 shuffles faster
 
     def run(self) -> None:
         m, b = self.m, self.b
@@ -85,11 +86,28 @@ class _Tile:
             # A real loop: unrolled, LLVM merges the weights' loads and spills.
             with rolled(self.b, self.b.sub(self.end, self.begin)) as loop:
                 self.moving = self.b.add(self.begin, loop.index)
-                self._pass([0], self.m.at(x, self.b.mul(self.moving, self.t_by)), self.m.at(w, self.b.mul(self.moving, self.w_tap)), acc)
+                place, weight = self.m.at(x, self.b.mul(self.moving, self.t_by)), self.m.at(w, self.b.mul(self.moving, self.w_tap))
+                if not self.masked or self.lane_stride == 1 or self.m.many:
+                    self._pass([0], place, weight, acc)
+                    return
+                # With twice as many loads and 16 registers, masks are made for the taps only that need them.
+                with self.b.if_else(self._whole()) as (yes, no):
+                    for block, masked in ((yes, False), (no, True)):
+                        with block:
+                            self.masked = masked
+                            self._pass([0], place, weight, acc)
             return
-        self.moving = None
+        self.moving, m = None, self.m
         for first in range(0, self.taps, self.lane_stride):  # with a stride of two, pairs of taps share their loads
+            if first and not m.many:
+                m.fence()
             self._pass(list(range(first, min(self.taps, first + self.lane_stride))), x, w, acc)
+
+    def _whole(self) -> Any:
+        """Whether all that a tap of the loop loads exists."""
+        b, at = self.b, self.b.add(self.t0, self.b.mul(self.moving, self.t_step))
+        most = b.sub(self.t_size, integer(self.vectors * self.m.lanes * self.lane_stride - (self.lane_stride - 1)))
+        return b.and_(b.icmp_signed(">=", at, integer(0)), b.icmp_signed("<=", at, most))
 
     def _pass(self, taps: list[int], x: Any, w: Any, acc: list[Any]) -> None:
         """acc += the products of these taps; x and w are at tap 0, or at the tap `moving` of a loop."""
@@ -145,15 +163,19 @@ class _Tile:
     def _values(self, line: Any, taps: list[int], masks: dict[int, list[Any]] | None) -> Iterator[tuple[int, list[Any]]]:
         """(tap, vectors) of a line for each tap. With a stride of 2, two taps are the even and the odd lanes of the same loads."""
         m, pieces = self.m, self.vectors * self.lane_stride
+        evens = m.evens_of_halves if self.halves else m.evens
         for tap in taps[:: self.lane_stride]:
             place = line if tap == 0 else m.at(line, self.b.mul(integer(tap), self.t_by))
-            loaded = [m.load(m.at(place, u * m.lanes * m.size), masks[tap][u] if masks else None) for u in range(pieces)]
+            # Of one tap alone the last lane of each pair is of no use: one element earlier, it is not read beyond the row.
+            early = int(self.lane_stride == 2 and tap + 1 not in taps and not masks)
+            at = [(u * m.lanes - early * (u % 2)) * m.size for u in range(pieces)]
+            loaded = [m.load(m.at(place, at[u]), masks[tap][u] if masks else None) for u in range(pieces)]
             if self.lane_stride == 1:
                 yield tap, loaded
                 continue
             for odd in (0, 1):
                 if tap + odd in taps:
-                    yield tap + odd, [m.evens(loaded[2 * u], loaded[2 * u + 1], odd) for u in range(self.vectors)]
+                    yield tap + odd, [evens(loaded[2 * u], loaded[2 * u + 1], odd, odd + early) for u in range(self.vectors)]
 
     def _channels(self) -> list[Any]:
         at, span = self.m.window(integer(0), self.n_lanes)
@@ -200,7 +222,8 @@ class _Tile:
 
     def _row(self, acc: list[Any], r: int, line: Any, masks: list[Any]) -> None:
         for u in range(self.vectors):
-            self.m.store(self.b.load(acc[r * self.vectors + u]), self.m.at(line, u * self.m.lanes * self.m.size), masks[u])
+            value = self.b.load(acc[r * self.vectors + u])
+            self.m.store(self.m.in_order(value) if self.halves else value, self.m.at(line, u * self.m.lanes * self.m.size), masks[u])
 
 
 @intrinsic(prefer_literal=True)

@@ -16,6 +16,7 @@ from ...problem import Problem
 from . import depthwise, pointwise, rows, separable, standard
 from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
 from .runtime import Machine
+from .stencil import SKIP
 
 # Work (MACs, direct: slower by RATE) under which one thread is faster than waking the others: a parallel launch costs some 4 us.
 SERIAL = 150_000
@@ -38,7 +39,7 @@ class Choice(NamedTuple):
 # Depthwise, channels first: tiles of rows x vectors along the width. Many rows reuse each loaded input often; two vectors serve low bands.
 ROWS_FIRST = {
     32: [(7, 4), (7, 2), (14, 1), (8, 2), (8, 1), (7, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
-    16: [(4, 2), (7, 1), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
+    16: [(4, 2), (8, 1), (7, 1), (6, 1), (5, 1), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
 }
 L1 = 24 * 2**10  # bytes that stay in a core's first cache
 
@@ -60,7 +61,7 @@ def _evenly(bands: int, places: int, rows_out: int, workers: int) -> int:
     return bands if places * bands % workers == 0 or rows_out < workers else min(rows_out, -(-bands // workers) * workers)
 
 
-def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, machine: Machine, most: int) -> tuple[int, int]:
+def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, lane_stride: int, machine: Machine, most: int) -> tuple[int, int]:
     """(rows, vectors) of the tile with the least estimated cycles over an output of height x width: multiply-adds, no fewer than hide their
     latency, and what a tile costs besides. `most`: rows that may be in one."""
     accumulators = 28 if machine.bytes == 64 else 16  # with 32 registers; on NEON no operand lies in memory, each takes a register
@@ -71,8 +72,13 @@ def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, machine:
         loads = (rows + k - 1) * vectors * taps
         return tiles * (max(max(rows * vectors, 8) * k * taps, loads) + 20 + 2 * rows * vectors)
 
-    # Of kernels of many lines, the weights leave no registers for tall tiles of several vectors.
-    fits = lambda rows, vectors: rows * vectors <= accumulators and rows <= min(height, most) and (k <= 3 or vectors == 1 or rows <= 4)
+    # Of kernels of many lines, the weights leave no registers for tall tiles of several vectors: a tile has as many of them in use as rows. With
+    # 16 registers that is one vector: of 9 lines and more, 7 rows and 4 x 2 took twice as long as 6, and of 7 lines 8 rows longer than 7.
+    # What a stride of 2 shuffles takes some as well.
+    few = machine.registers == 16 and (k > 3 or lane_stride == 2)
+    most = min(most, 6 if k > SKIP else 7 if k > 5 else 8) if few else most
+    room = lambda rows, vectors: vectors == 1 or (min(height, most) == 1 if few else k <= 3 or rows <= 4)
+    fits = lambda rows, vectors: rows * vectors <= accumulators and rows <= min(height, most) and room(rows, vectors)
     return min((shape for shape in ROWS_FIRST[machine.registers] if fits(*shape)), key=cycles)
 
 
@@ -135,8 +141,9 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, ban
         bands = bands if step > 1 else _bands(oh, bands, column * sh * columns)
     # The lines of a tile are its kernel's and its rows' alike: with strides and dilations that do not fit each other it has one row.
     joint = sh <= 2 and (kh == 1 or dh == step)
-    tall, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, machine, oh if joint else 1)
-    taps = kw if machine.registers == 32 and kh * kw <= 9 else 0  # written out where the registers hold all weights
+    tall, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1)
+    # Written out where the registers hold all weights, or where they hold those of a tap, which `stencil.py` loads as it comes to it.
+    taps = kw if kh * kw <= 9 and machine.isa != "SSE2" else 0
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     cells = (p.dtype.name, size, lanes, kh, taps, sh if tall > 1 else 1, lane_stride, tall, vectors, flat, _loose(p, 1) * (1 - staged), staged)
     reason = f"vectors of {lanes} along the width, {tall} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
