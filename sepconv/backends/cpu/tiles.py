@@ -16,7 +16,6 @@ from ...problem import Problem
 from . import depthwise, pointwise, rows, separable, standard
 from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
 from .runtime import Machine
-from .stencil import SKIP
 
 # Work (MACs, direct: slower by RATE) under which one thread is faster than waking the others: a parallel launch costs some 4 us.
 SERIAL = 150_000
@@ -73,10 +72,10 @@ def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, lane_str
         return tiles * (max(max(rows * vectors, 8) * k * taps, loads) + 20 + 2 * rows * vectors)
 
     # Of kernels of many lines, the weights leave no registers for tall tiles of several vectors: a tile has as many of them in use as rows. With
-    # 16 registers that is one vector: of 9 lines and more, 7 rows and 4 x 2 took twice as long as 6, and of 7 lines 8 rows longer than 7.
-    # What a stride of 2 shuffles takes some as well.
+    # 16 registers that is one vector of 7 rows, or of 6 over 7 lines: more, and 4 x 2, took up to twice as long. What a stride of 2 shuffles takes
+    # some as well.
     few = machine.registers == 16 and (k > 3 or lane_stride == 2)
-    most = min(most, 6 if k > SKIP else 7 if k > 5 else 8) if few else most
+    most = min(most, 6 if k > 7 else 7 if k > 3 else 8) if machine.registers == 16 else most
     room = lambda rows, vectors: vectors == 1 or (min(height, most) == 1 if few else k <= 3 or rows <= 4)
     fits = lambda rows, vectors: rows * vectors <= accumulators and rows <= min(height, most) and room(rows, vectors)
     return min((shape for shape in ROWS_FIRST[machine.registers] if fits(*shape)), key=cycles)
