@@ -82,19 +82,18 @@ def channels_last(shape, sums, outputs, size, rows, cols, vec, block, flat, turn
                 z = np.int64(0) if flat else image - n * q[OD]
                 x, w = q[X] + n * q[XN] + c * size, q[WEIGHT] + c * q[WO]
                 y = q[OUT] + n * q[YN] + z * q[YD] + c * size
-                pitch_x, step, height, width = np.int32(q[XH]), np.int32(q[XW]), np.int32(q[IH]), np.int32(q[IW])
-                wc, wh, ww = (
-                    (np.int32(tx * vec), np.int32(kw * pitch), np.int32(pitch)) if taps else (np.int32(q[WO]), np.int32(q[WH]), np.int32(q[WW]))
-                )
+                far = (tx * vec, kw * pitch, pitch) if taps else (q[WO], q[WH], q[WW])
+                wc, wh, ww = np.int32(far[0]), np.int32(far[1]), np.int32(far[2])
+                down, step, height, width = np.int32(q[XH]), np.int32(q[XW]), np.int32(q[IH]), np.int32(q[IW])
                 acc = registers(sums, outputs)
                 if flat:
-                    last(shape, acc, x, pitch_x, step, height, width, top, left, w, wc, wh, ww, room)
+                    last(shape, acc, x, down, step, height, width, top, left, w, wc, wh, ww, room)
                 else:
                     for d in range(q[KD]):
                         depth = z * q[SD] + d * q[DD] - q[PD]
                         inside = 0 <= depth < q[ID]
                         seen, begin = height if inside else np.int32(0), np.int32(d * kh * kw * pitch) if taps else np.int32(0)
-                        last(shape, acc, x + (depth * q[XD] if inside else np.int64(0)), pitch_x, step, seen, width, top, left,
+                        last(shape, acc, x + (depth * q[XD] if inside else np.int64(0)), down, step, seen, width, top, left,
                              w + d * q[WD], wc + begin, wh, ww, room)  # fmt: skip
                 finish_last(shape, acc, q[BIAS] + c * q[BIAS_BY], np.int32(q[BIAS_BY]), y, np.int32(q[YH]), np.int32(q[YW]), np.int32(q[OH]),
                             np.int32(q[OW]), top, left, q[LO], q[HI])  # fmt: skip

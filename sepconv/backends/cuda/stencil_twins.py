@@ -54,9 +54,7 @@ def _windows(tile: Any, height: int, width: int, top: int, left: int, i: int, j:
     return np.clip(row, 0, max(0, height - 1)), np.clip(col, 0, width - 1), inside
 
 
-def _add(
-    tile: Any, acc: np.ndarray, x: int, steps: tuple[int, ...], size: tuple[int, int], at: tuple[int, int], w: Any, by: tuple[int, ...] = ()
-) -> None:
+def _add(tile: Any, acc: np.ndarray, x: int, steps: tuple[int, ...], size: tuple[int, int], at: tuple[int, int], w: Any, by: tuple[int, ...]) -> None:
     lanes = 1 if tile.out_vec else tile.vec
     image = (
         memory(x, tile.dtype, (*size, lanes), (*steps, tile.size))

@@ -64,10 +64,16 @@ def _power(least: int, most: int) -> int:
     return min(most, 1 << max(0, least - 1).bit_length())
 
 
+def _filters(p: Problem, g: Geometry) -> bool:
+    """Whether a depthwise weight is filter after filter, packed, of all its depths."""
+    size, (wo, _, wd, wh, ww), (kd, kh, kw) = p.dtype.itemsize, g.weight, three(p.kernel, 1)
+    return wo == kd * kh * kw * size and (kw == 1 or ww == size) and (kh == 1 or wh == kw * size) and (kd == 1 or wd == kh * kw * size)
+
+
 def _weights(p: Problem, g: Geometry, w: int, vec: int) -> int:
     """How a depthwise weight lies."""
-    size, (wo, _, wd, wh, ww), (kd, kh, kw) = p.dtype.itemsize, g.weight, three(p.kernel, 1)
-    if (kd == 1 or vec == 1) and wo == kd * kh * kw * size and (kw == 1 or ww == size) and (kh == 1 or wh == kw * size):
+    size, (wo, _, wd, wh, ww), (kd, *_) = p.dtype.itemsize, g.weight, three(p.kernel, 1)
+    if (kd == 1 or vec == 1) and _filters(p, g):
         return stencil.PACKED
     if wo == size and not any(n % (vec * size) for n in (w, wd, wh, ww)):
         return stencil.INNER
@@ -99,12 +105,6 @@ def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice 
     return Choice(depthwise.kernel, depthwise.channels_first, cells, depthwise.FIELDS, more, grid, (threads, 1, 1), reason)
 
 
-def _filters(p: Problem, g: Geometry) -> bool:
-    """Whether a depthwise weight is filter after filter, packed, of all its depths."""
-    size, (wo, _, wd, wh, ww), (kd, kh, kw) = p.dtype.itemsize, g.weight, three(p.kernel, 1)
-    return wo == kd * kh * kw * size and (kw == 1 or ww == size) and (kh == 1 or wh == kw * size) and (kd == 1 or wd == kh * kw * size)
-
-
 def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice | None:
     if p.group_out != 1:
         return None
@@ -112,20 +112,21 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
     (_, sh, sw), (_, dh, dw), (od, oh, ow) = three(p.stride, 1), three(p.dilation, 1), three(p.out_size, 1)
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
     vec = _word(size, x, y, p.in_channels * size, *(s[a] for s in (g.x, g.out) for a in (0, 2, 3, 4)))
-    rows, cols = _power(oh, 2), _power(ow, 4)
-    if kh * kw > 9:  # more pixels and fewer channels: what is read of x serves more outputs, and seven columns divide the sizes of most networks
-        vec, cols = min(vec, 2), cols if ow < 7 else min((8, 7), key=lambda n: -(-ow // n) * (n * sw + kw))
-    vec = min(vec, 4)
+    # The larger the kernel, the more pixels, and the fewer channels: what is read of x serves more outputs. Seven columns divide many networks' sizes.
+    vec = min(vec, 4 if kh * kw <= 9 else 2)
+    rows, cols = _power(oh, 2), _power(ow, 2 if vec == 4 else 4)
+    if kh * kw > 25 and ow > 6:
+        cols = min((8, 7), key=lambda n: -(-ow // n) * (n * sw + kw))
     lanes = _power(-(-p.in_channels // vec), min(32, THREADS))
     weights, taps = _weights(p, g, w, vec), math.prod(p.kernel)
-    if not (weights != stencil.INNER and _filters(p, g) and taps * pitch_of(lanes * vec) * max(4, size) <= MOST_SHARED):
-        taps = 0
-    tile = stencil.Tile(
-        p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, 0, p.activation.code, stencil.STAGED if taps else weights
-    )
     across = -(-ow // cols)
     spread, jobs = -(-oh // rows) * across, p.batch * od * -(-oh // rows) * across
     each, words = _power(jobs, THREADS // lanes), -(-p.in_channels // (vec * lanes))
+    # Of small kernels: the room is small then, and so is a thread's share of the copy, which is written out.
+    room, copies = taps * pitch_of(lanes * vec) * max(4, size), -(-taps * vec // each)
+    taps = taps if weights != stencil.INNER and _filters(p, g) and room <= MOST_SHARED and copies <= 100 else 0
+    weights = stencil.STAGED if taps else weights
+    tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, 0, p.activation.code, weights)
     turns = max(1, min(MOST_TURNS, -(-jobs // each) * words // ENOUGH)) if taps else 1
     grid = (-(-jobs // (each * turns)), 1, words)
     if not _fits(grid) or jobs > INSIDE - each * MOST_TURNS:
