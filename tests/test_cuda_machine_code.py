@@ -74,7 +74,7 @@ def test_machine_code(case):
     reason = machine_code.missing()
     if reason:
         pytest.skip(reason)
-    registers, occupancy, widest, fmas = case[8:]
+    (kind, _, _, taps, _, _, last, _), (registers, occupancy, widest, fmas) = case[:8], case[8:]
     for cc in CCS:
         found = read(case, cc)
         where = (
@@ -86,8 +86,8 @@ def test_machine_code(case):
         assert found.shared <= runtime.MOST_SHARED and not re.search(r"\b(atom|red)\.", found.ptx.replace("shared.", "")), (
             where
         )  # U9; U16: the same bits twice
-        if kind == "depthwise" and last:  # a weight is a word of shared memory; where it lies in memory, one load would meet 32 lines of the cache
-            assert found.counts["shared load"] == k * k and sum(n for size, n in found.loads.items() if size < widest) <= k * k + 4, found.loads
+        if kind == "depthwise" and last:  # weights are words of shared memory; where they lie, one load would meet 32 lines of the cache
+            assert found.counts["shared load"] == taps**2 and sum(n for size, n in found.loads.items() if size < widest) <= taps**2 + 4, found.loads
         assert fmas <= found.counts["fma"] and found.counts["double"] == 0 and ".f64" not in found.ptx, where
 
 

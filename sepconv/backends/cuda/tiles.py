@@ -112,7 +112,7 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
     (_, sh, sw), (_, dh, dw), (od, oh, ow) = three(p.stride, 1), three(p.dilation, 1), three(p.out_size, 1)
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
     vec = _word(size, x, y, p.in_channels * size, *(s[a] for s in (g.x, g.out) for a in (0, 2, 3, 4)))
-    # The larger the kernel, the more pixels, and the fewer channels: what is read of x serves more outputs. Seven columns divide many networks' sizes.
+    # The larger the kernel, the more pixels and the fewer channels: what is read of x serves more outputs. Seven divides the sizes of many networks.
     vec = min(vec, 4 if kh * kw <= 9 else 2)
     rows, cols = _power(oh, 2), _power(ow, 2 if vec == 4 else 4)
     if kh * kw > 25 and ow > 6:
