@@ -25,6 +25,7 @@ KERNELS = [
     ("depthwise", 32, 32, 3, 1, "float32", True, None, 128, 0.25, 16, 144),
     ("depthwise", 32, 32, 5, 1, "float32", True, None, 128, 0.25, 8, 400),
     ("depthwise", 32, 32, 7, 1, "float32", True, None, 128, 0.25, 8, 1568),
+    ("depthwise", 64, 64, 7, 1, "float16", True, None, 128, 0.25, 4, 1568),
     ("depthwise", 32, 32, 3, 1, "bfloat16", True, None, 128, 0.25, 8, 144),
     ("pointwise", 288, 288, 1, 1, "float32", False, None, 128, 0.25, 16, 512),
     ("pointwise", 288, 288, 1, 1, "float32", True, "relu", 128, 0.25, 16, 512),

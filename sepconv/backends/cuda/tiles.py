@@ -37,8 +37,8 @@ class Choice(NamedTuple):
 
     @property
     def registers(self) -> int | None:
-        """The most registers that a thread may have, so that two large blocks fit a multiprocessor, or four that filter words of channels."""
-        return 128 if math.prod(self.block) == 256 or self.factory is depthwise.channels_last else None
+        """The most registers that a thread of a large block may have, so that two blocks fit a multiprocessor."""
+        return 128 if math.prod(self.block) == 256 else None
 
 
 def magic(divisor: int) -> tuple[int, int]:
@@ -113,9 +113,11 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
     vec = _word(size, x, y, p.in_channels * size, *(s[a] for s in (g.x, g.out) for a in (0, 2, 3, 4)))
     # The larger the kernel, the more pixels and the fewer channels: what is read of x serves more outputs. Seven divides the sizes of many networks.
-    vec = min(vec, 4 if kh * kw <= 9 else 2)
-    rows, cols = _power(oh, 2), _power(ow, 2 if vec == 4 else 4)
-    if kh * kw > 25 and ow > 6:
+    # Of those that are loops it serves one tap, and whole words are the fewest instructions.
+    looped = max(kh, kw) > stencil.UNROLLED
+    vec = min(vec, 4 if looped or kh * kw <= 9 else 8 // max(4, size))
+    rows, cols = _power(oh, 2), _power(ow, 2 if looped or vec == 4 else 4)
+    if kh * kw > 25 and ow > 6 and not looped:
         cols = min((8, 7), key=lambda n: -(-ow // n) * (n * sw + kw))
     lanes = _power(-(-p.in_channels // vec), min(32, THREADS))
     weights, taps = _weights(p, g, w, vec), math.prod(p.kernel)
