@@ -16,7 +16,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
-from sepconv.backends.cuda import arrays, depthwise, lanes, pointwise, runtime
+from sepconv.backends.cuda import arrays, depthwise, lanes, pointwise, runtime, tiles
 
 
 def hosted(function: Callable[..., Any]) -> Any:
@@ -48,6 +48,31 @@ def independent(factory: Any, *cells: Any) -> Any:
                         for ty in range(block[1]):
                             for tx in range(block[0]):
                                 thread(q, bx, by, bz, tx, ty, tz)
+
+    return run
+
+
+def _depthwise(factory: Any, *cells: Any) -> Any:
+    return staged(factory, *cells) if factory is depthwise.channels_last else independent(factory, *cells)
+
+
+def staged(factory: Any, *cells: Any) -> Any:
+    """run(words, grid, block) of a block whose threads meet once, when its filters are in shared memory."""
+    before, thread = hosted(depthwise.staging(*cells)), hosted(factory(*cells))
+    count, kind = depthwise.room_of(cells), getattr(np, cells[1])
+
+    @numba.njit
+    def run(q, grid, block):
+        room = np.empty(count + 8, kind)
+        start = (32 - room.ctypes.data % 32) % 32 // room.itemsize
+        for bx in range(grid[0]):
+            for bz in range(grid[2]):
+                room[:] = np.nan  # the last block's
+                if count:
+                    for t in range(block[0] * block[1]):
+                        before(q, _at(room, start), bx, 0, bz, t % block[0], t // block[0], 0)
+                for t in range(block[0] * block[1]):
+                    thread(q, _at(room, start), bx, 0, bz, t % block[0], t // block[0], 0)
 
     return run
 
@@ -116,7 +141,7 @@ def launch(kernel: Any, grid: Sequence[int], block: Sequence[int], stream: Any, 
     make, factory, cells = kernel
     if kernel not in _made:
         assert make in (depthwise.kernel, pointwise.kernel), f"{factory.__name__} is not generated"
-        made = independent(factory, *cells) if make is depthwise.kernel else together(factory.parts, factory.depth, *cells)
+        made = together(factory.parts, factory.depth, *cells) if make is pointwise.kernel else _depthwise(factory, *cells)
         _made[kernel] = made
     _made[kernel](tuple(words), tuple(grid), tuple(block))
 
@@ -138,7 +163,7 @@ def on_cpu() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for module, name, value in (
             (runtime, "require", lambda: None), (runtime, "launch", launch), (runtime, "kernel", lambda make, f, *c, registers: (make, f, c)),
-            (runtime, "stream", lambda number: 0), (arrays, "NUMBA", kind),
+            (runtime, "stream", lambda number: 0), (arrays, "NUMBA", kind), (tiles, "ENOUGH", 2),
         ):  # fmt: skip
             stack.enter_context(mock.patch.object(module, name, value))
         yield

@@ -11,6 +11,11 @@ import numpy as np
 
 from sepconv.backends import cuda
 
+if cuda.runtime.SIMULATED:
+    from simulator import in_turns
+
+    in_turns()
+
 
 class Described:
     """Memory at an address, by `__cuda_array_interface__` alone."""

@@ -22,10 +22,11 @@ KERNELS = [
     ("depthwise", 32, 32, 7, 1, "float32", False, None, 96, 0.3, 16, 784),
     ("depthwise", 32, 32, 31, 1, "float32", False, None, 168, 0.18, 16, 992),
     ("depthwise", 32, 32, 3, 1, "float16", False, "silu", 96, 0.3, 16, 288),
-    ("depthwise", 32, 32, 3, 1, "float32", True, None, 128, 0.25, 16, 288),
-    ("depthwise", 32, 32, 5, 1, "float32", True, None, 112, 0.25, 16, 400),
-    ("depthwise", 32, 32, 7, 1, "float32", True, None, 128, 0.25, 16, 784),
-    ("depthwise", 32, 32, 3, 1, "bfloat16", True, None, 128, 0.25, 8, 288),
+    ("depthwise", 32, 32, 3, 1, "float32", True, None, 128, 0.25, 16, 144),
+    ("depthwise", 32, 32, 5, 1, "float32", True, None, 128, 0.25, 8, 400),
+    ("depthwise", 32, 32, 7, 1, "float32", True, None, 128, 0.25, 8, 1568),
+    ("depthwise", 64, 64, 7, 1, "float16", True, None, 128, 0.25, 4, 1568),
+    ("depthwise", 32, 32, 3, 1, "bfloat16", True, None, 128, 0.25, 8, 144),
     ("pointwise", 288, 288, 1, 1, "float32", False, None, 128, 0.25, 16, 512),
     ("pointwise", 288, 288, 1, 1, "float32", True, "relu", 128, 0.25, 16, 512),
     ("pointwise", 288, 288, 1, 1, "float16", False, None, 128, 0.25, 8, 256),
@@ -74,7 +75,7 @@ def test_machine_code(case):
     reason = machine_code.missing()
     if reason:
         pytest.skip(reason)
-    registers, occupancy, widest, fmas = case[8:]
+    (kind, _, _, taps, _, _, last, _), (registers, occupancy, widest, fmas) = case[:8], case[8:]
     for cc in CCS:
         found = read(case, cc)
         where = (
@@ -86,6 +87,8 @@ def test_machine_code(case):
         assert found.shared <= runtime.MOST_SHARED and not re.search(r"\b(atom|red)\.", found.ptx.replace("shared.", "")), (
             where
         )  # U9; U16: the same bits twice
+        if kind == "depthwise" and last:  # weights are words of shared memory; where they lie, one load would meet 32 lines of the cache
+            assert found.counts["shared load"] == taps**2 and sum(n for size, n in found.loads.items() if size < widest) <= taps**2 + 4, found.loads
         assert fmas <= found.counts["fma"] and found.counts["double"] == 0 and ".f64" not in found.ptx, where
 
 
@@ -111,6 +114,22 @@ def test_predictions():
     direct = plans.imagined((resolve("depthwise", 2, ((1, 4, 9, 9), f32), ((4, 1, 3, 3), f32), padding=1, padding_mode="wrap"),), False)
     with pytest.raises(ValueError, match="direct"):
         predict.predict(direct, machine_code.report(direct, (9, 0)))
+
+
+@compiled
+@pytest.mark.parametrize("k, last, share", ((3, False, 0.95), (5, False, 0.95), (7, False, 0.9), (31, False, 0.7), (3, True, 0.95), (7, True, 0.85)))
+def test_predicted_shares(k, last, share):
+    """Depthwise layers of ConvNeXt's size are held by memory, those of RepLKNet's by multiply-adds, and not by what surrounds them."""
+    from sepconv.backends.cuda import machine_code, plans, predict
+
+    reason = machine_code.missing()
+    if reason:
+        pytest.skip(reason)
+    f32, x = np.dtype("float32"), (32, 56, 56, 128) if last else (32, 128, 56, 56)
+    p = resolve("depthwise", 2, (x, f32), ((128, 1, k, k), f32), padding=k // 2, layout="NHWC" if last else "NCHW")
+    plan = plans.imagined((p,), last)
+    found = predict.predict(plan, machine_code.report(plan, (9, 0)))
+    assert found.share >= share, str(found)
 
 
 @compiled

@@ -14,7 +14,7 @@ from cuda_children import TESTS, child, compiled
 def test_suite_in_the_simulator(file):
     """Every test of operations, on arrays that Numba's simulator takes for a GPU's; what is too large for it is skipped there, with a reason."""
     if file not in ("test_ops.py", "test_ndimage.py") and not os.environ.get("SEPCONV_SIMULATE_ALL"):
-        pytest.skip("takes some ten minutes in the simulator; set SEPCONV_SIMULATE_ALL=1")
+        pytest.skip("takes some minutes in the simulator; set SEPCONV_SIMULATE_ALL=1")
     done = child("-m", "pytest", str(TESTS / file), "--backend", "cuda", "-q", "-x", "-p", "no:cacheprovider", "-k", "cuda", simulator=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > (

@@ -8,7 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from .stencil import finish_first, finish_last, first, last, registers
+from .lanes import SIMULATED
+from .stencil import finish_first, first, registers
+from .stencil_last import finish_last, last, pitch_of, stage
+
+if not SIMULATED:
+    from .product import shared
 
 # What a kernel is passed, by the names of the record; MAGIC and SHIFT divide by a size that is no constant: (n * MAGIC) >> SHIFT.
 FIELDS = (
@@ -17,18 +22,21 @@ FIELDS = (
 )  # fmt: skip
 (X, WEIGHT, BIAS, OUT, BIAS_BY, LO, HI, IH, IW, OH, OW, XN, XC, XH, WO, WH, WW, YN, YC, YH,
  ID, KD, OD, SD, DD, PD, XD, WD, YD, C_OUT, XW, YW, N) = range(len(FIELDS))  # fmt: skip
-MAGIC, SHIFT, DEPTH_MAGIC, DEPTH_SHIFT, JOBS = range(len(FIELDS), len(FIELDS) + 5)
-WORDS = len(FIELDS) + 5
+# JOBS tiles in all, of which SPREAD lie in a plane (an image, channels last) and WIDTH across it.
+(MAGIC, SHIFT, DEPTH_MAGIC, DEPTH_SHIFT, JOBS,
+ SPREAD, SPREAD_MAGIC, SPREAD_SHIFT, WIDTH, WIDTH_MAGIC, WIDTH_SHIFT) = range(len(FIELDS), len(FIELDS) + 11)  # fmt: skip
 
 
-def channels_first(shape, sums, outputs, rows, cols, block, multiplier, flat):  # type: ignore[no-untyped-def]
-    """A block is a rectangle of tiles, of several planes where those are small; planes lie along the grid's x. `flat`: one depth, one depth tap."""
-    across, down, planes = block
+def channels_first(shape, sums, outputs, rows, cols, threads, multiplier, flat):  # type: ignore[no-untyped-def]
+    """Tile after tile of plane after plane: no thread is idle, whatever the size of a plane. `flat`: one depth, one depth tap."""
 
     def depthwise_channels_first(q, bx, by, bz, tx, ty, tz):  # type: ignore[no-untyped-def]
-        plane = np.int64(bx) * planes + tz
-        top, left = np.int32((by * down + ty) * rows), np.int32((bz * across + tx) * cols)
-        if plane < q[JOBS] and top < q[OH] and left < q[OW]:
+        tile = np.int64(bx) * threads + tx
+        if tile < q[JOBS]:
+            plane = (tile * q[SPREAD_MAGIC]) >> q[SPREAD_SHIFT]
+            tile -= plane * q[SPREAD]
+            down = (tile * q[WIDTH_MAGIC]) >> q[WIDTH_SHIFT]
+            top, left = np.int32(down * rows), np.int32((tile - down * q[WIDTH]) * cols)
             whole = plane if flat else (plane * q[DEPTH_MAGIC]) >> q[DEPTH_SHIFT]
             n = (whole * q[MAGIC]) >> q[SHIFT]
             c = whole - n * q[C_OUT]
@@ -52,44 +60,105 @@ def channels_first(shape, sums, outputs, rows, cols, block, multiplier, flat):  
     return depthwise_channels_first
 
 
-def channels_last(shape, sums, outputs, size, rows, cols, vec, block, flat):  # type: ignore[no-untyped-def]
-    """A block is words of channels by columns of tiles by rows of tiles; images (and depths) lie along the grid's x, with the rows."""
-    across, wide, down = block
+def channels_last(shape, sums, outputs, size, rows, cols, vec, block, flat, turns, taps):  # type: ignore[no-untyped-def]
+    """A block is words of channels by tiles, `turns` times one after the other; images (and depths) follow each other.
 
-    def depthwise_channels_last(q, bx, by, bz, tx, ty, tz):  # type: ignore[no-untyped-def]
-        strip = np.int64(bx) * down + tz  # of all images, depths and rows of tiles
-        image = (strip * q[MAGIC]) >> q[SHIFT]
-        tile_rows = (q[OH] + rows - 1) // rows
-        top, left = np.int32((strip - image * tile_rows) * rows), np.int32((by * wide + ty) * cols)
+    `taps`: of the filters that the block has in shared memory, of all depths; 0: they are read where they are.
+    """
+    across, each = block
+    pitch = pitch_of(across * vec)
+    kh, kw = (int(n) for n in shape.split()[1:3])
+
+    def depthwise_channels_last(q, room, bx, by, bz, tx, ty, tz):  # type: ignore[no-untyped-def]
         c = np.int64(bz * across + tx) * vec
-        if strip < q[JOBS] and left < q[OW] and c < q[C_OUT]:
-            n = image if flat else (image * q[DEPTH_MAGIC]) >> q[DEPTH_SHIFT]
-            z = np.int64(0) if flat else image - n * q[OD]
-            x, w = q[X] + n * q[XN] + c * size, q[WEIGHT] + c * q[WO]
-            y = q[OUT] + n * q[YN] + z * q[YD] + c * size
-            pitch, step, height, width = np.int32(q[XH]), np.int32(q[XW]), np.int32(q[IH]), np.int32(q[IW])
-            wc, wh, ww = np.int32(q[WO]), np.int32(q[WH]), np.int32(q[WW])
-            acc = registers(sums, outputs)
-            if flat:
-                last(shape, acc, x, pitch, step, height, width, top, left, w, wc, wh, ww)
-            else:
-                for d in range(q[KD]):
-                    depth = z * q[SD] + d * q[DD] - q[PD]
-                    inside = 0 <= depth < q[ID]
-                    seen = height if inside else np.int32(0)
-                    last(shape, acc, x + (depth * q[XD] if inside else np.int64(0)), pitch, step, seen, width, top, left,
-                         w + d * q[WD], wc, wh, ww)  # fmt: skip
-            finish_last(shape, acc, q[BIAS] + c * q[BIAS_BY], np.int32(q[BIAS_BY]), y, np.int32(q[YH]), np.int32(q[YW]), np.int32(q[OH]),
-                        np.int32(q[OW]), top, left, q[LO], q[HI])  # fmt: skip
+        for turn in range(turns):
+            tile = (np.int64(bx) * turns + turn) * each + ty
+            if tile < q[JOBS] and c < q[C_OUT]:
+                image = (tile * q[SPREAD_MAGIC]) >> q[SPREAD_SHIFT]
+                tile -= image * q[SPREAD]
+                below = (tile * q[WIDTH_MAGIC]) >> q[WIDTH_SHIFT]
+                top, left = np.int32(below * rows), np.int32((tile - below * q[WIDTH]) * cols)
+                n = image if flat else (image * q[DEPTH_MAGIC]) >> q[DEPTH_SHIFT]
+                z = np.int64(0) if flat else image - n * q[OD]
+                x, w = q[X] + n * q[XN] + c * size, q[WEIGHT] + c * q[WO]
+                y = q[OUT] + n * q[YN] + z * q[YD] + c * size
+                far = (tx * vec, kw * pitch, pitch) if taps else (q[WO], q[WH], q[WW])
+                wc, wh, ww = np.int32(far[0]), np.int32(far[1]), np.int32(far[2])
+                down, step, height, width = np.int32(q[XH]), np.int32(q[XW]), np.int32(q[IH]), np.int32(q[IW])
+                acc = registers(sums, outputs)
+                if flat:
+                    last(shape, acc, x, down, step, height, width, top, left, w, wc, wh, ww, room)
+                else:
+                    for d in range(q[KD]):
+                        depth = z * q[SD] + d * q[DD] - q[PD]
+                        inside = 0 <= depth < q[ID]
+                        seen, begin = height if inside else np.int32(0), np.int32(d * kh * kw * pitch) if taps else np.int32(0)
+                        last(shape, acc, x + (depth * q[XD] if inside else np.int64(0)), down, step, seen, width, top, left,
+                             w + d * q[WD], wc + begin, wh, ww, room)  # fmt: skip
+                finish_last(shape, acc, q[BIAS] + c * q[BIAS_BY], np.int32(q[BIAS_BY]), y, np.int32(q[YH]), np.int32(q[YW]), np.int32(q[OH]),
+                            np.int32(q[OW]), top, left, q[LO], q[HI])  # fmt: skip
 
     return depthwise_channels_last
 
 
+def staging(shape, sums, outputs, size, rows, cols, vec, block, flat, turns, taps):  # type: ignore[no-untyped-def]
+    """What the threads of a block do first: its filters go into shared memory."""
+    across, each = block
+    channels = across * vec
+    threads = across * each
+
+    def depthwise_staging(q, room, bx, by, bz, tx, ty, tz):  # type: ignore[no-untyped-def]
+        c = np.int64(bz) * channels
+        count = np.int32(min(q[C_OUT] - c, np.int64(channels)) * taps)
+        stage(shape, taps, channels, threads, np.int32(ty * across + tx), room, q[WEIGHT] + c * q[WO], count)
+
+    return depthwise_staging
+
+
+def room_of(cells):  # type: ignore[no-untyped-def]
+    """Elements of shared memory of a `channels_last` with these cells."""
+    *_, vec, (across, _), _, _, taps = cells
+    return taps * pitch_of(across * vec)
+
+
 def kernel(factory, *cells):  # type: ignore[no-untyped-def]
     """The CUDA kernel of a body."""
+    return (_with_channels_last if factory is channels_last else _plain)(factory, *cells)
+
+
+def _plain(factory, *cells):  # type: ignore[no-untyped-def]
     body = cuda.jit(device=True, inline="always")(factory(*cells))
 
     def depthwise(q):  # type: ignore[no-untyped-def]
         body(q, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
+
+    return depthwise
+
+
+def _with_channels_last(factory, *cells):  # type: ignore[no-untyped-def]
+    body, before = (cuda.jit(device=True, inline="always")(f(*cells)) for f in (factory, staging))
+    sums, count = cells[1], room_of(cells)
+    kind = getattr(np, sums)
+    if count == 0:
+
+        def depthwise(q):  # type: ignore[no-untyped-def]
+            room = registers(sums, 1)
+            body(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
+
+    elif SIMULATED:
+
+        def depthwise(q):  # type: ignore[no-untyped-def]
+            room = cuda.shared.array(count, kind)
+            before(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
+            cuda.syncthreads()
+            body(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
+
+    else:
+
+        def depthwise(q):  # type: ignore[no-untyped-def]
+            room = shared(sums, count)
+            before(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
+            cuda.syncthreads()
+            body(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
 
     return depthwise

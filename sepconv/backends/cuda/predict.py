@@ -66,7 +66,8 @@ def _needed(plan: Any) -> int:
     """Multiply-adds of a thread, from its tile."""
     c, problems = plan.choice, plan.problems
     if c.kernel is depthwise.kernel:
-        return stencil.Tile.read(c.cells[0]).outputs * math.prod(problems[0].kernel)
+        turns = c.cells[-2] if c.factory is depthwise.channels_last else 1
+        return stencil.Tile.read(c.cells[0]).outputs * math.prod(problems[0].kernel) * turns
     m = product.Matrix.read(c.cells[0])
     last = problems[-1]
     steps = -(-last.group_in * math.prod(last.kernel) // m.deep)
@@ -97,7 +98,9 @@ def predict(plan: Any, report: Report) -> Prediction:
     width = lambda name: next((int(p) // 8 for p in name.split(".") if p in ("128", "64")), 4)
     issued, loads = sum(weight), count(SORTS["global load"])
     cached = sum(w * width(name) / 4 for w, name in zip(weight, code) if re.match(r"LDG?\b|LDG?\.|STG?\b|STG?\.", name))
-    cached += STAGED * count(SORTS["shared load"]) + count(SORTS["shared store"]) * 4
+    own = plan.choice.kernel is depthwise.kernel  # whose threads read words of their own
+    cached += sum(w * (width(name) / 4 if own else STAGED) for w, name in zip(weight, code) if re.match(SORTS["shared load"], name))
+    cached += count(SORTS["shared store"]) * 4
     threads = math.prod(plan.choice.grid) * math.prod(plan.choice.block)
     useful, moved = sum(p.macs for p in plan.problems), _traffic(plan.problems)
     rate = PROCESSORS * CLOCK

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import product
-from .stencil_twins import activated, memory, wide, write
+from .stencil_twins import activated, elements, memory, wide, write
 
 
 def spots(m: Any, side: str, thread: int) -> Iterator[tuple[int, int, int, int, int]]:
@@ -54,7 +54,7 @@ def _places(own: int, threads: int, count: int) -> np.ndarray:
 
 def multiply(shape: str, thread: int, acc: Any, room: Any, buffer: int) -> None:
     m = product.Matrix.read(shape)
-    values = np.asarray(getattr(room, "_item", room)._ary if hasattr(room, "_item") else room)
+    values = elements(room)
     factors = []
     for side, own, threads, count in (("A", thread // m.across, m.down, m.tall), ("B", thread % m.across, m.across, m.long)):
         start, pitch = buffer * m.slab + m.base(side), threads * count + product.PAD

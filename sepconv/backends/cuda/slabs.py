@@ -18,7 +18,8 @@ from numba.core import cgutils
 from ..cpu.simd import I32, I64
 from .lanes import SIMULATED, literal, piece
 from .product import Matrix, maker, spot
-from .stencil import Maker, Tile, taps_first, taps_last
+from .stencil import Maker, Tile, taps_first
+from .stencil_last import taps_last
 
 
 class Count(NamedTuple):

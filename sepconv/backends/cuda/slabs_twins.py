@@ -45,7 +45,7 @@ def filtered_last(shape: str, stencil: str, thread: int, held: Any, x: int, pitc
         row = int(begin + r) * int(magic) >> int(shift)
         c, col = int(k + k0), begin + r - row * out_width
         acc = np.zeros(vec, tile.sums)
-        last(stencil, acc, x + c * m.size, pitch, step, height, width, row, col, w + c * int(wc), wc, wh, ww)
+        last(stencil, acc, x + c * m.size, pitch, step, height, width, row, col, w + c * int(wc), wc, wh, ww, None)
         acc = acc + (wide(memory(bias + c * by, m.dtype, (vec,), (by,)), m.dtype) if bias else 0)
         held[slot : slot + vec] = activated(tile, acc, lo, hi)
 

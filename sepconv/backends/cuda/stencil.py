@@ -1,7 +1,7 @@
 """The depthwise tiles, generated: a thread's outputs in registers, each input value loaded once and used by every output that it belongs to.
 
-FIRST  channels first: rows x cols neighbouring pixels of a plane, loaded and stored as whole words of up to 16 bytes along the width
-LAST   channels last: rows x cols pixels of a word of channels
+Here: what all tiles share, and channels first, rows x cols neighbouring pixels of a plane, loaded and stored as whole words of up to 16 bytes along
+the width. Channels last, rows x cols pixels of a word of channels, is in `stencil_last.py`.
 
 A tile's shape is one literal, the text of a `Tile`. Zeros at the border are predicates on the loads: no memory outside is touched, no copy made.
 Written out as Python loops, NVVM leaves the loops rolled from k = 5 on and keeps the registers in memory; generated, it does not.
@@ -20,11 +20,12 @@ from numba.core import cgutils
 from ... import activations
 from .. import formulas
 from ..cpu.simd import FLOATS, I16, I32, I64, Value, Vectors
-from .lanes import HALVES, SIMULATED, item, literal, narrow, piece, pointer, summed_in, widen
+from .lanes import HALVES, SIMULATED, item, literal, narrow, on_device, piece, pointer, summed_in, widen
 
 UNROLLED = 7  # kernels up to this side are written out; of larger ones the rows are a loop
 HELD = 25  # taps whose weights stay in registers
-LOOSE, PACKED, INNER = range(3)  # the weights: any strides; filter after filter; channels innermost, in words that can be loaded whole
+# The weights: any strides; filter after filter; channels innermost, in words that can be loaded whole; the block's own in shared memory, so too.
+LOOSE, PACKED, INNER, STAGED = range(4)
 
 
 class Tile(NamedTuple):
@@ -94,6 +95,12 @@ class Maker:
         for offset in offsets:
             base = self.b.add(base, ir.Constant(I64, offset) if isinstance(offset, int) else offset)
         return base
+
+    def fixed(self, address: ir.Value) -> ir.Value:
+        """The address, which the compiler cannot take apart: in loops it would keep the sum of every row and word in registers of its own."""
+        if not on_device(self.context):
+            return address
+        return self.b.asm(ir.FunctionType(I64, [I64]), "mov.b64 $0, $1;", "=l,l", [address], side_effect=False)
 
     def times(self, value: ir.Value, n: int) -> ir.Value:
         return self.b.mul(value, ir.Constant(value.type, n))
@@ -203,9 +210,10 @@ def taps_first(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, height: i
         return values
 
     def taps(i: int | ir.Value) -> list[ir.Value]:
+        if tile.weights == PACKED:
+            row = i * kw * tile.size if isinstance(i, int) else mk.wide(mk.times(i, kw * tile.size))
+            return [mk.word(mk.at(w, row, j * tile.size), 1)[0] for j in range(kw)]
         row = b.mul(wide_wh, ir.Constant(I64, i) if isinstance(i, int) else mk.wide(i))
-        if tile.weights == PACKED and isinstance(i, int):
-            return [mk.word(mk.at(w, (i * kw + j) * tile.size), 1)[0] for j in range(kw)]
         return [mk.word(mk.at(w, row, mk.times(wide_ww, j)), 1)[0] for j in range(kw)]
 
     def feed(r: int, values: dict[int, ir.Value], weights: list[ir.Value]) -> None:
@@ -224,7 +232,7 @@ def taps_first(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, height: i
         weights, further = taps(i), mk.times(i, tile.dilation[0])
         for r in range(tile.rows):
             row = b.add(further, mk.whole(tile.row(r, 0)))
-            feed(r, line(b.add(top_row, row), mk.at(origin, b.mul(mk.wide(row), down))), weights)
+            feed(r, line(b.add(top_row, row), mk.fixed(mk.at(origin, b.mul(mk.wide(row), down)))), weights)
 
 
 def _first(typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wh: Any, ww: Any) -> Any:
@@ -268,112 +276,6 @@ def _finish_first(
     return types.void(shape, acc, types.int64, types.int64, *[types.int32] * 5, types.int64, types.int64), codegen
 
 
-# --- channels last -------------------------------------------------------------------------------------------------
-
-
-def taps_last(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, step: ir.Value, height: ir.Value, width: ir.Value, top: ir.Value,
-              left: ir.Value, w: ir.Value, wc: ir.Value, wh: ir.Value, ww: ir.Value) -> None:  # fmt: skip
-    """Adds the taps of a word of channels to a tile's accumulators: the code of `last`, for other generators too."""
-    b, tile, (kh, kw), vec = mk.b, mk.tile, mk.tile.kernel, mk.tile.vec
-    top_row, left_col = mk.times(top, tile.stride[0]), mk.times(left, tile.stride[1])
-    origin = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(b.mul(left_col, step)))
-    down, right, wide_wc, wide_wh, wide_ww = (mk.wide(v) for v in (pitch, step, wc, wh, ww))
-
-    def weights(i: int | ir.Value, j: int | ir.Value) -> list[ir.Value]:
-        if tile.weights == PACKED and isinstance(i, int):
-            return [mk.word(mk.at(w, ((n * kh + i) * kw + j) * tile.size), 1)[0] for n in range(vec)]
-        far = [mk.times(by, n) if isinstance(n, int) else b.mul(by, mk.wide(n)) for by, n in ((wide_wh, i), (wide_ww, j))]
-        if tile.weights == INNER:
-            return mk.word(mk.at(w, *far), vec)
-        return [mk.word(mk.at(w, *far, mk.times(wide_wc, n)), 1)[0] for n in range(vec)]
-
-    def pixel(row: ir.Value, col: ir.Value, start: ir.Value) -> list[ir.Value]:
-        return mk.word_if(b.and_(mk.below(b.add(top_row, row), height), mk.below(b.add(left_col, col), width)), lambda: start, vec)
-
-    def feed(r: int, q: int, values: list[ir.Value], taps: list[ir.Value]) -> None:
-        for n in range(vec):
-            mk.add(acc, (r * tile.cols + q) * vec + n, values[n], taps[n])
-
-    if max(kh, kw) <= UNROLLED:
-        columns: dict[int, list[tuple[int, int]]] = {}
-        for q in range(tile.cols):
-            for j in range(kw):
-                columns.setdefault(tile.col(q, j), []).append((q, j))
-        across = {v: mk.times(right, v) for v in sorted(columns)}
-        held = [[weights(i, j) for j in range(kw)] for i in range(kh)] if kh * kw * vec <= HELD else None
-        for u, users in tile.lines().items():
-            start = mk.at(origin, mk.times(down, u))
-            values = {v: pixel(mk.whole(u), mk.whole(v), mk.at(start, far)) for v, far in across.items()}
-            for r, i in users:
-                for j in range(kw):
-                    taps = held[i][j] if held else weights(i, j)
-                    for q in range(tile.cols):
-                        feed(r, q, values[tile.col(q, j)], taps)
-        return
-    with mk.loop(kh) as i, mk.loop(kw) as j:
-        taps = weights(i, j)
-        for r in range(tile.rows):
-            row = b.add(mk.times(i, tile.dilation[0]), mk.whole(tile.row(r, 0)))
-            for q in range(tile.cols):
-                col = b.add(mk.times(j, tile.dilation[1]), mk.whole(tile.col(q, 0)))
-                feed(r, q, pixel(row, col, mk.at(origin, b.mul(mk.wide(row), down), b.mul(mk.wide(col), right))), taps)
-
-
-def _last(
-    typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wc: Any, wh: Any, ww: Any
-) -> Any:
-    """Adds the taps of a word of channels: x is its address in the image, `pitch` and `step` the bytes from row to row and pixel to pixel."""
-    if not literal(shape):
-        return None
-    tile = Tile.read(shape.literal_value)
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        taps_last(Maker(context, b, tile), *args[1:])
-        return context.get_dummy_value()
-
-    return types.void(shape, acc, types.int64, *[types.int32] * 6, types.int64, *[types.int32] * 3), codegen
-
-
-def _finish_last(
-    typing: Any,
-    shape: Any,
-    acc: Any,
-    bias: Any,
-    by: Any,
-    y: Any,
-    pitch: Any,
-    step: Any,
-    height: Any,
-    width: Any,
-    top: Any,
-    left: Any,
-    lo: Any,
-    hi: Any,
-) -> Any:
-    """Epilogue and stores of a word of channels; their biases lie `by` bytes apart."""
-    if not literal(shape):
-        return None
-    tile = Tile.read(shape.literal_value)
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, acc, bias, by, y, pitch, step, height, width, top, left, lo, hi = args
-        mk, vec = Maker(context, b, tile), tile.vec
-        some = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0))
-        added = [mk.word_if(some, lambda n=n: mk.at(bias, mk.times(mk.wide(by), n)), 1)[0] for n in range(vec)]
-        origin, down, right = mk.at(y, mk.wide(b.mul(top, pitch)), mk.wide(b.mul(left, step))), mk.wide(pitch), mk.wide(step)
-        for r in range(tile.rows):
-            row = b.add(top, mk.whole(r))
-            for q in range(tile.cols):
-                col = b.add(left, mk.whole(q))
-                values = [b.fadd(b.load(mk.slot(acc, (r * tile.cols + q) * vec + n)), added[n]) for n in range(vec)]
-                values = mk.activated(values, lo, hi)
-                with b.if_then(b.and_(mk.below(row, height), mk.below(col, width))):
-                    mk.put(mk.at(origin, mk.times(down, r), mk.times(right, q)), values)
-        return context.get_dummy_value()
-
-    return types.void(shape, acc, types.int64, types.int32, types.int64, *[types.int32] * 6, types.int64, types.int64), codegen
-
-
 def _registers(typing: Any, dtype: Any, count: Any) -> Any:
     """`count` accumulators of `dtype`, zero: memory of the function's that becomes registers, since every index is a constant."""
     if not literal(dtype, count):
@@ -392,8 +294,7 @@ def _registers(typing: Any, dtype: Any, count: Any) -> Any:
 
 
 if SIMULATED:
-    from .stencil_twins import finish_first, finish_last, first, last, registers
+    from .stencil_twins import finish_first, first, registers
 else:
     registers = piece(_registers, None)
     first, finish_first = piece(_first, None), piece(_finish_first, None)
-    last, finish_last = piece(_last, None), piece(_finish_last, None)

@@ -54,20 +54,20 @@ def _windows(tile: Any, height: int, width: int, top: int, left: int, i: int, j:
     return np.clip(row, 0, max(0, height - 1)), np.clip(col, 0, width - 1), inside
 
 
-def _add(tile: Any, acc: np.ndarray, x: int, steps: tuple[int, ...], size: tuple[int, int], at: tuple[int, int], w: int, by: tuple[int, ...]) -> None:
+def _add(tile: Any, acc: np.ndarray, x: int, steps: tuple[int, ...], size: tuple[int, int], at: tuple[int, int], w: Any, by: tuple[int, ...]) -> None:
     lanes = 1 if tile.out_vec else tile.vec
     image = (
         memory(x, tile.dtype, (*size, lanes), (*steps, tile.size))
         if size[0]
         else np.zeros((1, size[1], lanes), "<u2" if tile.size == 2 else tile.dtype)
     )
-    weights = memory(w, tile.dtype, (*tile.kernel, lanes), by)
+    weights = memory(w, tile.dtype, (*tile.kernel, lanes), by) if isinstance(w, (int, np.integer)) else w
     total = acc.reshape(tile.rows, tile.cols, lanes)
     for i in range(tile.kernel[0]):
         for j in range(tile.kernel[1]):
             rows, cols, inside = _windows(tile, *size, *at, i, j)
             seen = np.where(inside[..., None], wide(image[rows, cols], tile.dtype), 0).astype(tile.sums)
-            total += seen * wide(weights[i, j], tile.dtype)
+            total += seen * (weights[i, j] if weights.dtype == total.dtype else wide(weights[i, j], tile.dtype))
 
 
 def first(shape: str, acc: np.ndarray, x: int, pitch: int, height: int, width: int, top: int, left: int, w: int, wh: int, ww: int) -> None:
@@ -77,11 +77,30 @@ def first(shape: str, acc: np.ndarray, x: int, pitch: int, height: int, width: i
 
 
 def last(
-    shape: str, acc: np.ndarray, x: int, pitch: int, step: int, height: int, width: int, top: int, left: int, w: int, wc: int, wh: int, ww: int
-) -> None:
+    shape: str, acc: np.ndarray, x: int, pitch: int, step: int, height: int, width: int, top: int, left: int, w: int, wc: int, wh: int, ww: int,
+    room: Any,
+) -> None:  # fmt: skip
     tile = stencil.Tile.read(shape)
     assert (x % (tile.vec * tile.size), pitch % (tile.vec * tile.size), step % (tile.vec * tile.size)) == (0, 0, 0), "a word is not aligned"
-    _add(tile, acc, x, (pitch, step), (height, width), (top, left), w, (wh, ww, wc))
+    weights: Any = w
+    if tile.weights == stencil.STAGED:
+        assert wc % tile.vec == 0, "a word is not aligned"
+        i, j, n = np.ogrid[: tile.kernel[0], : tile.kernel[1], : tile.vec]
+        weights = elements(room)[wc + i * wh + j * ww + n]
+    _add(tile, acc, x, (pitch, step), (height, width), (top, left), weights, (wh, ww, wc))
+
+
+def elements(room: Any) -> np.ndarray:
+    """What the simulator's shared memory wraps."""
+    return np.asarray(getattr(room, "_item", room)._ary if hasattr(room, "_item") else room)
+
+
+def stage(shape: str, taps: int, channels: int, threads: int, thread: int, room: Any, w: int, count: int) -> None:
+    tile = stencil.Tile.read(shape)
+    at = np.arange(thread, min(count, taps * channels), threads)
+    if at.size:
+        values = memory(w + thread * tile.size, tile.dtype, at.shape, (threads * tile.size,))
+        elements(room)[at % taps * (channels + 4) + at // taps] = wide(values, tile.dtype)
 
 
 def _finish(

@@ -14,9 +14,11 @@ from ...problem import Problem
 from ..cpu.frame import Geometry, flat, three
 from . import depthwise, pointwise, product, separable, slabs, standard, stencil
 from .arrays import View
-from .runtime import MOST_X, MOST_YZ, SIMULATED
+from .runtime import MOST_SHARED, MOST_X, MOST_YZ, SIMULATED
+from .stencil_last import pitch_of
 
 THREADS = 8 if SIMULATED else 128  # of a block: four warps, one for each scheduler; simulated ones take long to start
+MOST_TURNS, ENOUGH = 8, 4 if SIMULATED else 1000  # tiles one after the other by a block with filters of its own, where so many blocks are left
 INSIDE = 2**31 - 1  # bytes of a plane (an image, channels last), so that 32 bits count inside it
 TUNED = ("float32", "float64", "float16", "bfloat16")
 
@@ -62,10 +64,16 @@ def _power(least: int, most: int) -> int:
     return min(most, 1 << max(0, least - 1).bit_length())
 
 
+def _filters(p: Problem, g: Geometry) -> bool:
+    """Whether a depthwise weight is filter after filter, packed, of all its depths."""
+    size, (wo, _, wd, wh, ww), (kd, kh, kw) = p.dtype.itemsize, g.weight, three(p.kernel, 1)
+    return wo == kd * kh * kw * size and (kw == 1 or ww == size) and (kh == 1 or wh == kw * size) and (kd == 1 or wd == kh * kw * size)
+
+
 def _weights(p: Problem, g: Geometry, w: int, vec: int) -> int:
     """How a depthwise weight lies."""
-    size, (wo, _, wd, wh, ww), (kd, kh, kw) = p.dtype.itemsize, g.weight, three(p.kernel, 1)
-    if (kd == 1 or vec == 1) and wo == kd * kh * kw * size and (kw == 1 or ww == size) and (kh == 1 or wh == kw * size):
+    size, (wo, _, wd, wh, ww), (kd, *_) = p.dtype.itemsize, g.weight, three(p.kernel, 1)
+    if (kd == 1 or vec == 1) and _filters(p, g):
         return stencil.PACKED
     if wo == size and not any(n % (vec * size) for n in (w, wd, wh, ww)):
         return stencil.INNER
@@ -85,18 +93,16 @@ def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice 
     vec, out_vec = min(vec, cols), min(out_vec, cols)
     rows = min(4 if large or kw > 5 else 8 if cols == 4 and sh == 1 else 4, _power(oh, 8))
     tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, out_vec, p.activation.code, _weights(p, g, w, 1))
-    across = _power(-(-ow // cols), min(32, THREADS))
-    down = _power(-(-oh // rows), THREADS // across)
-    jobs = p.batch * p.out_channels * od
-    planes = _power(jobs, min(64, THREADS // (across * down)))
-    grid = (-(-jobs // planes), -(-oh // (rows * down)), -(-ow // (cols * across)))
-    flat = _flat(p)
-    if not _fits(grid) or jobs > INSIDE:
+    across, jobs = -(-ow // cols), p.batch * p.out_channels * od
+    spread = -(-oh // rows) * across
+    threads, flat = _power(jobs * spread, THREADS), _flat(p)
+    if jobs * spread > INSIDE:
         return None
-    cells = (tile.text, tile.sums, tile.outputs, rows, cols, (across, down, planes), p.group_out, flat)
+    cells = (tile.text, tile.sums, tile.outputs, rows, cols, threads, p.group_out, flat)
     reason = f"{rows} x {cols} outputs a thread in registers, loads of {vec * size} bytes and stores of {out_vec * size} along the width"
-    more = (*magic(p.out_channels), *magic(od), jobs)
-    return Choice(depthwise.kernel, depthwise.channels_first, cells, depthwise.FIELDS, more, grid, (across, down, planes), reason)
+    more = (*magic(p.out_channels), *magic(od), jobs * spread, spread, *magic(spread), across, *magic(across))
+    grid = (-(-jobs * spread // threads), 1, 1)
+    return Choice(depthwise.kernel, depthwise.channels_first, cells, depthwise.FIELDS, more, grid, (threads, 1, 1), reason)
 
 
 def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice | None:
@@ -106,22 +112,32 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
     (_, sh, sw), (_, dh, dw), (od, oh, ow) = three(p.stride, 1), three(p.dilation, 1), three(p.out_size, 1)
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
     vec = _word(size, x, y, p.in_channels * size, *(s[a] for s in (g.x, g.out) for a in (0, 2, 3, 4)))
-    vec = min(vec, 4)
-    rows, cols = _power(oh, 2), _power(ow, 4 if vec * kw <= 12 else 2)
-    tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, 0, p.activation.code, _weights(p, g, w, vec))
-    across = _power(-(-p.in_channels // vec), min(32, THREADS))
-    wide = _power(-(-ow // cols), THREADS // across)
-    tile_rows = -(-oh // rows)
-    jobs = p.batch * od * tile_rows
-    down = _power(jobs, min(64, THREADS // (across * wide)))
-    grid = (-(-jobs // down), -(-ow // (cols * wide)), -(-p.in_channels // (vec * across)))
-    flat = _flat(p)
-    if not _fits(grid) or jobs > INSIDE:
+    # The larger the kernel, the more pixels and the fewer channels: what is read of x serves more outputs. Seven divides the sizes of many networks.
+    # Of those that are loops it serves one tap, and whole words are the fewest instructions.
+    looped = max(kh, kw) > stencil.UNROLLED
+    vec = min(vec, 4 if looped or kh * kw <= 9 else 8 // max(4, size))
+    rows, cols = _power(oh, 2), _power(ow, 2 if looped or vec == 4 else 4)
+    if kh * kw > 25 and ow > 6 and not looped:
+        cols = min((8, 7), key=lambda n: -(-ow // n) * (n * sw + kw))
+    lanes = _power(-(-p.in_channels // vec), min(32, THREADS))
+    weights, taps = _weights(p, g, w, vec), math.prod(p.kernel)
+    across = -(-ow // cols)
+    spread, jobs = -(-oh // rows) * across, p.batch * od * -(-oh // rows) * across
+    each, words = _power(jobs, THREADS // lanes), -(-p.in_channels // (vec * lanes))
+    # Of small kernels: the room is small then, and so is a thread's share of the copy, which is written out.
+    room, copies = taps * pitch_of(lanes * vec) * max(4, size), -(-taps * vec // each)
+    taps = taps if weights != stencil.INNER and _filters(p, g) and room <= MOST_SHARED and copies <= 100 else 0
+    weights = stencil.STAGED if taps else weights
+    tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, 0, p.activation.code, weights)
+    turns = max(1, min(MOST_TURNS, -(-jobs // each) * words // ENOUGH)) if taps else 1
+    grid = (-(-jobs // (each * turns)), 1, words)
+    if not _fits(grid) or jobs > INSIDE - each * MOST_TURNS:
         return None
-    cells = (tile.text, tile.sums, tile.outputs, size, rows, cols, vec, (across, wide, down), flat)
+    cells = (tile.text, tile.sums, tile.outputs, size, rows, cols, vec, (lanes, each), _flat(p), turns, taps)
     reason = f"{rows} x {cols} pixels x {vec} channels a thread in registers, loads and stores of {vec * size} bytes along the channels"
-    more = (*magic(tile_rows), *magic(od), jobs)
-    return Choice(depthwise.kernel, depthwise.channels_last, cells, depthwise.FIELDS, more, grid, (across, wide, down), reason)
+    reason += "; a block's filters in shared memory" if taps else ""
+    more = (*magic(p.out_channels), *magic(od), jobs, spread, *magic(spread), across, *magic(across))
+    return Choice(depthwise.kernel, depthwise.channels_last, cells, depthwise.FIELDS, more, grid, (lanes, each, 1), reason)
 
 
 class Block(NamedTuple):

@@ -1,0 +1,191 @@
+"""The depthwise tile of channels last, generated like those of `stencil.py`: rows x cols pixels of a word of channels.
+
+A filter's taps lie next to each other in memory, so that neighbouring threads, which have neighbouring channels, would read addresses far apart: 32
+accesses for one load. A block copies its filters into shared memory first, tap by tap, and its threads read words of channels there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from ..cpu.simd import I64
+from .lanes import SIMULATED, literal, piece
+from .stencil import HELD, INNER, PACKED, STAGED, UNROLLED, Maker, Tile
+
+
+def pitch_of(channels: int) -> int:
+    """Elements from tap to tap in shared memory: words stay aligned, and threads that write neighbouring taps meet eight banks."""
+    return channels + 4
+
+
+def _stage(typing: Any, shape: Any, taps: Any, channels: Any, threads: Any, thread: Any, room: Any, w: Any, count: Any) -> Any:
+    """A thread's part of the copy of `channels` filters, `count` elements of which exist, into shared memory: w is their address."""
+    if not literal(shape, taps, channels, threads):
+        return None
+    tile, (n, many, step) = Tile.read(shape.literal_value), (v.literal_value for v in (taps, channels, threads))
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        thread, room, w, count = args[4:]
+        mk = Maker(context, b, tile)
+        start = mk.at(w, mk.wide(mk.times(thread, tile.size)))
+        for done in range(0, n * many, step):
+            at = b.add(thread, mk.whole(done))
+            with b.if_then(b.icmp_signed("<", at, count)):
+                (value,) = mk.word(mk.at(start, done * tile.size), 1)
+                channel = b.udiv(at, mk.whole(n))
+                tap = b.sub(at, mk.times(channel, n))
+                b.store(value, b.gep(room, [b.add(mk.times(tap, pitch_of(many)), channel)]))
+        return context.get_dummy_value()
+
+    return types.void(shape, taps, channels, threads, types.int32, room, types.int64, types.int32), codegen
+
+
+def _read(mk: Maker, base: ir.Value, offset: ir.Value) -> list[ir.Value]:
+    """A word of shared memory; `base` is a multiple of it."""
+    b, vec = mk.b, mk.tile.vec
+    at = b.gep(base, [offset])
+    if vec == 1:
+        return [b.load(at)]
+    word = b.load(b.bitcast(at, ir.VectorType(mk.m.element, vec).as_pointer()), align=min(16, vec * mk.m.size))
+    return [b.extract_element(word, mk.whole(n)) for n in range(vec)]
+
+
+def taps_last(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, step: ir.Value, height: ir.Value, width: ir.Value, top: ir.Value,
+              left: ir.Value, w: ir.Value, wc: ir.Value, wh: ir.Value, ww: ir.Value, room: ir.Value | None = None) -> None:  # fmt: skip
+    """Adds the taps of a word of channels to a tile's accumulators: the code of `last`, for other generators too."""
+    b, tile, (kh, kw), vec = mk.b, mk.tile, mk.tile.kernel, mk.tile.vec
+    top_row, left_col = mk.times(top, tile.stride[0]), mk.times(left, tile.stride[1])
+    origin = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(b.mul(left_col, step)))
+    down, right, wide_wc, wide_wh, wide_ww = (mk.wide(v) for v in (pitch, step, wc, wh, ww))
+
+    def weights(i: int | ir.Value, j: int | ir.Value) -> list[ir.Value]:
+        if tile.weights == PACKED and isinstance(i, int):
+            return [mk.word(mk.at(w, ((n * kh + i) * kw + j) * tile.size), 1)[0] for n in range(vec)]
+        if tile.weights == STAGED:
+            return _read(mk, b.gep(room, [wc]), b.add(*(mk.times(by, n) if isinstance(n, int) else b.mul(by, n) for by, n in ((wh, i), (ww, j)))))
+        far = [mk.times(by, n) if isinstance(n, int) else b.mul(by, mk.wide(n)) for by, n in ((wide_wh, i), (wide_ww, j))]
+        if tile.weights == INNER:
+            return mk.word(mk.at(w, *far), vec)
+        return [mk.word(mk.at(w, *far, mk.times(wide_wc, n)), 1)[0] for n in range(vec)]
+
+    def pixel(row: ir.Value, col: ir.Value, start: ir.Value) -> list[ir.Value]:
+        return mk.word_if(b.and_(mk.below(b.add(top_row, row), height), mk.below(b.add(left_col, col), width)), lambda: start, vec)
+
+    def feed(r: int, q: int, values: list[ir.Value], taps: list[ir.Value]) -> None:
+        for n in range(vec):
+            mk.add(acc, (r * tile.cols + q) * vec + n, values[n], taps[n])
+
+    if max(kh, kw) <= UNROLLED:
+        columns: dict[int, list[tuple[int, int]]] = {}
+        for q in range(tile.cols):
+            for j in range(kw):
+                columns.setdefault(tile.col(q, j), []).append((q, j))
+        held = [[weights(i, j) for j in range(kw)] for i in range(kh)] if kh * kw * vec <= HELD else None
+        # One address and two bounds that move along: as sums of every row and column they would fill the registers.
+        first, before = b.sub(mk.whole(0), left_col), min(columns)
+        start, row = mk.at(origin, mk.times(down, tile.row(0, 0)), mk.times(right, before)), tile.row(0, 0)
+        for u, users in tile.lines().items():
+            start, row = mk.fixed(mk.at(start, mk.times(down, u - row))), u
+            end = b.select(mk.below(b.add(top_row, mk.whole(u)), height), b.sub(width, left_col), mk.whole(before))
+            values, address, col = {}, start, before
+            for v in sorted(columns):
+                address, col = mk.fixed(mk.at(address, mk.times(right, v - col))), v
+                seen = b.icmp_signed("<", mk.whole(v), end)
+                if v < 0:  # others are right of the array's first column
+                    seen = b.and_(seen, b.icmp_signed(">=", mk.whole(v), first))
+                values[v] = mk.word_if(seen, lambda at=address: at, vec)
+            for r, i in users:
+                for j in range(kw):
+                    taps = held[i][j] if held else weights(i, j)
+                    for q in range(tile.cols):
+                        feed(r, q, values[tile.col(q, j)], taps)
+        return
+    with mk.loop(kh) as i, mk.loop(kw) as j:
+        taps = weights(i, j)
+        for r in range(tile.rows):
+            row = b.add(mk.times(i, tile.dilation[0]), mk.whole(tile.row(r, 0)))
+            for q in range(tile.cols):
+                col = b.add(mk.times(j, tile.dilation[1]), mk.whole(tile.col(q, 0)))
+                feed(r, q, pixel(row, col, mk.at(origin, b.mul(mk.wide(row), down), b.mul(mk.wide(col), right))), taps)
+
+
+def _last(
+    typing: Any,
+    shape: Any,
+    acc: Any,
+    x: Any,
+    pitch: Any,
+    step: Any,
+    height: Any,
+    width: Any,
+    top: Any,
+    left: Any,
+    w: Any,
+    wc: Any,
+    wh: Any,
+    ww: Any,
+    room: Any,
+) -> Any:
+    """Adds the taps of a word of channels: x is its address in the image, `pitch` and `step` the bytes from row to row and pixel to pixel.
+
+    w's channels and taps lie wc, wh, ww bytes apart. A tile with STAGED weights reads `room`: elements from wc on, wh and ww apart.
+    """
+    if not literal(shape):
+        return None
+    tile = Tile.read(shape.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        taps_last(Maker(context, b, tile), *args[1:])
+        return context.get_dummy_value()
+
+    return types.void(shape, acc, types.int64, *[types.int32] * 6, types.int64, *[types.int32] * 3, room), codegen
+
+
+def _finish_last(
+    typing: Any,
+    shape: Any,
+    acc: Any,
+    bias: Any,
+    by: Any,
+    y: Any,
+    pitch: Any,
+    step: Any,
+    height: Any,
+    width: Any,
+    top: Any,
+    left: Any,
+    lo: Any,
+    hi: Any,
+) -> Any:
+    """Epilogue and stores of a word of channels; their biases lie `by` bytes apart."""
+    if not literal(shape):
+        return None
+    tile = Tile.read(shape.literal_value)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        _, acc, bias, by, y, pitch, step, height, width, top, left, lo, hi = args
+        mk, vec = Maker(context, b, tile), tile.vec
+        some = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0))
+        added = [mk.word_if(some, lambda n=n: mk.at(bias, mk.times(mk.wide(by), n)), 1)[0] for n in range(vec)]
+        origin, down, right = mk.at(y, mk.wide(b.mul(top, pitch)), mk.wide(b.mul(left, step))), mk.wide(pitch), mk.wide(step)
+        for r in range(tile.rows):
+            origin = mk.fixed(mk.at(origin, down)) if r else origin
+            end, at = b.select(mk.below(b.add(top, mk.whole(r)), height), b.sub(width, left), mk.whole(0)), origin
+            for q in range(tile.cols):
+                at = mk.fixed(mk.at(at, right)) if q else at
+                values = [b.fadd(b.load(mk.slot(acc, (r * tile.cols + q) * vec + n)), added[n]) for n in range(vec)]
+                values = mk.activated(values, lo, hi)
+                with b.if_then(b.icmp_signed("<", mk.whole(q), end)):
+                    mk.put(at, values)
+        return context.get_dummy_value()
+
+    return types.void(shape, acc, types.int64, types.int32, types.int64, *[types.int32] * 6, types.int64, types.int64), codegen
+
+
+if SIMULATED:
+    from .stencil_twins import finish_last, last, stage
+else:
+    last, finish_last, stage = piece(_last, None), piece(_finish_last, None), piece(_stage, None)
