@@ -167,10 +167,15 @@ def lies_in_rows(array: np.ndarray, axis: int) -> bool:
     return array.dtype.isnative and array.flags.aligned and planes_of(array, axis) is not None
 
 
-def would(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> bool:
-    """Whether `passes` would run them."""
+def how(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> str:
+    """What `passes` would do, in words; "" if it would not run them."""
     shape, passes = ((1, *output.shape), _of_a_row(passes)) if output.ndim == 1 else (output.shape, passes)
-    return bool(_planned(shape, input.dtype.name, output.dtype.name, passes))
+    ways = [way for *_, way in _planned(shape, input.dtype.name, output.dtype.name, passes)]
+    if not ways:
+        return ""
+    said = f"rows and columns in one sweep, in the dtypes that sepconv.ndimage states ({input.dtype} -> {output.dtype})"
+    said += f", {dots.SAID}" if any(way.sums == "uint8" for way in ways) else ""
+    return said + (", columns from sums of blocks" if any(way.down == bands.BLOCKS for way in ways) else "")
 
 
 def _of_a_row(passes: Sequence[Pass]) -> list[Pass]:
