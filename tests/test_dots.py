@@ -97,3 +97,13 @@ def test_digits_make_up_the_weights() -> None:
         whole = planes[r, 0] * 2**16 + planes[r, 1] * 2**8 + planes[r, 2]
         whole[2 + r] += 2**24 * (made[digits.LIFT] != 0)
         assert np.abs(whole[r : r + 5] - weights * 2**24).max() < 3 and whole.sum() == 2**24
+
+
+@needs_vnni
+def test_explained() -> None:
+    x = np.zeros((97, 270), np.uint8)
+    dense = np.array([[1.0, 2, 1], [3, 4, 9], [1, 2, 2]]) / 25
+    with sepconv.use_backend("cpu"):
+        for image, used in ((x, True), (x.astype(np.float32), False)):
+            for told in (sepconv.explain(ndi.gaussian_filter, image, 1.0), sepconv.explain(ndi.correlate, image, dense)):
+                assert (dots.SAID in str(told)) == used

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+import sepconv
 import sepconv.ndimage as ndi
 from sepconv.backends.cpu import fused
 from sepconv.ndimage import _recall
@@ -50,3 +51,28 @@ def test_factors_divide() -> None:
         factor, shift = fused._factor(taps)
         v = np.arange(255 * taps + 1)
         assert factor < 2**16 and ((v * factor >> 16) >> shift == v // taps).all(), taps
+
+
+@pytest.mark.parametrize("size", (fused.MANY, 61, fused.LONGEST))
+@pytest.mark.parametrize("mode", ("mirror", "constant"))
+def test_means_of_blocks(size: int, mode: str) -> None:
+    """Large means: within the bound though some pixels are 1e9 times the others, whatever the threads, and a NaN spoils its own windows alone."""
+    rng = np.random.default_rng(0)
+    x = rng.random((301, 210, 3)).astype(np.float32)
+    x[rng.integers(0, 301, 5), rng.integers(0, 210, 5)] = 1e9
+    window = (size, size - 3, 1)
+    found = []
+    for threads in (1, sepconv.get_num_threads()):
+        with sepconv.use_backend("cpu"), sepconv.num_threads(threads):
+            found.append(ndi.uniform_filter(x, window, mode=mode))
+    assert all(np.array_equal(found[0], each) for each in found[1:])
+    exact = x.astype(np.float64)
+    for axis in (0, 1):
+        exact = scipy.ndimage.correlate1d(exact, np.full(window[axis], 1 / window[axis]), axis, mode=mode)
+    assert (np.abs(found[0] - exact) <= (size + 3) * 2.0**-24 * exact).all()
+    spoilt = x.copy()
+    spoilt[150, 100, 1] = np.nan
+    got = ndi.uniform_filter(spoilt, window, mode=mode)
+    reached = np.zeros(x.shape, bool)
+    reached[150 - (size - 1 - size // 2) :, 100 - (size - 4 - (size - 3) // 2) :, 1][:size, : size - 3] = True
+    assert np.array_equal(np.isnan(got), reached) and np.array_equal(got[~reached], found[0][~reached])

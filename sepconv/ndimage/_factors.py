@@ -10,6 +10,7 @@ from ..backends.filters import Pass
 from ..separate import separate
 
 GAIN = 4  # products saved, as a ratio, from which the passes win though a float64 image lies between them
+FAR = 1e-6  # of the largest weight, much more than rounding
 HUGE = 1e150  # beyond, a first pass could overflow where the n-D sum does not
 
 
@@ -20,6 +21,16 @@ def _weighable(x: np.ndarray) -> bool:
 
 def _most(dtype: np.dtype) -> float:
     return 1.0 if dtype.kind == "b" else 2.0 ** (8 * dtype.itemsize)
+
+
+def _far(weights: np.ndarray) -> bool:
+    """Whether they are clearly no outer product: if they were, row and column through the largest one would make them all."""
+    matrix = weights.reshape(next(k for k in weights.shape if k > 1), -1)
+    row, column = divmod(int(np.abs(matrix).argmax()), matrix.shape[1])
+    if matrix[row, column] == 0:
+        return False
+    matrix = matrix / matrix[row, column]
+    return float(np.abs(matrix - np.outer(matrix[:, column], matrix[row])).max()) > FAR
 
 
 def passes(x: np.ndarray, output: np.dtype, weights: np.ndarray, mode: int, cval: float, origins: Sequence[int]) -> list[Pass]:
@@ -33,6 +44,8 @@ def passes(x: np.ndarray, output: np.dtype, weights: np.ndarray, mode: int, cval
         return []
     whole = bool((weights == np.rint(weights)).all())
     if output.kind in "iub" and not (whole and x.dtype.kind in "iub" and _most(x.dtype) * float(np.abs(weights).sum()) < 2**53):
+        return []
+    if _far(weights):
         return []
     found = separate(weights)
     if found.rank != 1 or (whole and any((f != np.rint(f)).any() for f in found.factors)) or not _weighable(x):

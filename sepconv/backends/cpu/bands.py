@@ -18,7 +18,8 @@ from ..filters import ANTISYMMETRIC_TAPS, GENERAL
 from .simd import I32, I64, integer, rolled
 
 FLOAT, DOUBLE, I16 = ir.FloatType(), ir.DoubleType(), ir.IntType(16)
-WEIGHTED, MEAN, CUT = range(3)  # how a pass ends: as summed; divided by the taps; cut to whole numbers as float64 would be
+# how a pass ends: as summed; divided by the taps; cut to whole numbers as float64 would be; as MEAN, from the sums of `blocks`
+WEIGHTED, MEAN, CUT, BLOCKS = range(4)
 READS = ("uint8", "int8", "uint16", "int16", "float32")
 
 
@@ -109,7 +110,8 @@ class Lanes:
         return self.b.lshr(high, self.spread(shift))
 
 
-def _offset(b: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:
+def offset(b: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:
+    """The entry of a table of int64."""
     return b.load(b.gep(b.inttoptr(table, I64.as_pointer()), [index]), align=8)
 
 
@@ -132,7 +134,7 @@ def columns(typing: Any, sums: Any, lanes: Any, vectors: Any, rows: Any, read: A
         span = count * width(name)
 
         def row(index: ir.Value, which: range) -> None:
-            place = b.add(_offset(b, table, index), at)
+            place = b.add(offset(b, table, index), at)
             values = [m.load(place, u * span, name) for u in range(many)]
             for r in which:
                 weight = None
@@ -172,7 +174,7 @@ def along(typing: Any, sums: Any, lanes: Any, vectors: Any, write: Any, end: Any
         x, places, weights, taps, divisor, to = args[len(literals) :]
         acc = [cgutils.alloca_once_value(b, m.zero) for _ in range(many)]
         with rolled(b, taps) as loop:
-            place = b.add(x, _offset(b, places, loop.index))
+            place = b.add(x, offset(b, places, loop.index))
             weight = None if ending == MEAN else m.splat(weights, b.mul(loop.index, integer(m.size)))
             for u, slot in enumerate(acc):
                 m.fma(m.load(place, u * count * m.size), weight, slot)
@@ -185,16 +187,18 @@ def along(typing: Any, sums: Any, lanes: Any, vectors: Any, write: Any, end: Any
 
 
 @intrinsic(prefer_literal=True)
-def doubled(typing: Any, sums: Any, lanes: Any, vectors: Any, x: Any, other: Any, to: Any) -> Any:
-    """to = x + other: lanes * vectors accumulators."""
+def fourfold(typing: Any, sums: Any, lanes: Any, vectors: Any, x: Any, distance: Any, to: Any) -> Any:
+    """to[v] = sum over j < 4 of x[v + j * distance], a number of bytes, for lanes * vectors accumulators."""
     literals = (sums, lanes, vectors)
     kind, count, many = (t.literal_value for t in literals)
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
         m = Lanes(b, kind, count)
-        x, other, to = args[len(literals) :]
+        x, distance, to = args[len(literals) :]
+        starts = [b.add(x, b.mul(distance, integer(j))) for j in range(4)]
         for at in range(0, many * count * m.size, count * m.size):
-            m.store(m.add(m.load(x, at), m.load(other, at)), to, at)
+            one, two, three, four = (m.load(start, at) for start in starts)
+            m.store(m.add(m.add(one, two), m.add(three, four)), to, at)
         return context.get_dummy_value()
 
     return types.void(*literals, *[types.int64] * 3), codegen
@@ -244,7 +248,7 @@ def exactly(typing: Any, lanes: Any, read: Any, write: Any, table: Any, at: Any,
         m = Lanes(b, "float64", count)
         table, at, weights, taps, kind, to = args[len(literals) :]
         acc = cgutils.alloca_once(b, m.type)
-        value = lambda j: m.load(b.add(_offset(b, table, j), at), 0, source)
+        value = lambda j: m.load(b.add(offset(b, table, j), at), 0, source)
         weight = lambda j: m.splat(weights, b.mul(j, integer(8)))
         last, general = b.sub(taps, integer(1)), b.icmp_signed("==", kind, integer(GENERAL))
         first = b.select(general, last, b.sdiv(taps, integer(2)))

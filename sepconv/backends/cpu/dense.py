@@ -147,5 +147,7 @@ def how(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seque
     chosen = fits(output, input.dtype.name, weights, modes, cval)
     if chosen is None:
         return ""
-    ending = ("", ", cut to whole numbers", ", cut to whole numbers, again in float64 where that is in doubt")[min(chosen[1], window.SURE)]
+    if chosen[1] == window.BYTES:
+        return f"rows of bytes in scratch ({input.dtype} -> {output.dtype}), {dots.SAID}"
+    ending = ("", ", cut to whole numbers", ", cut to whole numbers, again in float64 where that is in doubt")[chosen[1]]
     return f"the depthwise tile over rows in scratch, in float32 ({input.dtype} -> {output.dtype}{ending})"

@@ -25,6 +25,7 @@ from .simd import I16, I32, I64, integer, rolled
 
 SPAN = 64  # bytes of a vector: outputs of a tile along the row
 NEEDED = ("avx512bw", "avx512vl", "avx512vbmi", "avx512vnni")
+SAID = "by the tile of products of bytes (VNNI), again in float64 where that is in doubt"
 I8 = ir.IntType(8)
 BYTES, WORDS, INTS = ir.VectorType(I8, 64), ir.VectorType(I16, 32), ir.VectorType(I32, 16)
 

@@ -181,8 +181,8 @@ def describe(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) 
         how += f", for {machine.isa}"
     elif what == "dense" and output.size and not exact.get() and frequencies.axes(output, input.dtype.name, *arguments[:3]):
         how = f"overlap-save by scipy.fft, in float32 ({input.dtype} -> {output.dtype})"
-    elif what == "passes" and output.size and not exact.get() and fused.would(input, output, arguments[0]):
-        how = f"rows and columns in one sweep, in the dtypes that sepconv.ndimage states ({input.dtype} -> {output.dtype}), for {machine.isa}"
+    elif what == "passes" and output.size and not exact.get() and (how := fused.how(input, output, arguments[0])):
+        how += f", for {machine.isa}"
     else:
         how = f"compiled loops over lines in scratch, float64 whatever the dtype ({input.dtype} -> {output.dtype}), for {machine.isa}"
     return [*said(what, arguments), f"{how}, up to {runtime.workers()} threads"]

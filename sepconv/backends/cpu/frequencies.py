@@ -17,7 +17,7 @@ from ..borders import CODES, CONSTANT
 from . import bands, fused, runtime
 
 FEWEST = 400  # taps up to which the tile of `window.py` is as fast
-SQUARE = 256  # pixels along the side of a square, or more for wide filters
+SIDES = 216, 324  # pixels along the side of a square, so that it stays in the caches; more for wide filters
 TOGETHER = 2  # squares transformed at a time
 NAMES = {code: name for name, code in CODES.items()}
 
@@ -45,6 +45,13 @@ def _unsure(read: str, weights: np.ndarray) -> float:
     return 2.0 ** (8 * np.dtype(read).itemsize - 20) * float(np.abs(weights).sum())
 
 
+@functools.lru_cache(256)
+def _side(pixels: int, taps: int) -> int:
+    """The side of squares of which the fewest pixels are transformed: so that a whole number of them just covers the image."""
+    least, most = (max(side, by * taps) for side, by in zip(SIDES, (4, 5)))
+    return min({good_size(n) for n in range(least, most + 1)}, key=lambda side: (-(-pixels // (side - taps + 1)) * side, side))
+
+
 def filtered(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> bool:
     """Runs it as `filters.dense` says, if it can be done here; else `output` may hold anything."""
     along = axes(output, input.dtype.name, weights, modes, cval)
@@ -57,7 +64,7 @@ def filtered(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: 
     taps = weights.reshape([weights.shape[axis] for axis in along])
     before = [k // 2 + origins[axis] for k, axis in zip(taps.shape, along)]
     keywords = {"constant_values": cval} if modes[along[0]] == CONSTANT else {}
-    sides = [good_size(max(SQUARE, 4 * k)) for k in taps.shape]
+    sides = [_side(n, k) for n, k in zip(x.shape[-2:], taps.shape)]
     steps = [side - k + 1 for side, k in zip(sides, taps.shape)]
     # What lies beyond the edge, and zeros up to a whole number of squares.
     margins = [(b, k - 1 - b) for k, b in zip(taps.shape, before)]
@@ -65,7 +72,7 @@ def filtered(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: 
     spectrum = np.conj(scipy_fft().rfft2(taps.astype(np.float32), sides))
     nudge = 0.0 if output.dtype.kind == "f" else _unsure(input.dtype.name, weights)
     for at in np.ndindex(x.shape[:-2]):
-        padded = np.pad(np.pad(x[at].astype(np.float32), margins, NAMES[modes[along[0]]], **keywords), spare)
+        padded = np.pad(np.pad(x[at].astype(np.float32, copy=False), margins, NAMES[modes[along[0]]], **keywords), spare)
         if not _plane(padded, y[at], spectrum, sides, steps, nudge):
             return False
     return True
@@ -89,7 +96,8 @@ def _row(x: np.ndarray, y: np.ndarray, spectrum: np.ndarray, sides: Sequence[int
         squares = np.lib.stride_tricks.as_strided(part, (count, *sides), (steps[1] * x.strides[1], *x.strides), writeable=False)
         product = fft.rfft2(squares)
         product *= spectrum
-        made = fft.irfft2(product, sides, overwrite_x=True)[:, : steps[0], : steps[1]]
+        product = fft.ifft(product, axis=1, overwrite_x=True)[:, : steps[0]]  # in place, and of the rows only those that are kept go on
+        made = fft.irfft(product, sides[1], overwrite_x=True)[:, :, : steps[1]]
         if not np.isfinite(made[:, 0, 0].sum()):
             return False  # one NaN or infinity spoils all of a square
         to = y[row : row + steps[0], col : col + count * steps[1]]

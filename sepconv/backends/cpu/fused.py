@@ -24,7 +24,8 @@ LARGE = 1e25  # of weights and their reciprocals: float32 has these, and their p
 STRIP = 2048  # columns of a strip
 FEW_COLUMNS = 256  # beyond an axis, below which a pass along it runs along rows
 ROWS = 6  # of a tile down the columns
-DOUBLING = 8  # neighbours from which their sums are made of sums of 2, 4, ..
+FOURFOLD = 8  # neighbours along the rows from which their sums are made of sums of 4, 16, ..
+MANY = 15  # neighbours down the columns from which their sums are made of those of `blocks`
 WHOLE = ("uint8", "int8", "uint16", "int16")
 
 
@@ -90,7 +91,7 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool, columns: int) -
     if y == "float32":
         if any(means) and not all(h.mean or h.taps == 1 for h in both):
             return None
-        return Way("float32", bands.MEAN if down.mean else bands.WEIGHTED, bands.MEAN if any(means) else bands.WEIGHTED)
+        return Way("float32", _ending(down), bands.MEAN if any(means) else bands.WEIGHTED)
     if x not in WHOLE or y not in WHOLE:
         return None
     if whole and not any(means):
@@ -100,13 +101,18 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool, columns: int) -
     if x != "uint8" or y != "uint8" or turned:
         return None
     if whole and all(h.mean or h is IDENTITY for h in both):
-        return Way("int16", *(bands.MEAN if h.mean else bands.WEIGHTED for h in both))
+        return Way("int16", _ending(down), bands.MEAN if across.mean else bands.WEIGHTED)
     if any(means) or any(np.abs(h.weights).sum() * 256 > 2**20 for h in both):
         return None
     if columns >= dots.SPAN and runtime.has(*dots.NEEDED) and all(digits.fits(h.weights, symmetry(h.weights)) for h in both):
         least = min(digits.certainty(h.weights, symmetry(h.weights)).kind for h in both)
         return Way("uint8", least, least)
     return Way("float32", *(bands.WEIGHTED if h is IDENTITY else bands.CUT for h in both))
+
+
+def _ending(down: Half) -> int:
+    """How the pass down the columns ends that is a mean, or nothing."""
+    return bands.WEIGHTED if not down.mean else bands.BLOCKS if down.taps >= MANY else bands.MEAN
 
 
 def holds(name: str, number: float) -> bool:
@@ -161,10 +167,15 @@ def lies_in_rows(array: np.ndarray, axis: int) -> bool:
     return array.dtype.isnative and array.flags.aligned and planes_of(array, axis) is not None
 
 
-def would(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> bool:
-    """Whether `passes` would run them."""
+def how(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> str:
+    """What `passes` would do, in words; "" if it would not run them."""
     shape, passes = ((1, *output.shape), _of_a_row(passes)) if output.ndim == 1 else (output.shape, passes)
-    return bool(_planned(shape, input.dtype.name, output.dtype.name, passes))
+    ways = [way for *_, way in _planned(shape, input.dtype.name, output.dtype.name, passes)]
+    if not ways:
+        return ""
+    said = f"rows and columns in one sweep, in the dtypes that sepconv.ndimage states ({input.dtype} -> {output.dtype})"
+    said += f", {dots.SAID}" if any(way.sums == "uint8" for way in ways) else ""
+    return said + (", columns from sums of blocks" if any(way.down == bands.BLOCKS for way in ways) else "")
 
 
 def _of_a_row(passes: Sequence[Pass]) -> list[Pass]:
@@ -222,10 +233,28 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     widest = -(-cols // strips) + 64 + (across.taps - 1) * step
     beyond = (digits.chunks(across.taps, 1, vectors) * 4 * vectors * step + 16) if bytewise else vectors * lanes
     pitch = (-(-(widest + beyond) * size // 64) | 1) * 64
-    height = 0 if across.mean is False or across.taps < DOUBLING else across.taps.bit_length() - 1
+    height = 0 if across.mean is False or across.taps < FOURFOLD else (across.taps.bit_length() - 1) // 2
     record = np.zeros(sweep.LENGTH, np.int64)
     record[[sweep.X, sweep.Y]] = address(x), address(y)
     record[sweep.OUTER : sweep.YR + 1] = planes, rows, cols, step, xo, xr, yo, yr
+    kept = _weighed(record, down, across, way, tile, vectors)
+    outside = across.cval * (down.taps if down.mean and way.sums == "float32" else 1)
+    kept.append(np.full(cols, down.cval if down.mode == CONSTANT else 0).astype(x.dtype))
+    kept.append(np.array([outside if across.mode == CONSTANT else 0], np.float64).astype(sums))
+    kept.append(places := _places(across.taps, step * size, height, tile, pitch))
+    record[[sweep.OUTSIDE, sweep.OUTSIDE2, sweep.PLACES2]] = [address(each) for each in kept[-3:]]
+    record[[sweep.SUMS2, sweep.LEVELS]] = places.shape[1], height
+    workers = runtime.workers() if x.size * (down.taps + across.taps) > tiles.SERIAL else 1
+    cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
+    lines = tile + height + 3 + (down.taps + 1) * (way.down == bands.BLOCKS)
+    record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, lines * pitch + (tile + 2 * down.taps + across.taps + 64) * 8 + 4096
+    kernel = runtime.kernel(sweep.swept, way.sums, lanes, vectors, many, tile, x.dtype.name, y.dtype.name, way.down, way.across)
+    jobs = planes * cut * strips
+    return launched(kernel, record, jobs, min(workers, jobs), kept)
+
+
+def _weighed(record: np.ndarray, down: Half, across: Half, way: Way, tile: int, vectors: int) -> list[np.ndarray]:
+    """The halves' entries of the record; arrays that it has the addresses of."""
     kept: list[np.ndarray] = []
 
     def held(array: np.ndarray) -> int:
@@ -236,34 +265,24 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
         exact, kind = np.ascontiguousarray(half.weights, np.float64), symmetry(half.weights)
         record[begin : begin + 3] = half.taps, half.before, half.mode
         record[[begin + 4, begin + 7]] = held(exact), kind
-        if bytewise:
+        if way.sums == "uint8":
             block, level = digits.block(exact, kind, high, vectors), digits.level(exact, kind)
             record[[begin + 3, begin + 5, begin + 6]] = held(block), held(level), digits.chunks(half.taps, high, vectors)
             continue
         near = 2.0**-24 * (half.taps + 5) * 255 * float(np.abs(half.weights).sum())
         divisor = np.array(_factor(half.taps) if half.mean and way.sums == "int16" else [frame.bits(down.taps * across.taps)] * 2, np.int64)
-        weights = _rounded(exact) if way.sums == "float32" else exact.astype(np.int64).astype(sums)
+        weights = _rounded(exact) if way.sums == "float32" else exact.astype(np.int64).astype(way.sums)
         record[[begin + 3, begin + 5, begin + 6]] = held(weights), held(divisor), held(np.array([near], np.float32))
-    outside = across.cval * (down.taps if down.mean and way.sums == "float32" else 1)
-    record[sweep.OUTSIDE] = held(np.full(cols, down.cval if down.mode == CONSTANT else 0).astype(x.dtype))
-    record[sweep.OUTSIDE2] = held(np.array([outside if across.mode == CONSTANT else 0], np.float64).astype(sums))
-    places = _places(across.taps, step * size, height, tile, pitch)
-    record[[sweep.SUMS2, sweep.PLACES2, sweep.LEVELS]] = places.shape[1], held(places), height
-    workers = runtime.workers() if x.size * (down.taps + across.taps) > tiles.SERIAL else 1
-    cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
-    record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, (tile + height + 3) * pitch + (tile + down.taps + across.taps + 64) * 8 + 4096
-    kernel = runtime.kernel(sweep.swept, way.sums, lanes, vectors, many, tile, x.dtype.name, y.dtype.name, way.down, way.across)
-    jobs = planes * cut * strips
-    return launched(kernel, record, jobs, min(workers, jobs), kept)
+    return kept
 
 
 def _places(taps: int, step: int, height: int, tile: int, pitch: int) -> np.ndarray:
-    """For each line of a tile, byte offsets of what is summed: each tap, or sums of 2**level taps, `height` of whose lines follow the tile's."""
+    """For each line of a tile, byte offsets of what is summed: each tap, or sums of 4**level taps, `height` of whose lines follow the tile's."""
     if not height:
         return np.tile(np.arange(taps) * step, (tile, 1))
     found, offset = [], 0
     for level in range(height + 1):
-        if taps >> level & 1:
+        for _ in range(taps >> 2 * level & 3):
             found.append([offset * step + ((tile - r + level - 1) * pitch if level else 0) for r in range(tile)])
-            offset += 2**level
+            offset += 4**level
     return np.array(found, np.int64).T.copy()

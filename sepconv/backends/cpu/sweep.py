@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .bands import CUT, along, columns, cut, doubled, exactly, width
+from .bands import BLOCKS, CUT, along, columns, cut, exactly, fourfold, width
+from .blocks import begun, continued
 from .dots import row_of_dots
 from .frame import BEGIN, CHUNKS, END  # noqa: F401
 from .intrinsics import keep, keep_subnormals, load, restore, store, words
@@ -24,7 +25,7 @@ OUTER, ROWS, COLS, STEP, XO, XR, YO, YR = range(9, 17)
 TAPS, BEFORE, MODE, WEIGHTS, EXACT, DIVISOR, NEAR, KIND = range(17, 25)
 TAPS2, BEFORE2, MODE2, WEIGHTS2, EXACT2, DIVISOR2, NEAR2, KIND2 = range(25, 33)
 # a row of what lies beyond the image, and one pixel of what lies beyond a line; vectors that a sum along a line takes, and
-# their byte offsets, for each line of a tile; lines of sums of 2, 4, .. neighbours that they may come from
+# their byte offsets, for each line of a tile; lines of sums of 4, 16, .. neighbours that they may come from
 OUTSIDE, OUTSIDE2, SUMS2, PLACES2, LEVELS = range(33, 38)
 BANDS, STRIPS, PITCH, ROOM = range(38, 42)  # bytes of a line, and of all scratch
 USED, LENGTH = 42, 64
@@ -81,6 +82,21 @@ def down_columns(sums, lanes, many, high, read, end, size, inside, q, table, low
 
 
 @njit
+def blocks_down(sums, lanes, many, read, size, inside, q, table, x, row, end, begin, low, stop, line, kept):  # type: ignore[no-untyped-def]
+    """As `down_columns`, of means, of the rows `row` to `end` of a band that begins at `begin`; from one tile to the next lines are kept."""
+    taps, pitch = q[TAPS], q[PITCH]
+    while row < end:
+        place = row % taps
+        if place == 0 or row == begin:
+            table_of(table, q, x, row - place - q[BEFORE], taps + place - 1)
+            begun(sums, lanes, many, read, size, inside, table, place, taps, low, stop, kept, pitch)
+        count, known = min(end - row, taps - place), kept + place * pitch
+        table_of(table, q, x, row - q[BEFORE] + taps - 1, count)
+        continued(sums, lanes, many, read, size, inside, table, count, low, stop, known, kept + taps * pitch, q[DIVISOR], line, pitch)
+        row, line = row + count, line + count * pitch
+
+
+@njit
 def whole_columns(lanes, high, read, inside, q, table, low, stop, line):  # type: ignore[no-untyped-def]
     """Sums in scratch lines become whole numbers."""
     for r in range(high):
@@ -95,12 +111,12 @@ def whole_columns(lanes, high, read, inside, q, table, low, stop, line):  # type
 
 @njit
 def levels(sums, lanes, vectors, size, q, line, to, count):  # type: ignore[no-untyped-def]
-    """Sums of 1, 2, 4, .. neighbours, each in a line of its own."""
-    distance, span = 0, lanes * vectors * size
+    """Sums of 4, 16, .. neighbours, each in a line of its own: few, so that they stay in the first cache."""
+    span = lanes * vectors * size
     for level in range(q[LEVELS]):
-        distance = q[STEP] * size << level
+        distance = q[STEP] * size << 2 * level
         for at in range(0, count * size, span):
-            doubled(sums, lanes, vectors, line + at, line + at + distance, to + at)
+            fourfold(sums, lanes, vectors, line + at, distance, to + at)
         line, to = to, to + q[PITCH]
 
 
@@ -154,7 +170,8 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
         room = np.empty(q[ROOM] // 8, np.int64)
         lines = aligned(room.ctypes.data)
         spare = lines + high * q[PITCH]
-        table = spare + (q[LEVELS] + 1) * q[PITCH]
+        kept = spare + (q[LEVELS] + 1) * q[PITCH]
+        table = kept + (q[TAPS] + 1) * q[PITCH] if down == BLOCKS else kept
         lead, tail = q[BEFORE2] * q[STEP], (q[TAPS2] - 1 - q[BEFORE2]) * q[STEP]
         for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
             rest, strip = divmod(job, q[STRIPS])
@@ -163,11 +180,14 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
             c0, c1 = edge(q, strip), edge(q, strip + 1)
             left, right = c0 - lead, c1 + tail
             begin, end = max(left, 0), min(right, q[COLS])
-            stop = q[ROWS] * (band + 1) // q[BANDS]
-            for r0 in range(q[ROWS] * band // q[BANDS], stop, high):
+            row0, stop = q[ROWS] * band // q[BANDS], q[ROWS] * (band + 1) // q[BANDS]
+            for r0 in range(row0, stop, high):
                 first = lines + (begin - left) * size
                 if sums == "uint8":
                     bytes_down(vectors, high, down, q, table, x, r0 - q[BEFORE], begin, end, first)
+                elif down == BLOCKS:
+                    rows = min(r0 + high, stop)
+                    blocks_down(sums, lanes, many, read, size, inside, q, table, x, r0, rows, row0, begin, end, first, kept)
                 else:
                     table_of(table, q, x, r0 - q[BEFORE], high + q[TAPS] - 1)
                     down_columns(sums, lanes, many, high, read, down, size, inside, q, table, begin, end, first)
