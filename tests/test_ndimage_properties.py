@@ -32,14 +32,14 @@ def test_large_images(call: FilterCall) -> None:
 
 
 @pytest.mark.sweep
-@settings(max_examples=600)
+@settings(max_examples=400)
 @given(call=filter_calls.small())
 def test_small_images_sweep(backend: str, call: FilterCall) -> None:
     filter_calls.check(call)
 
 
 @pytest.mark.sweep
-@settings(max_examples=600)
+@settings(max_examples=400)
 @given(call=filter_calls.large(free=True))
 def test_large_images_sweep(call: FilterCall) -> None:
     """Any dtypes and taps: some hundred kernels are compiled."""

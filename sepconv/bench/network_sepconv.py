@@ -89,16 +89,16 @@ def _steps(records: list[Record], layout: str, fused: bool, layers: Any) -> list
             index += 1
             layer, record = _separable(record, following, layout, layers), following
         else:
-            layer = _single(record, layout, layers, records[0].weight.dtype)  # type: ignore[union-attr]
+            layer = _single(record, layout, layers)
         steps.append(_Step(layer, source, record.residual, index, (record.out_channels, *record.out_size)))
         index += 1
     return steps
 
 
-def _single(record: Record, layout: str, layers: Any, dtype: np.dtype) -> LayerCall:
+def _single(record: Record, layout: str, layers: Any) -> LayerCall:
     options = dict(layout=layout, activation=record.activation)
     if record.kind == "mean":
-        return _mean(record, layout, dtype)
+        return _mean(layout)
     if record.kind == "linear":
         return _linear(record, layers)
     if record.kind == "pointwise":
@@ -114,19 +114,18 @@ def _separable(first: Record, second: Record, layout: str, layers: Any) -> Layer
     )  # fmt: skip
 
 
-def _mean(record: Record, layout: str, dtype: np.dtype) -> LayerCall:
+def _mean(layout: str) -> LayerCall:
     """The mean over the pixels. `numpy.mean` over two axes takes two to three times as long."""
-    pixels = math.prod(record.in_size)
 
     def first(x: np.ndarray, out: np.ndarray) -> None:
-        np.einsum("cp->c", x.reshape(-1, pixels), out=out.reshape(-1))
-        out /= pixels
-
-    # Channels last, it is a 1x1 convolution: from as many channels as there are pixels to one, at each of the channels.
-    share = np.full((1, pixels), 1 / pixels, dtype)
+        pixels = x.reshape(x.shape[1], -1)
+        np.einsum("cp->c", pixels, out=out.reshape(-1))
+        out /= pixels.shape[1]
 
     def last(x: np.ndarray, out: np.ndarray) -> None:
-        sepconv.pointwise_conv1d(x.reshape(1, pixels, -1), share, layout="NCW", out=out.reshape(1, 1, -1))
+        pixels = x.reshape(-1, x.shape[3])
+        np.add.reduce(pixels, 0, out=out.reshape(-1))
+        out /= len(pixels)
 
     return first if layout == "NCHW" else last  # type: ignore[return-value]
 
