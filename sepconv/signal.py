@@ -63,6 +63,11 @@ def _swapped(mode: str, x: np.ndarray, w: np.ndarray) -> bool:
     raise ValueError(f"For 'valid' mode, one must be at least as large as the other in every dimension; in1 has the shape {x.shape}, in2 {w.shape}")
 
 
+def _shorter_first(mode: str, x: np.ndarray, w: np.ndarray) -> bool:
+    """Whether the two change places where that is left to us: "full" is the same either way, and fewer sums a result are more exact."""
+    return _swapped(mode, x, w) or (mode == "full" and w.size > x.size)
+
+
 def _pads(mode: str, kernel: tuple[int, ...], late: bool = False) -> Pads:
     """What a correlation reads before and after the array. `late`: "same" of an even kernel begins one later, as `correlate2d`'s does."""
     if mode == "valid":
@@ -109,9 +114,10 @@ def _dense(x: np.ndarray, w: np.ndarray, pads: Pads, border: str, dtype: np.dtyp
     size = [n + a + b - k + 1 for n, k, (a, b) in zip(x.shape, w.shape, pads)]
     if any(m > n for m, n in zip(size, x.shape)):  # filters have as many outputs as inputs
         x = np.pad(x, [(0, max(0, m - n)) for m, n in zip(size, x.shape)])
-    x = x.astype(np.float32) if x.dtype == np.float16 else x.astype(dtype, copy=False) if x.dtype.kind == "c" else x
+    x = x.astype(np.float32) if x.dtype == np.float16 else x.astype(np.complex128, copy=False) if x.dtype.kind == "c" else x
     w = w.astype(np.complex128 if w.dtype.kind == "c" else np.float64)
-    output = np.empty(x.shape, dtype if dtype.kind == "c" else np.int64 if dtype.kind in "iub" else np.float64)
+    # Of double precision, complex64's parts too: in float32 large ones might go through the frequencies, unasked.
+    output = np.empty(x.shape, np.complex128 if dtype.kind == "c" else np.int64 if dtype.kind in "iub" else np.float64)
     origins = [a - k // 2 for k, (a, _) in zip(w.shape, pads)]
 
     def real(part: np.ndarray, taps: np.ndarray, to: np.ndarray, cval: Any) -> None:
@@ -122,11 +128,10 @@ def _dense(x: np.ndarray, w: np.ndarray, pads: Pads, border: str, dtype: np.dtyp
             arguments.run_dense(strange, unseen, np.ascontiguousarray(taps == 0, np.float64), arguments.mode_code(border), 0.0, origins)
             to += unseen
 
-    with arguments.exact():  # the parts of complex64 too: in float32 and large they might go through the frequencies, unasked
-        if dtype.kind == "c":
-            arguments.by_parts(real, x, w, output, 0j if x.dtype.kind == "c" else 0.0)
-        else:
-            real(x, w, output, 0.0)
+    if dtype.kind == "c":
+        arguments.by_parts(real, x, w, output, 0j if x.dtype.kind == "c" else 0.0)
+    else:
+        real(x, w, output, 0.0)
     return output[tuple(slice(0, m) for m in size)].astype(dtype)
 
 
@@ -180,7 +185,7 @@ def convolve(in1: Array, in2: Array, mode: str = "full", method: str = "auto") -
     _choice("mode", mode, MODES), _choice("method", method, METHODS)
     if not x.ndim:
         return x * w
-    if _swapped(mode, x, w) or (mode == "full" and w.size > x.size):
+    if _shorter_first(mode, x, w):
         x, w = w, x
     return _either(x, _flip(w), _pads(mode, w.shape), method)
 
@@ -196,7 +201,7 @@ def correlate(in1: Array, in2: Array, mode: str = "full", method: str = "auto") 
     _choice("mode", mode, MODES), _choice("method", method, METHODS)
     if not x.ndim:
         return x * w.conj()
-    if _swapped(mode, x, w) or (mode == "full" and w.size > x.size):
+    if _shorter_first(mode, x, w):
         return _flip(_either(w, x.conj(), _pads(mode, x.shape), method).conj()).copy()
     return _either(x, w.conj(), _pads(mode, w.shape), method)
 

@@ -74,24 +74,26 @@ class Certainty(NamedTuple):
 
 @functools.lru_cache(64)
 def _certainty(weights: tuple[float, ...], kind: int) -> Certainty:
-    exact, pairs, apart = np.array(weights), len(weights) // 2, np.arange(-510, 511)
+    exact, pairs, apart = np.array(weights), len(weights) // 2, np.arange(-510, 511)  # a pair's sum less twice the middle pixel
     whole, even = _whole(exact), level(exact, kind)
     if len(exact) < 4 * MOST and (whole == exact * 2.0**FRACTION).all():
         return Certainty(SURE)  # float64 does not round either
     if pairs > 2 or (pairs and kind != SYMMETRIC_TAPS) or abs(exact.sum() - 1) > 2.0**-40 or (np.arange(256) - even > 1).any():
         return Certainty(DOUBTFUL)
-    sums, true = np.zeros((1, 1), np.int64), np.zeros((1, 1))
-    for number in range(pairs):
-        shape = (-1, 1) if number else (1, -1)
-        sums, true = (total + apart.reshape(shape) * w[number] for total, w in ((sums, whole), (true, exact)))
+    # Those near a whole number, of all: modulo 2**32, which is quick.
+    off = np.abs(whole - exact * 2.0**FRACTION)[:pairs]
+    near = int(510 * off.sum() + 1e-9 * 2**FRACTION) + 2
+    fractions = functools.reduce(np.add.outer, [(apart * w).astype(np.int32) for w in whole[:pairs]], np.int32(near))
+    places = [apart[at] for at in np.nonzero((fractions & (2**FRACTION - 1)) <= 2 * near)]
+    sums, true = (sum((at * w for at, w in zip(places, each)), np.zeros(1, each.dtype)) for each in (whole, exact))
     if np.count_nonzero(sums % 2**FRACTION == 0) > 1:
         return Certainty(DOUBTFUL)  # the tile takes these for even windows
     wrong = (np.floor(true) != sums >> FRACTION) | (np.abs(true - np.rint(true)) < 1e-9)
-    wrong[tuple(n // 2 for n in wrong.shape)] = False
+    wrong &= functools.reduce(np.logical_or, [at != 0 for at in places], np.False_)
     if not wrong.any():
         return Certainty(SURE)
     # The pixels of a pair that is off by so much are off by half of it at least, one of them.
-    least = [(np.abs(places - 510).min() + 1) // 2 for places in np.nonzero(wrong)[::-1][:pairs]]
+    least = [(np.abs(at[wrong]).min() + 1) // 2 for at in places]
     number = int(np.argmax(least))
     return Certainty(EVEN, pairs - number, int(least[number]))
 

@@ -224,8 +224,9 @@ class Call:
         half = LENGTH * (len(self.problems) - 1)
         if panel not in self.kept:
             made = panels(arrays[plan.slots.index(half + WEIGHT)], *panel)  # type: ignore[arg-type]
-            self.kept[panel] = on_lines(made.shape, made.dtype)
-            self.kept[panel][...] = made
+            whole = on_lines(made.shape, made.dtype)
+            whole[...] = made
+            self.kept.setdefault(panel, whole)  # complete, since another thread may read it at once
         held = self.kept[panel]
         return {half + WEIGHT: address(held), half + PANEL: held.strides[0]}
 
