@@ -182,8 +182,8 @@ def test_empty_launches_nothing(monkeypatch):
 
     launched: list[Any] = []
     ones = lambda *shape: Host(np.ones(shape, np.float32))
-    with cuda_grid.on_cpu():
-        monkeypatch.setattr(runtime, "launch", lambda *call: launched.append(call))
+    with cuda_grid.on_cpu(), monkeypatch.context() as inside:  # undone before what `on_cpu` has put there is
+        inside.setattr(runtime, "launch", lambda *call: launched.append(call))
         for batch in (0, 2):
             x = ones(batch, 4, 5, 5)
             results = [sepconv.pointwise_conv2d(x, ones(3, 4)), sepconv.depthwise_conv2d(x, ones(4, 1, 3, 3)), sepconv.conv2d(x, ones(3, 4, 3, 3))]
