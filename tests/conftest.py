@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,17 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a backend; inside the test, calls run on it."""
     with sepconv.use_backend(USED.get(request.param, request.param)):
         yield request.param
+
+
+@pytest.fixture
+def machine_code() -> Any:
+    """The module that reads machine code, where NVIDIA's compiler is installed. In CI its absence is a failure: nothing is skipped unseen."""
+    from sepconv.backends.cuda import machine_code
+
+    reason = machine_code.missing()
+    if reason:
+        (pytest.fail if "CI" in os.environ and sys.platform == "linux" and not SIMULATOR else pytest.skip)(reason)
+    return machine_code
 
 
 @pytest.fixture

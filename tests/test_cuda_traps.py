@@ -51,12 +51,9 @@ print("ours", found.counts["fma"] > 0, found.spills)
 """
 
 
-@compiled
+@pytest.mark.usefixtures("machine_code")
 def test_two_majors_side_by_side():
     """U18: with the libraries of another CUDA loaded first, and for all to see, our kernels compile with our own."""
-    reason = machine_code.missing()
-    if reason:
-        pytest.skip(reason)
     every = libraries()
     others = [path for major, paths in every.items() if major != max(every) for path in paths]
     if not others:

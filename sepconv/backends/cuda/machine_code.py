@@ -94,7 +94,19 @@ def ptx(kernel: Callable[..., None], words: int, cc: tuple[int, int]) -> str:
 
 
 def _ptx(kernel: Callable[..., None], signature: Any, cc: tuple[int, int]) -> str:
+    if hasattr(_numbas(), "_compile_pyfunc_with_fixup"):
+        return _lowered(kernel, signature).get_asm_str(cc)
     return cuda.compile(kernel, signature, device=False, abi="numba", output="ptx", cc=cc)[0]
+
+
+def _numbas() -> Any:
+    return importlib.import_module("numba.cuda.compiler")
+
+
+@functools.lru_cache(4)
+def _lowered(kernel: Callable[..., None], signature: Any) -> Any:
+    """A kernel's LLVM: Numba's half of `cuda.compile`, which takes the longer and is the same for all of LIMITS; the other is NVIDIA's."""
+    return _numbas()._compile_pyfunc_with_fixup(kernel, signature, device=False, abi="numba", cc=min(LIMITS))[0]
 
 
 def judge(kernel: Callable[..., None], signature: Any, threads: int, cc: tuple[int, int] = (9, 0)) -> Report:
@@ -121,7 +133,12 @@ def _read(
     reason = missing()
     if reason:
         raise RuntimeError(reason)
-    return _assembled(ptx(make(factory, *cells), words, cc), threads, most, cc)
+    return _assembled(ptx(_made(make, factory, *cells), words, cc), threads, most, cc)
+
+
+@functools.lru_cache(4)
+def _made(make: Callable[..., Any], *cells: Any) -> Any:
+    return make(*cells)
 
 
 def _assembled(source: str, threads: int, most: int | None, cc: tuple[int, int]) -> Report:
@@ -129,7 +146,7 @@ def _assembled(source: str, threads: int, most: int | None, cc: tuple[int, int])
         text, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         text.write_text(source)
         log = _run(tool("ptxas"), "-v", f"-arch=sm_{cc[0]}{cc[1]}", *([f"-maxrregcount={most}"] if most else []), text, "-o", binary).stderr
-        sass = _run(tool("nvdisasm"), "-c", binary).stdout
+        sass = _run(tool("nvdisasm"), "-c", "-ndf", binary).stdout
     return _report(source, log, sass, threads, cc)
 
 
