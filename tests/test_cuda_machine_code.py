@@ -23,12 +23,13 @@ KERNELS = [
     ("depthwise", 32, 32, 3, 1, "float16", False, "silu", 96, 0.3, 16, 288),
     ("depthwise", 32, 32, 3, 1, "float32", True, None, 128, 0.25, 16, 144),
     ("depthwise", 32, 32, 5, 1, "float32", True, None, 128, 0.25, 8, 400),
-    ("depthwise", 32, 32, 7, 1, "float32", True, None, 128, 0.25, 8, 1568),
-    ("depthwise", 64, 64, 7, 1, "float16", True, None, 128, 0.25, 4, 1568),
+    ("depthwise", 64, 64, 7, 1, "float32", True, None, 168, 0.18, 8, 3136),
+    ("depthwise", 64, 64, 7, 1, "float16", True, None, 144, 0.18, 4, 3136),
+    ("depthwise", 64, 64, 5, 1, "bfloat16", True, None, 144, 0.18, 4, 1600),
     ("depthwise", 32, 32, 3, 1, "bfloat16", True, None, 128, 0.25, 8, 144),
     ("pointwise", 288, 288, 1, 1, "float32", False, None, 128, 0.25, 16, 512),
     ("pointwise", 288, 288, 1, 1, "float32", True, "relu", 128, 0.25, 16, 512),
-    ("pointwise", 288, 288, 1, 1, "float16", False, None, 128, 0.25, 8, 256),
+    ("pointwise", 288, 288, 1, 1, "float16", False, None, 136, 0.18, 8, 512),
     ("separable", 32, 64, 3, 1, "float32", False, "relu", 128, 0.25, 16, 292),
     ("separable", 96, 64, 7, 1, "float16", False, None, 128, 0.25, 8, 256),
     ("separable", 128, 256, 3, 1, "float32", False, "relu", 128, 0.25, 16, 548),
@@ -38,6 +39,8 @@ KERNELS = [
     ("standard", 3, 32, 3, 2, "float32", False, "relu6", 192, 0.15, 4, 256),
     ("standard", 64, 64, 3, 1, "float32", False, None, 128, 0.25, 16, 256),
     ("standard", 64, 64, 3, 1, "float16", False, None, 128, 0.25, 8, 256),
+    ("standard", 256, 256, 3, 1, "float32", False, "relu", 128, 0.25, 16, 256),
+    ("standard", 256, 256, 3, 1, "bfloat16", True, "relu", 128, 0.25, 8, 256),
     ("standard", 3, 32, 3, 2, "float32", True, "relu6", 192, 0.15, 4, 256),
     ("standard", 64, 64, 3, 1, "float32", True, None, 128, 0.25, 16, 256),
 ]
@@ -83,7 +86,9 @@ def test_machine_code(case, machine_code):
             where
         )  # U9; U16: the same bits twice
         if kind == "depthwise" and last:  # weights are words of shared memory; where they lie, one load would meet 32 lines of the cache
-            assert found.counts["shared load"] == taps**2 and sum(n for size, n in found.loads.items() if size < widest) <= taps**2 + 4, found.loads
+            assert (
+                taps**2 <= found.counts["shared load"] <= 4 * taps**2 and sum(n for size, n in found.loads.items() if size < widest) <= taps**2 + 4
+            ), found.loads
         assert fmas <= found.counts["fma"] and found.counts["double"] == 0 and ".f64" not in found.ptx, where
 
 
@@ -124,13 +129,19 @@ def test_predictions(machine_code):
         predict.predict(direct, machine_code.report(direct, (9, 0)))
 
 
-@pytest.mark.parametrize("k, last, share", ((3, False, 0.95), (5, False, 0.95), (7, False, 0.9), (31, False, 0.7), (3, True, 0.95), (7, True, 0.85)))
-def test_predicted_shares(k, last, share, machine_code):
+SHARES = [  # taps, dtype, channels last, share
+    (3, "float32", False, 0.95), (5, "float32", False, 0.95), (7, "float32", False, 0.9), (31, "float32", False, 0.7),
+    (3, "float32", True, 0.95), (7, "float32", True, 0.95), (7, "float16", True, 0.62), (5, "float16", True, 0.77),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("k, name, last, share", SHARES)
+def test_predicted_shares(k, name, last, share, machine_code):
     """Depthwise layers of ConvNeXt's size are held by memory, those of RepLKNet's by multiply-adds, and not by what surrounds them."""
     from sepconv.backends.cuda import plans, predict
 
-    f32, x = np.dtype("float32"), (32, 56, 56, 128) if last else (32, 128, 56, 56)
-    p = resolve("depthwise", 2, (x, f32), ((128, 1, k, k), f32), padding=k // 2, layout="NHWC" if last else "NCHW")
+    dtype, x = np.dtype(name), (32, 56, 56, 128) if last else (32, 128, 56, 56)
+    p = resolve("depthwise", 2, (x, dtype), ((128, 1, k, k), dtype), padding=k // 2, layout="NHWC" if last else "NCHW")
     plan = plans.imagined((p,), last)
     found = predict.predict(plan, machine_code.report(plan, (9, 0)))
     assert found.share >= share, str(found)

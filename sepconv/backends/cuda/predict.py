@@ -119,10 +119,10 @@ def predict(plan: Any, report: Report) -> Prediction:
 CASES = [  # operation, channels, outputs, taps, stride, dtype, layout; 56 x 56 but for the stem
     *(("depthwise", 128, 128, k, s, "float32", "NCHW") for k, s in ((3, 1), (3, 2), (5, 1), (7, 1), (31, 1))),
     *(("depthwise", 128, 128, k, 1, "float32", "NHWC") for k in (3, 5, 7)),
-    *(("depthwise", 128, 128, 3, 1, "float16", layout) for layout in ("NCHW", "NHWC")),
+    *(("depthwise", 128, 128, k, 1, "float16", layout) for k in (3, 7) for layout in ("NCHW", "NHWC")),
     *(("pointwise", 256, 256, 1, 1, dtype, layout) for dtype in ("float32", "float16") for layout in ("NCHW", "NHWC")),
     *(("separable", c, out, 3, 1, "float32", layout) for c, out in ((32, 64), (128, 256)) for layout in ("NCHW", "NHWC")),
-    *(("standard", c, out, 3, s, "float32", layout) for c, out, s in ((3, 32, 2), (64, 64, 1)) for layout in ("NCHW", "NHWC")),
+    *(("standard", c, out, 3, s, "float32", layout) for c, out, s in ((3, 32, 2), (64, 64, 1), (256, 256, 1)) for layout in ("NCHW", "NHWC")),
 ]
 BATCH = 32
 

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ..cpu.simd import FLOATS, I64
+from ..cpu.simd import FLOATS, I32, I64
 from .lanes import SIMULATED, item, literal, on_device, piece, summed_in
 from .stencil import Maker, Tile, registers
 
@@ -85,6 +85,10 @@ class Matrix(NamedTuple):
         """What every kernel made of this tile is specialised by, as `pointwise.staged` takes it."""
         return self.text, self.sums, self.outputs, self.held, self.slab, self.deep
 
+    def packed(self, side: str) -> bool:
+        """Whether a thread holds a word of the next slab as it lies in memory, two 16-bit elements in a register: widened on the way to the slab."""
+        return self.size == 2 and self.made == NONE and self.words(side)[2] > 1
+
     @property
     def made_side(self) -> str:
         return " BA"[self.made]
@@ -143,9 +147,11 @@ def _fetch(
                 exists = b.and_(exists, b.and_(b.icmp_signed("<", r, most), b.icmp_signed("<", k, left)))
                 (major, minor), vec = ((r, b.add(k, k0)) if word[2] == DEEP else (b.add(k, k0), r)), word[3]
                 at = mk.at(address, b.mul(mk.wide(major), far), mk.wide(mk.times(minor, m.size)))
-                for value in mk.word_if(exists, lambda at=at: at, vec):
-                    b.store(value, mk.slot(held, slot))
-                    slot += 1
+                loaded = mk.loaded_if(exists, lambda at=at: at, vec)
+                parts = [b.bitcast(p, mk.m.element) for p in mk.pairs(loaded, vec)] if m.packed(side) else mk.split(loaded, vec)
+                for n, part in enumerate(parts):
+                    b.store(part, mk.slot(held, slot + n))
+                slot += vec
         return context.get_dummy_value()
 
     return types.void(
@@ -167,7 +173,8 @@ def _put(typing: Any, shape: Any, thread: Any, held: Any, room: Any, buffer: Any
             for word in m.spots(side):
                 r, k, exists = spot(mk, m, thread, word)
                 (_, _, form, vec, extent) = word
-                values = [b.load(mk.slot(held, slot + n)) for n in range(vec)]
+                values = [b.load(mk.slot(held, slot + n)) for n in range(vec // 2 if m.packed(side) else vec)]
+                values = mk.halves([b.bitcast(v, I32) for v in values]) if m.packed(side) else values
                 slot += vec
                 at = b.add(start, b.add(b.add(mk.times(k, extent + PAD), r), mk.whole(m.base(side))))
                 with b.if_then(exists):

@@ -127,12 +127,23 @@ class Maker:
             return [b.extract_element(loaded, whole(n)) for n in range(count)] if count > 1 else [loaded]
         if count == 1:
             return [widen(self.context, b, loaded, self.tile.dtype)]
-        pairs = [loaded] if count == 2 else [b.extract_element(loaded, whole(n)) for n in range(count // 2)]
-        halves = [half for pair in pairs for half in (b.trunc(pair, I16), b.trunc(b.lshr(pair, whole(16)), I16))]
+        return self.halves(self.pairs(loaded, count))
+
+    def pairs(self, loaded: ir.Value, count: int) -> list[ir.Value]:
+        """The 32-bit parts of a word of 16-bit elements."""
+        return [loaded] if count == 2 else [self.b.extract_element(loaded, self.whole(n)) for n in range(count // 2)]
+
+    def halves(self, pairs: list[ir.Value]) -> list[ir.Value]:
+        """What the 16-bit elements of pairs are summed in."""
+        b = self.b
+        halves = [half for pair in pairs for half in (b.trunc(pair, I16), b.trunc(b.lshr(pair, self.whole(16)), I16))]
         return [widen(self.context, b, half, self.tile.dtype) for half in halves]
 
     def word_if(self, flag: ir.Value, address: Callable[[], ir.Value], count: int, invariant: bool = True) -> list[ir.Value]:
         """The word where the flag is set, zeros where it is not; nothing is read then."""
+        return self.split(self.loaded_if(flag, address, count, invariant), count)
+
+    def loaded_if(self, flag: ir.Value, address: Callable[[], ir.Value], count: int, invariant: bool = True) -> ir.Value:
         b, before = self.b, self.b.block
         with b.if_then(flag):
             loaded = self._loaded(address(), count, invariant)
@@ -140,7 +151,7 @@ class Maker:
         chosen = b.phi(loaded.type)
         chosen.add_incoming(ir.Constant(loaded.type, 0) if isinstance(loaded.type, ir.IntType) else ir.Constant(loaded.type, None), before)
         chosen.add_incoming(loaded, inside)
-        return self.split(chosen, count)
+        return chosen
 
     def put(self, address: ir.Value, values: list[ir.Value]) -> None:
         """Neighbouring elements, by one store."""

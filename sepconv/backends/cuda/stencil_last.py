@@ -11,14 +11,24 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from ..cpu.simd import I64
-from .lanes import SIMULATED, literal, piece
+from ..cpu.simd import I32, I64
+from .lanes import SIMULATED, literal, on_device, piece
 from .stencil import HELD, INNER, PACKED, STAGED, UNROLLED, Maker, Tile
 
 
 def pitch_of(channels: int) -> int:
     """Elements from tap to tap in shared memory: words stay aligned, and threads that write neighbouring taps meet eight banks."""
     return channels + 4
+
+
+def _anew(mk: Maker, at: ir.Value) -> ir.Value:
+    """A place in shared memory, of which the compiler does not know where it comes from: else it computes it again for each use, or, where it has
+    been read before, keeps what it has read in registers."""
+    b, kind = mk.b, ir.PointerType(at.type.pointee, 3)
+    if not on_device(mk.context):
+        return at
+    number = b.ptrtoint(at if at.type == kind else b.addrspacecast(at, kind), I32)
+    return b.inttoptr(b.asm(ir.FunctionType(I32, [I32]), "mov.b32 $0, $1;", "=r,r", [number], side_effect=True), kind)
 
 
 def _stage(typing: Any, shape: Any, taps: Any, channels: Any, threads: Any, thread: Any, room: Any, w: Any, count: Any) -> Any:
@@ -30,14 +40,20 @@ def _stage(typing: Any, shape: Any, taps: Any, channels: Any, threads: Any, thre
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         thread, room, w, count = args[4:]
         mk = Maker(context, b, tile)
-        start = mk.at(w, mk.wide(mk.times(thread, tile.size)))
+        start, pitch = mk.at(w, mk.wide(mk.times(thread, tile.size))), pitch_of(many)
+        channel = b.udiv(thread, mk.whole(n))
+        tap = b.sub(thread, mk.times(channel, n))
+        place = _anew(mk, b.gep(room, [b.add(mk.times(tap, pitch), channel)]))
+        left = b.sub(count, thread)
         for done in range(0, n * many, step):
-            at = b.add(thread, mk.whole(done))
-            with b.if_then(b.icmp_signed("<", at, count)):
+            with b.if_then(b.icmp_signed(">", left, mk.whole(done))):
                 (value,) = mk.word(mk.at(start, done * tile.size), 1)
-                channel = b.udiv(at, mk.whole(n))
-                tap = b.sub(at, mk.times(channel, n))
-                b.store(value, b.gep(room, [b.add(mk.times(tap, pitch_of(many)), channel)]))
+                b.store(value, place)
+            # `step` elements on: step % n taps and step // n channels, and where that is past the last tap, n taps less and one channel more.
+            tap = b.add(tap, mk.whole(step % n))
+            past, on = b.icmp_signed(">=", tap, mk.whole(n)), step % n * pitch + step // n
+            tap = b.select(past, b.sub(tap, mk.whole(n)), tap)
+            place = _anew(mk, b.gep(place, [b.select(past, mk.whole(on + 1 - n * pitch), mk.whole(on))]))
         return context.get_dummy_value()
 
     return types.void(shape, taps, channels, threads, types.int32, room, types.int64, types.int32), codegen
@@ -49,7 +65,8 @@ def _read(mk: Maker, base: ir.Value, offset: ir.Value) -> list[ir.Value]:
     at = b.gep(base, [offset])
     if vec == 1:
         return [b.load(at)]
-    word = b.load(b.bitcast(at, ir.VectorType(mk.m.element, vec).as_pointer()), align=min(16, vec * mk.m.size))
+    kind = ir.VectorType(mk.m.element, vec)
+    word = b.load(b.bitcast(at, ir.PointerType(kind, at.type.addrspace)), align=min(16, vec * mk.m.size))
     return [b.extract_element(word, mk.whole(n)) for n in range(vec)]
 
 
@@ -61,7 +78,7 @@ def taps_last(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, step: ir.V
     origin = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(b.mul(left_col, step)))
     down, right, wide_wc, wide_wh, wide_ww = (mk.wide(v) for v in (pitch, step, wc, wh, ww))
 
-    def weights(i: int | ir.Value, j: int | ir.Value) -> list[ir.Value]:
+    def weights(i: int | ir.Value, j: int | ir.Value, room: ir.Value | None = room) -> list[ir.Value]:
         if tile.weights == PACKED and isinstance(i, int):
             return [mk.word(mk.at(w, ((n * kh + i) * kw + j) * tile.size), 1)[0] for n in range(vec)]
         if tile.weights == STAGED:
@@ -97,9 +114,10 @@ def taps_last(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, step: ir.V
                 if v < 0:  # others are right of the array's first column
                     seen = b.and_(seen, b.icmp_signed(">=", mk.whole(v), first))
                 values[v] = mk.word_if(seen, lambda at=address: at, vec)
+            own = _anew(mk, room) if tile.weights == STAGED and tile.rows > 2 else room
             for r, i in users:
                 for j in range(kw):
-                    taps = held[i][j] if held else weights(i, j)
+                    taps = held[i][j] if held else weights(i, j, own)
                     for q in range(tile.cols):
                         feed(r, q, values[tile.col(q, j)], taps)
         return

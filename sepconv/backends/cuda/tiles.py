@@ -19,6 +19,9 @@ from .stencil_last import pitch_of
 
 THREADS = 8 if SIMULATED else 128  # of a block: four warps, one for each scheduler; simulated ones take long to start
 MOST_TURNS, ENOUGH = 8, 4 if SIMULATED else 1000  # tiles one after the other by a block with filters of its own, where so many blocks are left
+# Depthwise, channels last: instructions for a word of x (its address, whether it exists, what it is if not, the load, two conversions), and blocks of
+# tall tiles from which on a large GPU has enough to do
+LOADED, PLENTY = 7, 0 if SIMULATED else 160
 INSIDE = 2**31 - 1  # bytes of a plane (an image, channels last), so that 32 bits count inside it
 TUNED = ("float32", "float64", "float16", "bfloat16")
 
@@ -117,9 +120,14 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
     looped = max(kh, kw) > stencil.UNROLLED
     vec = min(vec, 4 if looped or kh * kw <= 9 else 8 // max(4, size))
     rows, cols = _power(oh, 2), _power(ow, 2 if looped or vec == 4 else 4)
-    if kh * kw > 25 and ow > 6 and not looped:
-        cols = min((8, 7), key=lambda n: -(-ow // n) * (n * sw + kw))
     lanes = _power(-(-p.in_channels // vec), min(32, THREADS))
+    if kh * kw > (25 if size * sh * sw > 2 else 9) and ow > 6 and not looped:
+        cols = min((8, 7), key=lambda n: -(-ow // n) * (n * sw + kw))
+        # Four rows read less for an output than two do, and convert fewer values of 16 bits; where a GPU stays busy with half the threads, and where
+        # not memory decides, as it does for float64 and strides.
+        each = lambda n: -(-oh // n) * (n * cols * kh * kw + LOADED * ((n - 1) * sh + kh) * ((cols - 1) * sw + kw) / vec)
+        blocks = p.batch * od * -(-oh // 4) * -(-ow // cols) * -(-p.in_channels // vec) / THREADS
+        rows = 4 if size * sh * sw <= 4 and blocks > PLENTY and each(4) < each(2) else rows
     weights, taps = _weights(p, g, w, vec), math.prod(p.kernel)
     across = -(-ow // cols)
     spread, jobs = -(-oh // rows) * across, p.batch * od * -(-oh // rows) * across
@@ -156,7 +164,7 @@ SMALL = [Block(8, 16, 8, 4, 8), Block(8, 8, 4, 4, 16)]
 PRODUCTS = [Block(16, 16, 8, 8, 8), Block(4, 32, 8, 8, 8), Block(32, 4, 8, 8, 8), *SMALL]
 # What else fills registers leaves few for sums.
 FUSED, FUSED_LAST = [Block(32, 8, 8, 4, 16), *SMALL], [Block(8, 32, 8, 4, 16), *SMALL]
-LOOKED_UP = [Block(16, 16, 8, 8, 8), Block(4, 64, 8, 4, 8), Block(64, 4, 4, 8, 8), *SMALL]
+LOOKED_UP = [Block(32, 8, 4, 8, 8), Block(4, 64, 8, 4, 8), Block(64, 4, 4, 8, 8), *SMALL]
 if SIMULATED:
     SMALL = PRODUCTS = FUSED = FUSED_LAST = LOOKED_UP = [Block(2, 2, 8, 8, 8)]
 SPEED = {64: 1.0, 32: 0.8, 16: 0.6}  # by sums a thread: the more, the fewer loads from shared memory there are for a multiply-add
@@ -223,7 +231,7 @@ def _pointwise(p: Problem, g: Geometry, given: Sequence[View | None], target: Vi
     addresses = [v.address for v in (target, residual) if v is not None]
     out_vec = min(4, _word(size, *addresses, long * size, *steps))
     row_count, col_count = (pixels, p.out_channels) if last else (p.out_channels, pixels)
-    block = _block(PRODUCTS if p.dtype.name == "float32" else SMALL, size, (row_count, col_count), batch)
+    block = _block(SMALL if size == 8 else PRODUCTS, size, (row_count, col_count), batch)
     (a_form, a_vec), (b_form, b_vec) = (a, w) if last else (w, a)
     m = product.Matrix(p.dtype.name, *block, a_form, a_vec, b_form, b_vec, out_vec, p.activation.code, int(not last))
     cells = (*m.cells, size, m.rows, m.cols, m.deep, last, a_form == product.WIDE, b_form == product.WIDE)
@@ -330,8 +338,9 @@ def _standard(p: Problem, g: Geometry, given: Sequence[View | None], target: Vie
         w_vec = min(4, _word(size, weight.address, wo, depth * size)) if matrix else 1
         x_vec = 1
     counts = (pixels, p.group_out) if last else (p.group_out, pixels)
-    shapes = LOOKED_UP if p.dtype.name == "float32" else SMALL
-    block = _block(shapes, size, counts, batch, lambda t: (t.rows if last else t.cols) * LOOK_UP)
+    shapes = SMALL if size == 8 else LOOKED_UP
+    looked_up = lambda t: (t.rows if last else t.cols) if matrix else t.rows + t.cols  # of a slab's k
+    block = _block(shapes, size, counts, batch, lambda t: looked_up(t) * LOOK_UP)
     sides = (product.DEEP, x_vec, product.DEEP, w_vec) if last else (product.DEEP, w_vec, product.WIDE, 1)
     made = product.A_MADE if last else product.B_MADE
     m = product.Matrix(p.dtype.name, *block, *sides, out_vec, p.activation.code, int(not last), made)
