@@ -35,31 +35,10 @@ def _is_piece(value: Any) -> bool:
         return False
 
 
-def independent(factory: Any, *cells: Any) -> Any:
-    """run(words, grid, block) of a body whose threads know nothing of each other: one after the other."""
-    thread = hosted(factory(*cells))
-
-    @numba.njit
-    def run(q, grid, block):
-        for bx in range(grid[0]):
-            for by in range(grid[1]):
-                for bz in range(grid[2]):
-                    for tz in range(block[2]):
-                        for ty in range(block[1]):
-                            for tx in range(block[0]):
-                                thread(q, bx, by, bz, tx, ty, tz)
-
-    return run
-
-
-def _depthwise(factory: Any, *cells: Any) -> Any:
-    return staged(factory, *cells) if factory is depthwise.channels_last else independent(factory, *cells)
-
-
 def staged(factory: Any, *cells: Any) -> Any:
-    """run(words, grid, block) of a block whose threads meet once, when its filters are in shared memory."""
-    before, thread = hosted(depthwise.staging(*cells)), hosted(factory(*cells))
-    count, kind = depthwise.room_of(cells), getattr(np, cells[1])
+    """run(words, grid, block) of a block whose threads meet once, if it has shared memory: when its filters are there."""
+    thread, count, kind = hosted(factory(*cells)), depthwise.room_of(factory, cells), getattr(np, cells[1])
+    before = hosted(depthwise.staging(*cells)) if count else thread
 
     @numba.njit
     def run(q, grid, block):
@@ -141,7 +120,7 @@ def launch(kernel: Any, grid: Sequence[int], block: Sequence[int], stream: Any, 
     make, factory, cells = kernel
     if kernel not in _made:
         assert make in (depthwise.kernel, pointwise.kernel), f"{factory.__name__} is not generated"
-        made = together(factory.parts, factory.depth, *cells) if make is pointwise.kernel else _depthwise(factory, *cells)
+        made = together(factory.parts, factory.depth, *cells) if make is pointwise.kernel else staged(factory, *cells)
         _made[kernel] = made
     _made[kernel](tuple(words), tuple(grid), tuple(block))
 

@@ -86,9 +86,8 @@ def test_machine_code(case, machine_code):
             where
         )  # U9; U16: the same bits twice
         if kind == "depthwise" and last:  # weights are words of shared memory; where they lie, one load would meet 32 lines of the cache
-            assert (
-                taps**2 <= found.counts["shared load"] <= 4 * taps**2 and sum(n for size, n in found.loads.items() if size < widest) <= taps**2 + 4
-            ), found.loads
+            narrow = sum(n for size, n in found.loads.items() if size < widest)
+            assert taps**2 <= found.counts["shared load"] <= 4 * taps**2 and narrow <= taps**2 + 4, found.loads
         assert fmas <= found.counts["fma"] and found.counts["double"] == 0 and ".f64" not in found.ptx, where
 
 

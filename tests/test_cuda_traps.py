@@ -202,8 +202,8 @@ def test_shared_memory_for_any_kernel(k, dtype):
         p = resolve("depthwise", 2, ((2, 56, 56, c), kind), ((c, 1, k, k), kind), layout="NHWC", padding=k // 2)
         choice = plans.imagined((p,), True).choice
         assert choice.factory is depthwise.channels_last and choice.grid[2] <= runtime.MOST_YZ
-        assert depthwise.room_of(choice.cells) * kind.itemsize <= runtime.MOST_SHARED
-        assert c == 4 or k == 9 or (depthwise.room_of(choice.cells) > 0) == (k == 7)
+        assert depthwise.room_of(choice.factory, choice.cells) * kind.itemsize <= runtime.MOST_SHARED
+        assert c == 4 or k == 9 or (depthwise.room_of(choice.factory, choice.cells) > 0) == (k == 7)
 
 
 @compiled

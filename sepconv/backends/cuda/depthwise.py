@@ -1,6 +1,6 @@
 """Depthwise convolution: what a thread of a block does around the tiles of `stencil.py`, for both layouts.
 
-A kernel is `factory(*cells)`: a body over (q, the block's indices, the thread's), so that tests can run it on the CPU, a loop over the grid.
+A kernel is `factory(*cells)`: a body over (q, shared memory, the block's indices, the thread's), so that tests can run it on the CPU, in a loop.
 """
 
 from __future__ import annotations
@@ -8,12 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from .lanes import SIMULATED
+from .product import shared
 from .stencil import finish_first, first, registers
 from .stencil_last import finish_last, last, pitch_of, stage
-
-if not SIMULATED:
-    from .product import shared
 
 # What a kernel is passed, by the names of the record; MAGIC and SHIFT divide by a size that is no constant: (n * MAGIC) >> SHIFT.
 FIELDS = (
@@ -30,7 +27,7 @@ FIELDS = (
 def channels_first(shape, sums, outputs, rows, cols, threads, multiplier, flat):  # type: ignore[no-untyped-def]
     """Tile after tile of plane after plane: no thread is idle, whatever the size of a plane. `flat`: one depth, one depth tap."""
 
-    def depthwise_channels_first(q, bx, by, bz, tx, ty, tz):  # type: ignore[no-untyped-def]
+    def depthwise_channels_first(q, room, bx, by, bz, tx, ty, tz):  # type: ignore[no-untyped-def]
         tile = np.int64(bx) * threads + tx
         if tile < q[JOBS]:
             plane = (tile * q[SPREAD_MAGIC]) >> q[SPREAD_SHIFT]
@@ -115,50 +112,30 @@ def staging(shape, sums, outputs, size, rows, cols, vec, block, flat, turns, tap
     return depthwise_staging
 
 
-def room_of(cells):  # type: ignore[no-untyped-def]
-    """Elements of shared memory of a `channels_last` with these cells."""
+def room_of(factory, cells):  # type: ignore[no-untyped-def]
+    """Elements of shared memory of a body with these cells."""
+    if factory is not channels_last:
+        return 0
     *_, vec, (across, _), _, _, taps = cells
     return taps * pitch_of(across * vec)
 
 
 def kernel(factory, *cells):  # type: ignore[no-untyped-def]
-    """The CUDA kernel of a body."""
-    return (_with_channels_last if factory is channels_last else _plain)(factory, *cells)
-
-
-def _plain(factory, *cells):  # type: ignore[no-untyped-def]
-    body = cuda.jit(device=True, inline="always")(factory(*cells))
-
-    def depthwise(q):  # type: ignore[no-untyped-def]
-        body(q, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
-
-    return depthwise
-
-
-def _with_channels_last(factory, *cells):  # type: ignore[no-untyped-def]
-    body, before = (cuda.jit(device=True, inline="always")(f(*cells)) for f in (factory, staging))
-    sums, count = cells[1], room_of(cells)
-    kind = getattr(np, sums)
+    """The CUDA kernel of a body; where it has shared memory, its filters are there when it begins."""
+    body, sums, count = cuda.jit(device=True, inline="always")(factory(*cells)), cells[1], room_of(factory, cells)
     if count == 0:
 
         def depthwise(q):  # type: ignore[no-untyped-def]
-            room = registers(sums, 1)
+            room = registers(sums, 1)  # in place of one
             body(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
 
-    elif SIMULATED:
+        return depthwise
+    before = cuda.jit(device=True, inline="always")(staging(*cells))
 
-        def depthwise(q):  # type: ignore[no-untyped-def]
-            room = cuda.shared.array(count, kind)
-            before(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
-            cuda.syncthreads()
-            body(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
+    def depthwise_staged(q):  # type: ignore[no-untyped-def]
+        room = shared(sums, count)
+        before(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
+        cuda.syncthreads()
+        body(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
 
-    else:
-
-        def depthwise(q):  # type: ignore[no-untyped-def]
-            room = shared(sums, count)
-            before(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
-            cuda.syncthreads()
-            body(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
-
-    return depthwise
+    return depthwise_staged

@@ -8,11 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from .lanes import SIMULATED
-from .product import conclude, fetch, multiply, put, registers
-
-if not SIMULATED:
-    from .product import shared
+from .product import conclude, fetch, multiply, put, registers, shared
 
 FIELDS = (
     "X", "WEIGHT", "BIAS", "RESIDUAL", "OUT", "BIAS_BY", "LO", "HI", "C_IN", "C_OUT", "OW", "XN", "XC", "XW", "WO", "WI", "RN", "RC", "RW",
@@ -87,15 +83,8 @@ def kernel(factory, *cells):  # type: ignore[no-untyped-def]
     """The CUDA kernel of a body: with its shared memory, two slabs."""
     run = cuda.jit(device=True, inline="always")(factory(*cells))
     sums, count = cells[1], 2 * cells[4]
-    kind = getattr(np, sums)
-    if SIMULATED:
 
-        def pointwise(q):  # type: ignore[no-untyped-def]
-            run(q, cuda.shared.array(count, kind))
-
-    else:
-
-        def pointwise(q):  # type: ignore[no-untyped-def]
-            run(q, shared(sums, count))
+    def pointwise(q):  # type: ignore[no-untyped-def]
+        run(q, shared(sums, count))
 
     return pointwise

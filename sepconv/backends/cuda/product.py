@@ -284,8 +284,8 @@ def _shared(typing: Any, dtype: Any, count: Any) -> Any:
 
 
 if SIMULATED:
-    from .product_twins import conclude, fetch, multiply, put
+    from .product_twins import conclude, fetch, multiply, put, shared
 else:
     fetch, put, multiply, conclude, shared = (piece(define, None) for define in (_fetch, _put, _multiply, _conclude, _shared))
 
-__all__ = ["conclude", "fetch", "multiply", "put", "registers"]
+__all__ = ["conclude", "fetch", "multiply", "put", "registers", "shared"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numba import cuda
 
 from . import product
 from .stencil_twins import activated, elements, memory, wide, write
@@ -45,6 +46,11 @@ def put(shape: str, thread: int, held: Any, room: Any, buffer: int) -> None:
             for n in range(vec if k >= 0 else 0):
                 room[at + n * step] = held[slot + n]
             slot += vec
+
+
+@cuda.jit(device=True)  # where the simulator puts the block's own module in the place of `cuda`
+def shared(dtype: str, count: int) -> Any:
+    return cuda.shared.array(count, getattr(np, dtype))
 
 
 def _places(own: int, threads: int, count: int) -> np.ndarray:
