@@ -9,6 +9,7 @@ import pytest
 
 import sepconv
 from sepconv import layers
+from sepconv.backends.cpu import entry
 from sepconv.backends.cpu.entry import PEEK, address
 
 RNG = np.random.default_rng(20)
@@ -56,18 +57,25 @@ def test_the_second_call_looks_as_closely_as_the_first() -> None:
     assert (room == before).all()
 
 
-def test_the_second_call_takes_arrays_that_are_not_aligned() -> None:
+def test_the_second_call_takes_arrays_that_are_not_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python looks at them: this processor may not mind where they lie, others do."""
+    call, direct = entry.Entry.__call__, []
+    monkeypatch.setattr(entry.Entry, "__call__", lambda self, arrays: direct.append(call(self, arrays)) or direct[-1])
     odd = np.frombuffer(b"-" + X.tobytes(), np.float32, X.size, 1).reshape(X.shape)
-    for x in (X, X, odd, X, odd):
+    for x in (X, X, X, odd, X, odd):
         assert close(sepconv.depthwise_conv2d(x, W, padding=1), expected(X, W))
+    assert direct[-4:] == [True, False, True, False]
 
 
-def test_the_second_call_sees_an_infinite_weight() -> None:
+@pytest.mark.parametrize("layout", ("NCHW", "NHWC"))
+def test_the_second_call_sees_an_infinite_weight(layout: str) -> None:
+    """Channels last, taps over the border are left out: what infinity times zero gives there has to be put in."""
+    x = np.ascontiguousarray(np.moveaxis(X, 1, -1)) if layout == "NHWC" else X
     infinite = W.copy()
     infinite[2, 0, 0] = np.inf
-    out = np.empty_like(X)
-    for w in (W, W, infinite, W, infinite):
-        assert close(sepconv.depthwise_conv2d(X, w, padding=1, out=out), expected(X, w))
+    out = np.empty_like(x)
+    for w in (W, W, W, infinite, W, infinite):
+        assert close(sepconv.depthwise_conv2d(x, w, padding=1, layout=layout, out=out), expected(x, w, layout=layout))
 
 
 def test_a_residual_that_is_the_result_is_added_once() -> None:

@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .bands import Lanes, offset, width
+from .jit import callee
 from .simd import integer, rolled
 
 
@@ -85,7 +86,7 @@ def downward(typing: Any, sums: Any, lanes: Any, vectors: Any, read: Any, table:
     return types.void(*literals, *[types.int64] * 8), codegen
 
 
-@njit
+@callee
 def begun(sums, lanes, vectors, read, size, inside, table, first, taps, low, stop, kept, pitch):  # type: ignore[no-untyped-def]
     """What a block's rows from `first` on begin with, of the columns low to stop; `kept` has a line for each row of it, and one more."""
     at, span = low, vectors * lanes
@@ -98,7 +99,7 @@ def begun(sums, lanes, vectors, read, size, inside, table, first, taps, low, sto
         at += lanes
 
 
-@njit
+@callee
 def continued(sums, lanes, vectors, read, size, inside, table, rows, low, stop, known, grown, divisor, line, pitch):  # type: ignore[no-untyped-def]
     """Sums of rows of a block into scratch lines, whose first element is column `low`."""
     at, span = low, vectors * lanes

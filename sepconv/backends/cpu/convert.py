@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..filters import REAL
+from .jit import callee
 from .simd import I32, I64, integer
 
 DOUBLE = ir.DoubleType()
@@ -113,13 +114,13 @@ def _write(typing: Any, address: Any, step: Any, source: Any, count: Any, code: 
     return types.void(*[types.int64] * 5), codegen
 
 
-@njit
+@callee
 def read(to, address, step, count, code):  # type: ignore[no-untyped-def]
     """`count` elements of the dtype `code`, `step` bytes apart from `address` on, as float64 to address `to` on."""
     _read(to, address, step, count, code)
 
 
-@njit
+@callee
 def write(address, step, source, count, code):  # type: ignore[no-untyped-def]
     """`count` float64 from address `source` on, cast to the dtype `code`, `step` bytes apart to `address` on."""
     _write(address, step, source, count, code)
@@ -136,7 +137,7 @@ def _set(typing: Any, to: Any, count: Any, value: Any) -> Any:
     return types.void(types.int64, types.int64, types.float64), codegen
 
 
-@njit
+@callee
 def constant(to, count, value):  # type: ignore[no-untyped-def]
     """`count` times the same float64 to address `to` on."""
     _set(to, count, value)
@@ -153,7 +154,7 @@ def _copy(typing: Any, to: Any, source: Any, count: Any) -> Any:
     return types.void(*[types.int64] * 3), codegen
 
 
-@njit
+@callee
 def copy(to, source, count):  # type: ignore[no-untyped-def]
     """`count` float64 from address `source` on to address `to`, which is not after it."""
     _copy(to, source, count)

@@ -22,7 +22,7 @@ from numba.core import codegen, config
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
-from . import plans, runtime
+from . import jit, plans, runtime
 
 
 class Target(NamedTuple):
@@ -143,7 +143,7 @@ def _pretend(isa: str) -> None:
 
 
 def _assembly(function: Callable[..., None]) -> str:
-    made = numba.njit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **runtime.OPTIONS)
+    made = numba.njit(function, no_cpython_wrapper=True, **jit.OPTIONS)
     made.compile(runtime.SIGNATURE)
     cpu_target.target_context.codegen()._tm.set_asm_verbosity(True)  # `assembly.py` reads the comments
     (text,) = made.inspect_asm().values()

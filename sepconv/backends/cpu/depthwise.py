@@ -7,10 +7,10 @@ through a block of channels. What a tile meets there, and with which lanes, is t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .frame import *
 from .intrinsics import as_float, keep, keep_subnormals, prefetch, restore
+from .jit import callee
 from .loops import aligned, first_job, move, placed, snapshot, strange, within
 from .rows import block, blocks, fill_first, fill_last, room_first, room_last
 from .stencil import BORDER, FIRST, INSIDE, LAST, NARROW, tile
@@ -19,7 +19,7 @@ FAR = 2**23  # bytes of an image that come from memory: the processor foresees r
 EDGES, NARROW_EDGES = 1 << INSIDE | 1 << BORDER, 1 << NARROW
 
 
-@njit
+@callee
 def pack(to, q, c, channels, pitch, size):  # type: ignore[no-untyped-def]
     """The weights of `channels` channels from c on, at address `to` as (taps, pitch bytes of channels)."""
     for d in range(q[KD]):
@@ -30,7 +30,7 @@ def pack(to, q, c, channels, pitch, size):  # type: ignore[no-untyped-def]
                 to += pitch
 
 
-@njit
+@callee
 def existing(at, span, step, taps, size):  # type: ignore[no-untyped-def]
     """(begin, end) of the taps of which some of `span` positions, from at, at + step, ... on, lie in [0, size)."""
     before, after = at + span - 1, size - at  # a tap before `begin` ends before 0, one from `end` on begins beyond the end
@@ -39,7 +39,7 @@ def existing(at, span, step, taps, size):  # type: ignore[no-untyped-def]
     return begin, max(begin, end)
 
 
-@njit(inline="always")
+@callee(inline="always")
 def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
            q, x0, begin, end, z, row0, step, count, y, y_c, y_h):  # type: ignore[no-untyped-def] # fmt: skip
     """Channels first: `count` output rows, from row0 in steps of `step`, of the output channels begin to end.
@@ -79,7 +79,7 @@ def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat
                     x, seat = x + q[XC], 0
 
 
-@njit(inline="always")
+@callee(inline="always")
 def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
            q, x0, here, there, z, row, taps, pitch, y, y_w):  # type: ignore[no-untyped-def] # fmt: skip
     """Channels last: the output row `row` of channels here to there, to address y on, which is channel 0's, y_w bytes from pixel to pixel.
@@ -119,7 +119,7 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
                      q[BIAS] + c * size, to + c * size, step * y_w, there - c, 0, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 
-@njit
+@callee
 def tap_pitch(q, width, size):  # type: ignore[no-untyped-def]
     """Bytes from tap to tap where the weights lie as rows of channels, a tap each, no less than a tile wide; 0: they have to be packed."""
     pitch = q[WW] if q[KW] > 1 else q[WH] if q[KH] > 1 else q[WD] if q[KD] > 1 else size
@@ -127,14 +127,14 @@ def tap_pitch(q, width, size):  # type: ignore[no-untyped-def]
     return pitch if ready and q[C_OUT] >= width else 0
 
 
-@njit
+@callee
 def room(q, channels, width, size):  # type: ignore[no-untyped-def]
     """Bytes that `taps_of` needs to pack the weights of so many channels; none where they lie ready."""
     taps = q[KD] * q[KH] * q[KW]
     return 0 if tap_pitch(q, width, size) != 0 else taps * (((channels + width) * size + 63) // 64 * 64) + 64
 
 
-@njit
+@callee
 def taps_of(q, packed, begin, end, width, size):  # type: ignore[no-untyped-def]
     """(address for channel 0, pitch) of the weights of channels begin to end as rows of channels, a tap each; packed if they are not that."""
     pitch = tap_pitch(q, width, size)

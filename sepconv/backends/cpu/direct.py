@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ...activations import CLIP
 from .frame import *
 from .intrinsics import activate, as_float, keep_subnormals, load, restore, store
+from .jit import callee
 from .loops import border, first_job, snapshot
 
 
-@njit(inline="always")
+@callee(inline="always")
 def add_tap(acc, p, line, exists, first, weight, dtype):  # type: ignore[no-untyped-def]
     """acc[o] += weight * x[o * stride + first] along one output row; a position outside counts as the border mode says, zeros too."""
     stride, size, step = p[SW], p[IW], p[XW]

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .bands import exactly
 from .digits import BITS, CONTRAST, DIGITS, DOUBTFUL, EVEN, FAR, FRACTION, LIFT, MARGIN, PARITY, TOPS, UNEVEN, WEIGHTS
+from .jit import callee
 from .simd import I16, I32, I64, integer, rolled
 
 SPAN = 64  # bytes of a vector: outputs of a tile along the row
@@ -255,7 +256,7 @@ def dots(typing: Any, groups: Any, rows: Any, step: Any, kind: Any, table: Any, 
     return types.UniTuple(types.int64, high)(*literals, *[types.int64] * 8), codegen
 
 
-@njit
+@callee
 def row_of_dots(groups, rows, step, certain, table, low, stop, block, chunks, taps, levels, exact, kind, to, pitch):  # type: ignore[no-untyped-def]
     """The outputs at the places low to stop, no fewer than SPAN, of each row."""
     at = low

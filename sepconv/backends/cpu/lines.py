@@ -7,12 +7,12 @@ taken at once, position after position, so that memory is read in whole cache li
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ..filters import ANTISYMMETRIC_TAPS, GENERAL, SYMMETRIC_TAPS
 from .convert import constant, copy, read, write
 from .frame import BEGIN, CHUNKS, END  # noqa: F401
 from .intrinsics import as_float, keep, keep_subnormals, load, restore, words
+from .jit import callee
 from .loops import aligned, border, first_job
 from .taps import ADD, joined, weighted
 
@@ -31,7 +31,7 @@ USED, LENGTH = 41, 64
 RUNNING = -1  # the mean
 
 
-@njit
+@callee
 def _piece(to, q, x, at, lines):  # type: ignore[no-untyped-def]
     """One position of a block of lines, inside the array or not."""
     place = border(at, q[N], q[MODE])
@@ -41,7 +41,7 @@ def _piece(to, q, x, at, lines):  # type: ignore[no-untyped-def]
         read(to, x + place * q[XN], q[XL], lines, q[READ])
 
 
-@njit
+@callee
 def gather(to, q, x, begin, end, lines, size):  # type: ignore[no-untyped-def]
     """The positions begin to end, which may lie outside, of a block of lines from address x on."""
     low = max(begin, min(end, 0))
@@ -59,7 +59,7 @@ def gather(to, q, x, begin, end, lines, size):  # type: ignore[no-untyped-def]
         _piece(to + (at - begin) * lines * 8, q, x, at, lines)
 
 
-@njit
+@callee
 def scatter(q, y, begin, end, lines, size, source):  # type: ignore[no-untyped-def]
     """Results of the positions begin to end to a block of lines from address y on."""
     if lines == 1:
@@ -71,13 +71,13 @@ def scatter(q, y, begin, end, lines, size, source):  # type: ignore[no-untyped-d
             write(y + at * q[YN], q[YL], source + (at - begin) * lines * 8, lines, q[WRITE])
 
 
-@njit
+@callee
 def item(code):  # type: ignore[no-untyped-def]
     """Bytes of an element of the dtype with that place in `filters.REAL`."""
     return 1 if code <= 2 else 2 if code <= 4 else 4 if code <= 6 or code == 9 else 8
 
 
-@njit
+@callee
 def mean(lanes, vectors, to, source, count, size, row, divisor):  # type: ignore[no-untyped-def]
     """Means over `size` rows of `row` float64, of the count rows from `source` on; sums of 1, 2, 4 .. rows replace what is there.
 
@@ -103,7 +103,7 @@ def mean(lanes, vectors, to, source, count, size, row, divisor):  # type: ignore
         joined("float64", lanes, vectors, 1, to + at * 8, divisor, to + at * 8)
 
 
-@njit
+@callee
 def combine(lanes, vectors, fused, kind, to, source, count, places, weights, taps):  # type: ignore[no-untyped-def]
     """Weighted sums for `count` float64 from address `to` on, and for some beyond, up to a whole tile."""
     for at in range(0, count * 8, lanes * vectors * 8):
@@ -115,7 +115,7 @@ def combine(lanes, vectors, fused, kind, to, source, count, places, weights, tap
             weighted("float64", lanes, vectors, GENERAL, fused, source + at, places, weights, taps, to + at)
 
 
-@njit
+@callee
 def sweep(lanes, vectors, fused, q, x, y, begin, end, lines, source, to, tail, carry):  # type: ignore[no-untyped-def]
     """Results begin to end of a block of lines, band after band. The output may be the input: positions are read before they are written."""
     halo, after, band = q[SIZE] - 1, q[SIZE] - 1 - q[BEFORE], q[BAND]
@@ -143,7 +143,7 @@ def sweep(lanes, vectors, fused, q, x, y, begin, end, lines, source, to, tail, c
         scatter(q, y, t, stop, lines, outside, to)
 
 
-@njit
+@callee
 def place_row(q, lines):  # type: ignore[no-untyped-def]
     """Where the byte offsets of the taps begin for a block of so many lines: the last block of a row may be narrower than the others."""
     return 0 if lines == q[BLOCK] or q[KIND] == RUNNING else (2 * q[COUNT] - 1 if q[KIND] != GENERAL else q[COUNT]) * 8
@@ -175,7 +175,7 @@ def filtered(lanes, vectors, fused):  # type: ignore[no-untyped-def]
     return filter_lines
 
 
-@njit
+@callee
 def _row_of(q, rest, row):  # type: ignore[no-untyped-def]
     """Address of the input line that a row of taps reads for the output line numbered `rest`; 0 if it lies outside."""
     x = q[X]
@@ -189,7 +189,7 @@ def _row_of(q, rest, row):  # type: ignore[no-untyped-def]
     return x
 
 
-@njit
+@callee
 def _line_of(q, rest):  # type: ignore[no-untyped-def]
     """Address of the output line numbered `rest`."""
     y = q[Y]

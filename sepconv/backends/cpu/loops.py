@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from ..borders import source
 from .frame import *
 from .frame import LENGTH
 from .intrinsics import copy_line, load, store, word, words
+from .jit import callee
 
-border = njit(source)
+border = callee(source)
 CALL, REST = CHUNKS + 1, LENGTH - CHUNKS - 1  # fields of a record that belong to a call, and those of its geometry
 
 
-@njit
+@callee
 def first_job(p, chunk):  # type: ignore[no-untyped-def]
     """Where a thread's share of the jobs begins; the next chunk's beginning is where it ends."""
     return p[BEGIN] + (p[END] - p[BEGIN]) * chunk // p[CHUNKS]
 
 
-@njit
+@callee
 def placed(at, tile, size, overlap):  # type: ignore[no-untyped-def]
     """Where the tile planned at `at` is put: the last one of a row overlaps the one before, so that no store is masked."""
     if overlap != 0 and at + tile > size and size >= tile:
@@ -27,19 +26,19 @@ def placed(at, tile, size, overlap):  # type: ignore[no-untyped-def]
     return at
 
 
-@njit
+@callee
 def snapshot(p, which):  # type: ignore[no-untyped-def]
     """The which-th record of an array as a tuple: after every store LLVM would have to read the array again."""
     return words(p, which * LENGTH, LENGTH)
 
 
-@njit
+@callee
 def within(p, which, inner):  # type: ignore[no-untyped-def]
     """The record of a band in scratch, the inner-th, with the addresses of the one whose input it holds."""
     return words(p, which * LENGTH, CALL) + words(p, inner * LENGTH + CALL, REST)
 
 
-@njit
+@callee
 def move(to, to_step, at, at_step, count, size):  # type: ignore[no-untyped-def]
     """Copies `count` elements of 4 or 8 bytes between addresses, with a step in bytes on both sides; as bits, whatever they mean."""
     done = 0
@@ -55,20 +54,20 @@ def move(to, to_step, at, at_step, count, size):  # type: ignore[no-untyped-def]
             store(to + i * to_step, load(at + i * at_step, "int64"), "int64")
 
 
-@njit
+@callee
 def lines_of(s, rows, y_w, r_w):  # type: ignore[no-untyped-def]
     """(lines, pixels of one) of so many rows: rows that follow each other in the result, and in the residual, are one line."""
     dense = rows == 1 or (s[YH] == s[OW] * y_w and (s[RESIDUAL] == 0 or s[RH] == s[OW] * r_w))
     return (1, rows * s[OW]) if dense else (rows, s[OW])
 
 
-@njit
+@callee
 def aligned(address):  # type: ignore[no-untyped-def]
     """The next multiple of 64 bytes: a vector that lies across two cache lines costs two reads."""
     return (address + 63) // 64 * 64
 
 
-@njit
+@callee
 def strange_run(at, count, size):  # type: ignore[no-untyped-def]
     words, exponent, found = size // 4, 0x7F800000 if size == 4 else 0x7FF00000, False
     for i in range(count):
@@ -76,7 +75,7 @@ def strange_run(at, count, size):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit
+@callee
 def strange(q, c, channels, size):  # type: ignore[no-untyped-def]
     """Whether a depthwise weight of the output channels c to c + channels is infinite or NaN: all bits of its exponent are set."""
     row, plane = q[KW] * size, q[KH] * q[KW] * size

@@ -9,10 +9,10 @@ What is left after the last whole panel goes to narrower tiles, of one vector an
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .frame import *
 from .intrinsics import as_float, keep, keep_subnormals, restore, transpose
+from .jit import callee
 from .loops import aligned, first_job, lines_of, move, placed, snapshot
 from .product import tile
 
@@ -20,7 +20,7 @@ MOST_COPIED = 2**20  # bytes of a second cache
 WIDE, ONE, HALF = range(3)  # a panel of all the tile's vectors, of one, of half a vector
 
 
-@njit
+@callee
 def panel(at, size, lanes, vectors, overlap):  # type: ignore[no-untyped-def]
     """(position, kind, where the next one begins) of the panel planned at `at`; narrow ones overlap those before, if they may, rather than be
     masked."""
@@ -40,12 +40,12 @@ def panel(at, size, lanes, vectors, overlap):  # type: ignore[no-untyped-def]
     return size - width, WIDE, size
 
 
-@njit
+@callee
 def panel_width(kind, lanes, vectors):  # type: ignore[no-untyped-def]
     return lanes * vectors if kind == WIDE else lanes if kind == ONE else lanes // 2
 
 
-@njit
+@callee
 def pack(to, q, v, channels, width, lanes, dtype, size):  # type: ignore[no-untyped-def]
     """A panel of the weight's transpose, (C_in, width), with the output channels v to v + channels innermost."""
     depth = 0
@@ -75,13 +75,13 @@ def panels(weight: np.ndarray, lanes: int, vectors: int) -> np.ndarray:
     return room
 
 
-@njit
+@callee
 def crowded(step):  # type: ignore[no-untyped-def]
     """Whether the rows that a tile splats from lie a multiple of 4 KiB apart, so that they drive each other out of the first cache."""
     return step != 0 and step % 4096 == 0
 
 
-@njit
+@callee
 def spread(to, at, step, inner, rows, depth, size):  # type: ignore[no-untyped-def]
     """Copies so many rows, `inner` bytes between their elements, to rows that are not crowded; returns their pitch."""
     pitch = spread_pitch(depth, size)
@@ -90,18 +90,18 @@ def spread(to, at, step, inner, rows, depth, size):  # type: ignore[no-untyped-d
     return pitch
 
 
-@njit
+@callee
 def spread_pitch(depth, size):  # type: ignore[no-untyped-def]
     return (depth * size + 127) // 128 * 128 + 64
 
 
-@njit
+@callee
 def copy_room(q, rows, size):  # type: ignore[no-untyped-def]
     """Bytes of scratch that `product_first` copies a tile's crowded weights to; none where they are not."""
     return rows * spread_pitch(q[C_IN], size) + 64 if crowded(q[WO]) else 0
 
 
-@njit(inline="always")
+@callee(inline="always")
 def product_first(dtype, size, lanes, rows, vectors, q, copied, x, x_step, y, r, begin, end, pixels):  # type: ignore[no-untyped-def]
     """Output channels begin to end of so many pixels: x, with x_step bytes from channel to channel, to y; r is the residual or 0.
 
@@ -139,7 +139,7 @@ def product_first(dtype, size, lanes, rows, vectors, q, copied, x, x_step, y, r,
                          q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 
-@njit(inline="always")
+@callee(inline="always")
 def product_last(dtype, size, lanes, rows, vectors, q, x, x_row, x_step, w, w_step, v, kind, y, y_row, r, pixels):  # type: ignore[no-untyped-def]
     """A panel of output channels, from v on, of so many pixels: x, x_row bytes from pixel to pixel, to y; r is the residual or 0.
 
@@ -165,7 +165,7 @@ def product_last(dtype, size, lanes, rows, vectors, q, x, x_row, x_step, w, w_st
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 
-@njit(inline="always")
+@callee(inline="always")
 def band_first(dtype, size, lanes, rows, vectors, s, copied, b, pitch, n, z, row0, count, col0, begin, end):  # type: ignore[no-untyped-def]
     """Output channels begin to end of `count` rows, from row0 and col0 on, of a matrix in scratch: b, `pitch` bytes from channel to channel,
     with rows of s[OW] pixels."""
@@ -177,7 +177,7 @@ def band_first(dtype, size, lanes, rows, vectors, s, copied, b, pitch, n, z, row
         product_first(dtype, size, lanes, rows, vectors, s, copied, b + line * s[OW] * size, pitch, y, r, begin, end, length)
 
 
-@njit(inline="always")
+@callee(inline="always")
 def band_last(dtype, size, lanes, rows, vectors, s, b, pitch, n, z, row0, count, col0, w, w_step, v, kind):  # type: ignore[no-untyped-def]
     """The same for a panel of output channels, as `product_last` takes it; `pitch` bytes from pixel to pixel of b."""
     lines, length = lines_of(s, count, s[YW], s[RW])

@@ -4,14 +4,14 @@ multiplications, and call for this where a weight is no finite number; nothing o
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .frame import *
 from .intrinsics import load, store
+from .jit import callee
 from .loops import snapshot
 
 
-@njit
+@callee
 def _meets(q, c, z, row, col, dtype):  # type: ignore[no-untyped-def]
     """Whether an infinite or NaN weight of channel c lies beyond the image at this output."""
     for d in range(q[KD]):

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numba import njit
 
 from .frame import *
 from .intrinsics import copy_vectors, load, store
+from .jit import callee
 from .loops import aligned, border
 
 
@@ -67,19 +67,19 @@ def last(record: np.ndarray, cut: Mapping[int, int], columns: int, size: int) ->
     return s
 
 
-@njit
+@callee
 def blocks(q, s):  # type: ignore[no-untyped-def]
     """How many blocks of columns a row is cut in."""
     return (q[OW] + s[OW] - 1) // s[OW]
 
 
-@njit
+@callee
 def block(q, s, number):  # type: ignore[no-untyped-def]
     """The first column of a block."""
     return min(number * s[OW], q[OW] - s[OW])
 
 
-@njit
+@callee
 def _tables(s):  # type: ignore[no-untyped-def]
     """Bytes for the tables of `_positions`, of the rows and of the columns of a band."""
     return (s[IH] + s[IW]) * 8 + 128
@@ -96,25 +96,25 @@ def gathered(record: np.ndarray, columns: int, size: int) -> np.ndarray:
     return s
 
 
-@njit
+@callee
 def room_first(q, s):  # type: ignore[no-untyped-def]
     """Bytes that `fill_first` needs for a block of BLOCK output channels."""
     return _tables(s) + ((q[BLOCK] - 1) // q[GROUP_OUT] + 2) * s[XC] + 4096
 
 
-@njit
+@callee
 def room_last(s):  # type: ignore[no-untyped-def]
     return _tables(s) + s[KD] * s[XD] + 4096
 
 
-@njit
+@callee
 def _positions(to, first, step, count, length, mode):  # type: ignore[no-untyped-def]
     """A table of what the positions first, first + step, ... of an axis copy; -1 is a zero."""
     for i in range(count):
         store(to + i * 8, border(first + i * step, length, mode), "int64")
 
 
-@njit
+@callee
 def _gather(to, line, table, begin, end, by, size):  # type: ignore[no-untyped-def]
     """The begin-th to the end-th element of a row, as a table says where they are."""
     for i in range(begin, end):
@@ -125,20 +125,20 @@ def _gather(to, line, table, begin, end, by, size):  # type: ignore[no-untyped-d
             store(to + i * 8, load(line + at * by, "int64") if at >= 0 else 0, "int64")
 
 
-@njit
+@callee
 def _clear(to, count, size):  # type: ignore[no-untyped-def]
     for at in range(to, to + count * size, 4):
         store(at, 0, "int32")
 
 
-@njit
+@callee
 def _inside(first, count, length):  # type: ignore[no-untyped-def]
     """(begin, end) of the positions first, first + 1, ... that lie in [0, length)."""
     begin = min(count, max(0, -first))
     return begin, min(count, max(begin, length - first))
 
 
-@njit
+@callee
 def fill_first(to, q, s, x, begin, end, z, row0, step, count, col0, dtype, lanes, size):  # type: ignore[no-untyped-def]
     """Fills scratch with what `count` output rows, from row0 in steps of `step`, of a block of columns from col0 on, of the output channels
     begin to end read.
@@ -174,7 +174,7 @@ def fill_first(to, q, s, x, begin, end, z, row0, step, count, col0, dtype, lanes
     return base - c0 * s[XC]
 
 
-@njit
+@callee
 def _pixel(to, at, begin, end, times, by, dtype, lanes, size):  # type: ignore[no-untyped-def]
     """What the output channels begin to end read, `times` of them an input channel, of the pixel at an address. A vector may be written past them."""
     if times == 1 and by == size:
@@ -187,7 +187,7 @@ def _pixel(to, at, begin, end, times, by, dtype, lanes, size):  # type: ignore[n
             store(to + (c - begin) * 8, load(at + c // times * by, "int64"), "int64")
 
 
-@njit
+@callee
 def fill_last(to, q, s, x, begin, end, z, row0, count, col0, dtype, lanes, size):  # type: ignore[no-untyped-def]
     """The same for channels last, as `pixels` takes it."""
     heights, by, times, channel = aligned(to), q[XW], q[GROUP_OUT], q[XC]
@@ -217,7 +217,7 @@ def fill_last(to, q, s, x, begin, end, z, row0, count, col0, dtype, lanes, size)
     return base - begin * size
 
 
-@njit
+@callee
 def gather_first(to, table, q, x, z, row0, count, col0, width, pitch, dtype, lanes, size):  # type: ignore[no-untyped-def]
     """Fills scratch with the taps of `count` output rows, from row0 on, of `width` columns, from col0 on: for each input channel and tap, which
     lie `pitch` bytes apart as in the weight, what it reads for each output. x is the group's first channel; `table` has room for KW * width
@@ -252,7 +252,7 @@ def gather_first(to, table, q, x, z, row0, count, col0, width, pitch, dtype, lan
                     to += pitch
 
 
-@njit
+@callee
 def gather_last(to, table, q, x, z, row0, count, col0, width, pitch, dtype, lanes, size):  # type: ignore[no-untyped-def]
     """The same for channels last: for each output, which lie `pitch` bytes apart, its taps, and for each the input channels."""
     channels, by = q[GROUP_IN], q[XW]

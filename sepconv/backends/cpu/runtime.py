@@ -30,13 +30,13 @@ from numba.np.ufunc import parallel as pool
 
 from ... import threads
 from .frame import BEGIN, CHUNKS, FAILED, STRANGE
+from .jit import OPTIONS
 from .machine import Machine as Machine
 from .machine import has as has
 from .machine import machine as machine
 
 RECORD = numba.types.Array(numba.types.int64, 1, "C")
 SIGNATURE = numba.types.void(RECORD, numba.types.int64)  # the record, and which chunk of its jobs to run
-OPTIONS = dict(nogil=True, error_model="numpy", boundscheck=False)
 
 
 # --- compiled code, and the folder it is kept in -------------------------------------------------------------------

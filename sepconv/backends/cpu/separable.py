@@ -8,17 +8,17 @@ the scratch which the depthwise half reads (see `rows.py`).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .depthwise import pixels, planes, room, taps_of
 from .frame import *
 from .intrinsics import keep, keep_subnormals, restore
+from .jit import callee
 from .loops import aligned, first_job, snapshot, strange, within
 from .pointwise import band_first, band_last, copy_room, pack, panel, panel_width
 from .rows import fill_first, fill_last, room_first, room_last
 
 
-@njit
+@callee
 def band_of(q, place):  # type: ignore[no-untyped-def]
     """(image, depth, first row, rows) of the place-th band."""
     rest, band = divmod(place, q[BANDS])

@@ -8,17 +8,17 @@ gathered_first  gathered_last    a band of rows is filled into scratch, tap by t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .frame import *
 from .intrinsics import as_float, keep, keep_subnormals, restore
+from .jit import callee
 from .loops import aligned, first_job, move, placed, snapshot, within
 from .pointwise import band_first, band_last, copy_room, panel, panel_width
 from .product import taps_tile
 from .rows import block, blocks, gather_first, gather_last
 
 
-@njit
+@callee
 def pack(to, q, c, channels, width, size):  # type: ignore[no-untyped-def]
     """The weights of output channels c to c + channels as (taps, input channels, width)."""
     for d in range(q[KD]):
@@ -113,7 +113,7 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
     return standard_channels_last
 
 
-@njit
+@callee
 def _job(q, s, job):  # type: ignore[no-untyped-def]
     """(image, group, depth, first row, rows, first column) of a job: (image, group, depth, band of rows, block of columns)."""
     rest, part = divmod(job, blocks(q, s))

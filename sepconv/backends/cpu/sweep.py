@@ -8,13 +8,13 @@ image are columns as any. Jobs are (plane, band of rows, strip of columns); a st
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .bands import BLOCKS, CUT, along, columns, cut, exactly, fourfold, width
 from .blocks import begun, continued
 from .dots import row_of_dots
 from .frame import BEGIN, CHUNKS, END  # noqa: F401
 from .intrinsics import keep, keep_subnormals, load, restore, store, words
+from .jit import callee
 from .loops import aligned, border, first_job
 
 # The record, besides BEGIN, END, CHUNKS and STRANGE of `frame`. Addresses of the images; byte strides of planes and rows
@@ -31,7 +31,7 @@ BANDS, STRIPS, PITCH, ROOM = range(38, 42)  # bytes of a line, and of all scratc
 USED, LENGTH = 42, 64
 
 
-@njit
+@callee
 def table_of(to, q, x, first, count):  # type: ignore[no-untyped-def]
     """Addresses of `count` rows, from row `first` on, inside the image or not."""
     for i in range(count):
@@ -39,7 +39,7 @@ def table_of(to, q, x, first, count):  # type: ignore[no-untyped-def]
         store(to + i * 8, x + at * q[XR] if at >= 0 else q[OUTSIDE], "int64")
 
 
-@njit
+@callee
 def piece(to, source, size):  # type: ignore[no-untyped-def]
     if size == 4:
         store(to, load(source, "int32"), "int32")
@@ -49,7 +49,7 @@ def piece(to, source, size):  # type: ignore[no-untyped-def]
         store(to, load(source, "int16"), "int16")
 
 
-@njit
+@callee
 def ends(q, line, left, begin, end, size):  # type: ignore[no-untyped-def]
     """Fills what lies beyond the image, of the elements begin to end, in a scratch line whose element `left` is first."""
     step, pixels = q[STEP], q[COLS] // q[STEP]
@@ -59,14 +59,14 @@ def ends(q, line, left, begin, end, size):  # type: ignore[no-untyped-def]
         piece(line + (at - left) * size, source, size)
 
 
-@njit
+@callee
 def edge(q, strip):  # type: ignore[no-untyped-def]
     """The column where a strip begins, and the one before it ends."""
     at = q[COLS] * strip // q[STRIPS]
     return at if strip == q[STRIPS] else at // 64 * 64
 
 
-@njit
+@callee
 def down_columns(sums, lanes, many, high, read, end, size, inside, q, table, low, stop, line):  # type: ignore[no-untyped-def]
     """Sums of a tile of rows into scratch lines, whose first element is column `low`."""
     span, at = many * lanes, low
@@ -81,7 +81,7 @@ def down_columns(sums, lanes, many, high, read, end, size, inside, q, table, low
         at += lanes
 
 
-@njit
+@callee
 def blocks_down(sums, lanes, many, read, size, inside, q, table, x, row, end, begin, low, stop, line, kept):  # type: ignore[no-untyped-def]
     """As `down_columns`, of means, of the rows `row` to `end` of a band that begins at `begin`; from one tile to the next lines are kept."""
     taps, pitch = q[TAPS], q[PITCH]
@@ -96,7 +96,7 @@ def blocks_down(sums, lanes, many, read, size, inside, q, table, x, row, end, be
         row, line = row + count, line + count * pitch
 
 
-@njit
+@callee
 def whole_columns(lanes, high, read, inside, q, table, low, stop, line):  # type: ignore[no-untyped-def]
     """Sums in scratch lines become whole numbers."""
     for r in range(high):
@@ -109,7 +109,7 @@ def whole_columns(lanes, high, read, inside, q, table, low, stop, line):  # type
             at += lanes
 
 
-@njit
+@callee
 def levels(sums, lanes, vectors, size, q, line, to, count):  # type: ignore[no-untyped-def]
     """Sums of 4, 16, .. neighbours, each in a line of its own: few, so that they stay in the first cache."""
     span = lanes * vectors * size
@@ -120,7 +120,7 @@ def levels(sums, lanes, vectors, size, q, line, to, count):  # type: ignore[no-u
         line, to = to, to + q[PITCH]
 
 
-@njit
+@callee
 def along_row(sums, lanes, vectors, write, end, size, outside, q, line, places, count, y):  # type: ignore[no-untyped-def]
     at, span = 0, lanes * vectors
     while at + span <= count:
@@ -132,7 +132,7 @@ def along_row(sums, lanes, vectors, write, end, size, outside, q, line, places, 
         at += lanes
 
 
-@njit
+@callee
 def whole_row(lanes, write, outside, q, line, done, table, count, y):  # type: ignore[no-untyped-def]
     """The sums `done` of a line as whole numbers to address y on; `table` has room for the taps."""
     for j in range(q[TAPS2]):
@@ -145,14 +145,14 @@ def whole_row(lanes, write, outside, q, line, done, table, count, y):  # type: i
         at += lanes
 
 
-@njit
+@callee
 def bytes_down(groups, high, certain, q, table, x, row, low, stop, line):  # type: ignore[no-untyped-def]
     """As `down_columns`, of bytes; taps of no weight fill up the last group."""
     table_of(table, q, x, row, 4 * groups * q[NEAR])
     row_of_dots(groups, high, 0, certain, table, low, stop, q[WEIGHTS], q[NEAR], q[TAPS], q[DIVISOR], q[EXACT], q[KIND], line, q[PITCH])
 
 
-@njit
+@callee
 def bytes_along(groups, step, certain, q, line, table, count, y):  # type: ignore[no-untyped-def]
     """As `along_row`, of bytes; pixels next to each other of more than four channels are rows as any."""
     for j in range(4 * groups * q[NEAR2]):

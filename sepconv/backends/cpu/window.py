@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from ..filters import GENERAL
@@ -19,6 +19,7 @@ from .digits import DOUBTFUL
 from .dots import SPAN, row_of_dots
 from .frame import BEGIN, CHUNKS, END, STRANGE  # noqa: F401
 from .intrinsics import as_float, copy_line, keep, keep_subnormals, load, prefetch, restore, store, words
+from .jit import callee
 from .loops import aligned, border, first_job, placed, strange_run
 from .stencil import FIRST, INSIDE, tile
 
@@ -63,7 +64,7 @@ def narrowed(typing: Any, lanes: Any, write: Any, x: Any, to: Any) -> Any:
     return types.void(lanes, write, types.int64, types.int64), codegen
 
 
-@njit
+@callee
 def run(lanes, read, kept, inside, x, to, count):  # type: ignore[no-untyped-def]
     """`count` neighbours as `kept`, float32 or the bytes that they are; no fewer than `lanes`, or one by one."""
     if kept == "uint8":
@@ -81,7 +82,7 @@ def run(lanes, read, kept, inside, x, to, count):  # type: ignore[no-untyped-def
     widened(lanes, read, x + (count - lanes) * inside, to + (count - lanes) * 4)
 
 
-@njit
+@callee
 def put(kept, place, value):  # type: ignore[no-untyped-def]
     if kept == "uint8":
         store(place, np.uint8(value), "uint8")
@@ -89,7 +90,7 @@ def put(kept, place, value):  # type: ignore[no-untyped-def]
         store(place, np.float32(value), "float32")
 
 
-@njit
+@callee
 def ends(read, kept, inside, size, q, x, line, left, begin, end):  # type: ignore[no-untyped-def]
     """The elements begin to end of a row at address x, which lie beyond the image, in a line whose first one is `left`."""
     step, pixels = q[STEP], q[COLS] // q[STEP]
@@ -99,7 +100,7 @@ def ends(read, kept, inside, size, q, x, line, left, begin, end):  # type: ignor
         put(kept, line + (at - left) * size, value)
 
 
-@njit
+@callee
 def fill(lanes, read, kept, inside, size, q, x, row0, count, left, right, lines):  # type: ignore[no-untyped-def]
     """The elements left to right of `count` rows, from row0 on, inside the image at address x or not, in lines of scratch. Whether one is
     infinite or NaN, if that is asked."""
@@ -119,14 +120,14 @@ def fill(lanes, read, kept, inside, size, q, x, row0, count, left, right, lines)
     return found
 
 
-@njit
+@callee
 def edge(q, strip):  # type: ignore[no-untyped-def]
     """The column where a strip begins, and the one before it ends."""
     at = q[COLS] * strip // q[STRIPS]
     return at if strip == q[STRIPS] else at // 16 * 16
 
 
-@njit
+@callee
 def finish(lanes, rows, vectors, write, outside, how, q, made, table, near, at, y):  # type: ignore[no-untyped-def]
     """A tile of sums as whole numbers to address y on; `at`: bytes from the first line's beginning to the window of the first sum."""
     for r in range(rows):
@@ -138,7 +139,7 @@ def finish(lanes, rows, vectors, write, outside, how, q, made, table, near, at, 
                 exactly(lanes, "float32", write, table, at + r * q[PITCH] + v * lanes * 4, q[EXACT], q[COUNT], GENERAL, to)
 
 
-@njit
+@callee
 def tables(q, lines, table, size):  # type: ignore[no-untyped-def]
     """Where the taps that are not 0 lie of the window at the beginning of scratch, of elements of that size."""
     for t in range(q[COUNT]):
@@ -146,7 +147,7 @@ def tables(q, lines, table, size):  # type: ignore[no-untyped-def]
         store(table + t * 8, lines + row * q[PITCH] + place * q[STEP] * size, "int64")
 
 
-@njit
+@callee
 def bytes_of_rows(groups, q, table, rows, count, y):  # type: ignore[no-untyped-def]
     """The rows of a strip by the tile of `dots`; its last group of taps is filled up with some of no weight."""
     for t in range(q[COUNT], 4 * groups * q[TOGETHER]):
