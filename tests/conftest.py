@@ -17,6 +17,11 @@ from sepconv import dispatch
 
 CHECKED = ("reference", "cpu", "cuda")  # the backends that every test of an operation runs on, where they can run
 USED = {"cuda": "on_device"}  # by this one, which takes NumPy arrays
+# The files that take longest, for runs with several processes: begun first, so that none is left over when the others end.
+LONGEST = (
+    "ops sizes memory isa network separable numerics threads notebooks cuda_simulated windows signal ndimage_cases dots bench warm bench_images "
+    "errors cli layers sweeps entry inspect ndimage rows kernel_cache cuda_traps onnx"
+).split()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,9 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("simulator", max_examples=4, **shared)
     settings.load_profile("simulator" if SIMULATOR else "sweep" if config.getoption("--sweep") else "normal")
     sepconv.register_backend("on_device", "on_device", ["numpy.ndarray"])
+    if hasattr(config.option, "loadscopereorder"):  # pytest-xdist's own order is by numbers of tests
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: LONGEST.index(name) if (name := item.path.stem.removeprefix("test_")) in LONGEST else len(LONGEST))
     if not config.getoption("--sweep"):
         for item in items:
             if item.get_closest_marker("sweep"):
