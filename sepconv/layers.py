@@ -67,6 +67,7 @@ class _Layer:
         with dispatch.asking("arguments"):
             self._kind, self._dims, (_, *held, _), self._how = type(self).function(None, **self._given, **options)
         self._held_arrays, self._calls, self._kept = tuple(held), Cache[Any](64), dict[Any, Any]()
+        self._recent: Callable[..., Array | None] | None = None  # the last call, if it can tell whether the next one is like it
         self._plain = ops.lies(*held) is not None
 
     def _held(self, name: str, array: Array, last: bool) -> Array:
@@ -78,10 +79,17 @@ class _Layer:
 
     def __call__(self, x: Array, *, out: Array | None = None, residual: Array | None = None) -> Array:
         """The function's result for x; `out` and, where the function has one, `residual` as there."""
+        recent = self._recent
+        if recent is not None and dispatch.ordinary():
+            result = recent(x, *self._held_arrays, residual, out)
+            if result is not None:
+                return result
         if residual is not None and "residual" not in type(self).function.__kwdefaults__:
             raise TypeError(f"{type(self).__name__} takes no residual; pointwise and separable layers do")
         key = ops.lies(x, residual, out) if self._plain else None
-        return ops.run(self._calls, key, self._kind, self._dims, (x, *self._held_arrays, residual), out, self._how, self._kept)
+        result = ops.run(self._calls, key, self._kind, self._dims, (x, *self._held_arrays, residual), out, self._how, self._kept)
+        self._recent = getattr(self._calls.get(key), "again", None)
+        return result
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self._given, self._options

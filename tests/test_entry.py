@@ -157,3 +157,27 @@ def test_held_weights_in_panels(outputs: int, threads: int) -> None:
                 assert close(layer(x, residual=out, out=out), want + rest)
         for _ in range(3):
             assert np.array_equal(layer(pixel), sepconv.pointwise_conv2d(pixel, mix, bias, layout="NHWC"))
+
+
+def test_a_layer_compares_each_array_with_the_call_before() -> None:
+    """Everything that tells two arrays apart but their values, right after a call that was repeated; and what is no array at all."""
+    layer = layers.DepthwiseConv2d(W, padding=1)
+    others = [X[:, :, :, :10], X[:, :, ::-1], X[0], X.astype(np.float64), X.astype(">f4"), np.asfortranarray(X), np.stack([X[0], X[0]])]
+    for other in others:
+        for _ in range(4):
+            assert close(layer(X), expected(X, W))
+        found = layer(other)
+        assert close(found, expected(other, W)) and found.shape == other.shape
+        assert found.dtype == (np.float64 if other.dtype == np.float64 else np.float32)
+    for wrong in (np.ma.MaskedArray(X), X.tolist(), None, 3.0):
+        for _ in range(4):
+            layer(X)
+        with pytest.raises(TypeError, match="x is"):
+            layer(wrong)
+    for wrong in (np.zeros_like(X, np.float64), np.zeros(X.shape[1:], np.float32), np.ma.zeros(X.shape, np.float32)):
+        out = np.zeros_like(X)
+        for _ in range(4):
+            layer(X, out=out)
+        with pytest.raises((ValueError, TypeError), match="out"):
+            layer(X, out=wrong)
+        assert (wrong == 0).all()

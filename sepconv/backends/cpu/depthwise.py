@@ -211,7 +211,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                 if not staged and strange(q, begin, end - begin, size):
                     p[STRANGE] = 1
             row0, row1, col0 = band * q[BAND], min(q[OH], (band + 1) * q[BAND]), block(q, s, part)
-            x, y = q[X] + n * q[XN], q[OUT] + n * q[YN] + z * q[YD] + col0 * q[YW]
+            x, y = q[X] + n * q[XN], q[OUT] + q[TURNED] + n * q[YN] + z * q[YD] + col0 * q[YW]
             for c in range(begin, end, q[BLOCK]):
                 # The last block starts early rather than be narrower than a tile.
                 here, there = max(begin, min(c, end - width)), min(end, c + q[BLOCK])

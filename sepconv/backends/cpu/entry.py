@@ -1,5 +1,5 @@
-"""The way of a repeated call from the ids of its arrays into its kernel, compiled: reading addresses, looking for overlaps and filling
-the record take Python longer than a small layer takes.
+"""The way of a repeated call from the tuple of its arrays into its kernel, compiled: comparing shapes, reading addresses, looking for overlaps
+and filling the record take Python longer than a small layer takes.
 
 An ndarray object's fields are where NumPy's C interface fixes them, and that is looked at once, at import; elsewhere the addresses are
 asked for (`address`), and this way is not taken.
@@ -19,23 +19,25 @@ from . import runtime
 from .frame import FAILED as RAISED
 from .frame import STRANGE
 from .intrinsics import load, store
+from .jit import callee
 from .runtime import asked, enter, enter_all
 
 if TYPE_CHECKING:
     from .plans import Plan
 
-DATA = object.__basicsize__  # where in an ndarray object its data pointer stands,
-FLAGS = DATA + 48  # and its flags, after nd, dimensions, strides, base and descr
+TYPE = object.__basicsize__ - 8  # where in an object its type stands,
+DATA, DIMS, SIZES, STRIDES, DTYPE, FLAGS = (object.__basicsize__ + at for at in (0, 8, 16, 24, 40, 48))  # in an ndarray its fields,
+ITEMS = tuple.__basicsize__  # and in a tuple what it holds
 WRITEABLE = 0x400
-MOST = 7  # arrays of a call, the result included
+MOST, AXES = 7, 5  # arrays of a call, the result included; axes of one
 
 # What `_go` says. LOOK: Python has to look at the arguments, or at infinite weights (see STRANGE); LATER: or launch the threads.
 DONE, LOOK, READY, FAILED, LATER = range(5)
 # A brief: the kernel's address, the plan's record and its length, the arrays' alignment, how many arrays, the id of None, the number of
-# threads and, for more than one, `runtime.many`; then, of each array, its slot in the record (-1: none) and the first and last byte that it
-# covers, from its address
-ENTRY, TEMPLATE, LENGTH, ALIGNMENT, COUNT, NONE, THREADS, SPREAD, MASK = range(9)
-SLOT, LOW, HIGH = 9, 9 + MOST, 9 + 2 * MOST
+# threads and, for more than one, `runtime.many`, the type of an array; then, of each array, its slot in the record (-1: none) and the first and
+# last byte that it covers, from its address, its dtype, number of axes, sizes and strides
+ENTRY, TEMPLATE, LENGTH, ALIGNMENT, COUNT, NONE, THREADS, SPREAD, MASK, ARRAY = range(10)
+SLOT, LOW, HIGH, FORM, EACH = 10, 10 + MOST, 10 + 2 * MOST, 10 + 3 * MOST, 2 + 2 * AXES
 
 
 def _asked(array: np.ndarray) -> int:
@@ -54,33 +56,59 @@ def _known() -> bool:
     """Whether an ndarray object here has its fields where they are expected."""
     if sys.implementation.name != "cpython":
         return False
-    view = np.zeros(3)[1:]
-    flags = ctypes.c_int.from_address
-    if _peeked(view) != _asked(view) or not flags(id(view) + FLAGS).value & WRITEABLE:
+    view = np.zeros((3, 4), np.float32)[1:, ::2]
+    number, pair = ctypes.c_int.from_address, lambda place: tuple((ctypes.c_ssize_t * 2).from_address(_pointer(place).value))
+    at, both = id(view), (None, view)
+    if _pointer(at + TYPE).value != id(np.ndarray) or number(at + DIMS).value != 2 or _pointer(at + DTYPE).value != id(view.dtype):
+        return False
+    if pair(at + SIZES) != view.shape or pair(at + STRIDES) != view.strides or _pointer(id(both) + ITEMS + 8).value != at:
+        return False
+    if _peeked(view) != _asked(view) or not number(at + FLAGS).value & WRITEABLE:
         return False
     view.flags.writeable = False
-    return not flags(id(view) + FLAGS).value & WRITEABLE
+    return not number(at + FLAGS).value & WRITEABLE
 
 
 PEEK = _known()
 address = _peeked if PEEK else _asked
 
 
-def _go(brief, record_at, a, b, c, d, e, f, g):  # type: ignore[no-untyped-def]
-    """Fills a record for the arrays of these ids, and runs the kernel on it; or, where `record_at` is an address, only writes it there."""
-    ids, count = (a, b, c, d, e, f, g), load(brief + COUNT * 8, "int64")
-    last = count - 1
-    if not load(ids[last] + FLAGS, "int32") & WRITEABLE:
+@callee
+def differs(array, form):  # type: ignore[no-untyped-def]
+    """Whether an array is not of the dtype, sizes and strides that a brief has at `form`."""
+    axes = load(form + 8, "int64")
+    if load(array + DTYPE, "int64") != load(form, "int64") or load(array + DIMS, "int32") != axes:
+        return True
+    sizes, strides, wrong = load(array + SIZES, "int64"), load(array + STRIDES, "int64"), False
+    for i in range(axes):
+        wrong |= load(sizes + i * 8, "int64") != load(form + (2 + i) * 8, "int64")
+        wrong |= load(strides + i * 8, "int64") != load(form + (2 + AXES + i) * 8, "int64")
+    return wrong
+
+
+def _go(brief, arrays, record_at):  # type: ignore[no-untyped-def]
+    """Fills a record for the arrays in this tuple, and runs the kernel on it; or, where `record_at` is an address, only writes it there."""
+    ids, count, none = arrays + ITEMS, load(brief + COUNT * 8, "int64"), load(brief + NONE * 8, "int64")
+    last, kind = count - 1, load(brief + ARRAY * 8, "int64")
+    for i in range(count):
+        array, form = load(ids + i * 8, "int64"), brief + (FORM + i * EACH) * 8
+        if (array == none) != (load(form, "int64") == 0):
+            return LOOK
+        if array != none and (load(array + TYPE, "int64") != kind or differs(array, form)):
+            return LOOK
+    out = load(ids + last * 8, "int64")
+    if not load(out + FLAGS, "int32") & WRITEABLE:
         return LOOK
-    out, alignment, none = load(ids[last] + DATA, "int64"), load(brief + ALIGNMENT * 8, "int64"), load(brief + NONE * 8, "int64")
+    out, alignment = load(out + DATA, "int64"), load(brief + ALIGNMENT * 8, "int64")
     begin, end = out + load(brief + (LOW + last) * 8, "int64"), out + load(brief + (HIGH + last) * 8, "int64")
     record, template = np.empty(load(brief + LENGTH * 8, "int64"), np.int64), load(brief + TEMPLATE * 8, "int64")
     for i in range(record.size):
         record[i] = load(template + i * 8, "int64")
     for i in range(count):
-        if ids[i] == none:
+        array = load(ids + i * 8, "int64")
+        if array == none:
             continue
-        place = load(ids[i] + DATA, "int64")
+        place = load(array + DATA, "int64")
         if place & (alignment - 1):
             return LOOK
         if i < last and place + load(brief + (LOW + i) * 8, "int64") < end and begin < place + load(brief + (HIGH + i) * 8, "int64"):
@@ -105,38 +133,51 @@ def _go(brief, record_at, a, b, c, d, e, f, g):  # type: ignore[no-untyped-def]
 
 
 def go() -> Callable[..., int]:
-    return runtime.compiled(_go, numba.types.int64(*[numba.types.int64] * (2 + MOST)))
+    return runtime.compiled(_go, numba.types.int64(*[numba.types.int64] * 3))
 
 
 class Entry:
-    """A plan for arrays that lie as the ones it was made for: what they cover, as (first, last) bytes from their addresses, is `spans`.
+    """A plan for arrays that lie as these, the result last.
 
     `fields` of the record are the same in all calls, whatever array would be read there.
     """
 
-    def __init__(self, plan: Plan, spans: Sequence[tuple[int, int]], fields: dict[int, int]) -> None:
-        kernel, count = plan.kernel(), len(spans)
+    def __init__(self, plan: Plan, arrays: Sequence[np.ndarray | None], fields: dict[int, int]) -> None:
+        kernel, count = plan.kernel(), len(arrays)
         self._plan, self._kernel, self._record = plan, kernel, plan.record.copy()
         for field, value in fields.items():
             self._record[field] = value
-        slots = [-1 if slot in fields else slot for slot in plan.slots]
+        self._kept = [None if a is None else a.dtype for a in arrays]  # as long as their ids are compared
         together = runtime.many() if plan.workers > 1 else (0, 0)
-        self._brief = np.zeros(SLOT + 3 * MOST, np.int64)
-        self._brief[:SLOT] = kernel.entry, address(self._record), len(self._record), plan.alignment, count, id(None), plan.workers, *together
-        for part, values in ((SLOT, slots), (LOW, [low for low, _ in spans]), (HIGH, [high for _, high in spans])):
-            self._brief[part : part + count] = values
-        self._at, self._rest = address(self._brief), (0,) * (MOST - count)
+        self._brief = np.zeros(FORM + EACH * MOST, np.int64)
+        known = kernel.entry, address(self._record), len(self._record), plan.alignment, count, id(None), plan.workers, *together, id(np.ndarray)
+        self._brief[:SLOT] = known
+        for i, (slot, array) in enumerate(zip(plan.slots, arrays)):
+            self._brief[SLOT + i] = -1 if slot in fields else slot
+            if array is None:
+                continue
+            self._brief[[LOW + i, HIGH + i]] = _span(array)
+            form, axes = self._brief[FORM + i * EACH :], array.ndim
+            form[:2], form[2 : 2 + axes], form[2 + AXES : 2 + AXES + axes] = (id(array.dtype), axes), array.shape, array.strides
+        self._at = address(self._brief)
         self._direct = plan.launches <= 1 and (plan.workers <= 1 or together[0] != 0)
         self._go = go()
 
     def __call__(self, arrays: tuple[Any, ...]) -> bool:
-        """Computes on the arrays, the result's last; False if that was not to be done so, and the result, if any, is not right yet."""
-        status = self._go(self._at, 0, *map(id, arrays), *self._rest) if self._direct else LATER
+        """Computes on the arrays, the result's last; False if that was not to be done so, and the result, if any, is not right yet. Arrays may
+        be anything: what they are is compared."""
+        status = self._go(self._at, id(arrays), 0) if self._direct else LATER
         if status == LATER:
             record = np.empty_like(self._record)
-            status = self._go(self._at, address(record), *map(id, arrays), *self._rest)
+            status = self._go(self._at, id(arrays), address(record))
             if status == READY:
                 return self._plan.launch(self._kernel, record)
         if status == FAILED:
             raise MemoryError("a kernel's scratch could not be allocated")
         return status == DONE
+
+
+def _span(array: np.ndarray) -> tuple[int, int]:
+    """The bytes that an array covers, from its address."""
+    reach = [s * (n - 1) for s, n in zip(array.strides, array.shape)]
+    return sum(r for r in reach if r < 0), sum(r for r in reach if r > 0) + array.itemsize

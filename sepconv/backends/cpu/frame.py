@@ -6,6 +6,7 @@ sizes of 1 in front. A plan holds the record filled but for the addresses; a cal
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from typing import NamedTuple
 
@@ -31,7 +32,8 @@ BANDS, BAND, BLOCK, GROUP, STEP, OVERLAP, BIAS_BY = range(56, 63)
 # set by a kernel that leaves out the border: a weight is infinite or NaN, and `poison.py` has to see where it met the border
 STRANGE = 63
 PANEL = 64  # bytes from one packed panel of the weight to the next; 0: it lies as its strides say
-LENGTH = 65
+TURNED = 65  # bytes from the result's first pixel to its last, where `turned` problems begin; 0 of all others
+LENGTH = 66
 FAILED = -1  # in place of STRANGE: a kernel raised
 
 __all__ = [name for name in dir() if name.isupper()]  # the kernels import the fields, and nothing else, by *
@@ -96,6 +98,17 @@ def flat(g: Geometry) -> Geometry:
     (n, xn, rn, yn), *inner = [(1, 0, 0, 0)] * (4 - len(merged)) + merged
     size, x, r, y = zip(*inner)
     return Geometry((n, g.in_size[1], *size), (n, g.out_size[1], *size), (xn, g.x[1], *x), g.weight, (rn, g.residual[1], *r), (yn, g.out[1], *y))
+
+
+def turned(problem: Problem, g: Geometry) -> tuple[Problem, Geometry, int]:
+    """A depthwise problem of one image and steps of 1 with x and the weight in each other's place; the result is then written from its last
+    pixel on: y[o - 1 - r] = sum over i of x[i] * w[i + r - (o - 1 - before)]. And the bytes from the first to the last."""
+    pads = tuple((out - 1 - before, out - 1 - after) for out, (before, after) in zip(problem.out_size, problem.pads))
+    p = dataclasses.replace(problem, in_size=problem.kernel, kernel=problem.in_size, pads=pads)
+    taps, (_, _, *pixels), (n, c, d, h, w) = three(problem.kernel, 1), g.x, g.out
+    weight, x = (g.x[1], 0, *pixels), (0, g.weight[0], *g.weight[2:])
+    last = (g.out_size[3] - 1) * h + (g.out_size[4] - 1) * w
+    return p, Geometry((*g.in_size[:2], *taps), g.out_size, x, weight, g.residual, (n, c, d, -h, -w)), last
 
 
 def bits(number: float) -> int:

@@ -69,6 +69,7 @@ def aligned(address):  # type: ignore[no-untyped-def]
 
 @callee
 def strange_run(at, count, size):  # type: ignore[no-untyped-def]
+    """Whether one of so many numbers is infinite or NaN: all bits of its exponent are set."""
     words, exponent, found = size // 4, 0x7F800000 if size == 4 else 0x7FF00000, False
     for i in range(count):
         found |= (word(at, i * words + words - 1) & exponent) == exponent
@@ -76,16 +77,25 @@ def strange_run(at, count, size):  # type: ignore[no-untyped-def]
 
 
 @callee
+def strange_block(at, by, channels, depth, height, width, by_d, by_h, by_w, size):  # type: ignore[no-untyped-def]
+    """The same of the planes of so many channels, `by` bytes apart."""
+    row, plane = width * size, height * width * size
+    dense = (width == 1 or by_w == size) and (height == 1 or by_h == row) and (depth == 1 or by_d == plane)
+    if dense and by == depth * plane:
+        return strange_run(at, channels * depth * height * width, size)
+    found, run = False, channels if by == size else 1
+    for channel in range(0, channels, run):
+        for d in range(depth):
+            for i in range(height):
+                for j in range(width):
+                    found |= strange_run(at + channel * by + d * by_d + i * by_h + j * by_w, run, size)
+    return found
+
+
+@callee
 def strange(q, c, channels, size):  # type: ignore[no-untyped-def]
-    """Whether a depthwise weight of the output channels c to c + channels is infinite or NaN: all bits of its exponent are set."""
-    row, plane = q[KW] * size, q[KH] * q[KW] * size
-    dense = (q[KW] == 1 or q[WW] == size) and (q[KH] == 1 or q[WH] == row) and (q[KD] == 1 or q[WD] == plane)
-    if dense and q[WO] == q[KD] * plane:
-        return strange_run(q[WEIGHT] + c * q[WO], channels * q[KD] * q[KH] * q[KW], size)
-    found, run = False, channels if q[WO] == size else 1
-    for channel in range(c, c + channels, run):
-        for d in range(q[KD]):
-            for i in range(q[KH]):
-                for j in range(q[KW]):
-                    found |= strange_run(q[WEIGHT] + channel * q[WO] + d * q[WD] + i * q[WH] + j * q[WW], run, size)
+    """Whether a depthwise weight of the output channels c to c + channels is infinite or NaN, or x where that is in its place (`frame.turned`)."""
+    found = strange_block(q[WEIGHT] + c * q[WO], q[WO], channels, q[KD], q[KH], q[KW], q[WD], q[WH], q[WW], size)
+    if q[TURNED] != 0:
+        found |= strange_block(q[X] + c * q[XC], q[XC], channels, q[ID], q[IH], q[IW], q[XD], q[XH], q[XW], size)
     return found

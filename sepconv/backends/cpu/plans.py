@@ -13,7 +13,7 @@ from ...cache import Cache
 from ...problem import ARRAYS, Problem
 from . import direct, frame, poison, runtime, tiles
 from .entry import PEEK, Entry, address
-from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, PANEL, RESIDUAL, STRANGE, WEIGHT, YN, YW, ZEROS, X
+from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, PANEL, RESIDUAL, STRANGE, TURNED, WEIGHT, YN, YW, ZEROS, X
 from .pointwise import panels
 
 ALIGN_FROM = 16384  # bytes of a result
@@ -43,11 +43,13 @@ class Plan:
     A separable convolution is two problems and one fused kernel; where there is none, `choice` is None, and the halves have plans of their own.
     """
 
-    def __init__(self, problems: Problems, arrays: Sequence[np.ndarray | None], target: np.ndarray, twice: bool, workers: int) -> None:
+    def __init__(self, problems: Problems, arrays: Sequence[np.ndarray | None], target: np.ndarray, twice: bool, workers: int,
+                 turn: bool = True) -> None:  # fmt: skip
         self.problems, last = problems, problems[-1]
-        self.empty = 0 in target.shape
-        choice, records = (self._fused if len(problems) == 2 else self._single)(arrays, target, twice, workers)
-        self.tuned, self.choice, self.slots = choice is not None and choice.factory is not direct.rows, choice, SLOTS[len(problems)]
+        self.empty, self.straight = 0 in target.shape, None  # the plan that takes infinite numbers, if it is another
+        self.slots: tuple[int, ...] = SLOTS[len(problems)]
+        choice, records = self._fused(arrays, target, twice, workers) if len(problems) == 2 else self._single(arrays, target, twice, workers, turn)
+        self.tuned, self.choice = choice is not None and choice.factory is not direct.rows, choice
         if choice is None:
             return
         for field, value in choice.cut.items():
@@ -69,14 +71,21 @@ class Plan:
         self.launches = min(choice.jobs, max(1, cost // (MACS_A_LAUNCH * self.workers)) if self.workers else 1)
         self.alignment = max(max(p.dtype.alignment, p.result.alignment) for p in problems)
 
-    def _single(self, arrays: Sequence[Any], target: np.ndarray, twice: bool, workers: int) -> tuple[tiles.Choice | None, list[np.ndarray]]:
-        (p,), (x, weight, _, residual) = self.problems, arrays
+    def _single(self, arrays: Sequence[Any], target: np.ndarray, twice: bool, workers: int,
+                turn: bool) -> tuple[tiles.Choice | None, list[np.ndarray]]:  # fmt: skip
+        (p,), (x, weight, _, residual), last = self.problems, arrays, 0
         geometry = frame.measure(p, x, weight, residual, target)
         g = frame.flat(geometry) if p.kind == "pointwise" else geometry
+        if turn and not self.empty and tiles.turns(p, g, runtime.machine()):
+            self.straight = Plan(self.problems, arrays, target, twice, workers, False)
+            self.slots = (WEIGHT, X, *self.slots[2:])
+            p, g, last = frame.turned(p, g)
         choice = None if self.empty else tiles.choose(p, g, runtime.machine(), twice, workers)
         if choice is None:
             g, choice = geometry, _direct(p, geometry)
-        return choice, [frame.fill(p, g)]
+        record = frame.fill(p, g)
+        record[TURNED] = last
+        return choice, [record]
 
     def _fused(self, arrays: Sequence[Any], target: np.ndarray, twice: bool, workers: int) -> tuple[tiles.Choice | None, list[np.ndarray]]:
         first, second = self.problems
@@ -104,7 +113,9 @@ class Plan:
         for i in range(self.launches):
             record[BEGIN], record[END] = jobs * i // self.launches, jobs * (i + 1) // self.launches
             runtime.run(kernel, record, self.workers)
-        if record[STRANGE]:
+        if record[STRANGE] and self.straight is not None:
+            self.straight.run([int(record[slot]) for slot in self.slots])
+        elif record[STRANGE]:
             self._poison(record)
         return True
 
@@ -121,7 +132,8 @@ class Plan:
         kind = "tuned" if self.tuned else "direct"
         threads = f"{self.workers} threads, {c.jobs} jobs" if self.workers > 1 else f"1 thread, {c.jobs} jobs"
         launches = f" in {self.launches} launches, between which Ctrl-C is heard" if self.launches > 1 else ""
-        return [f"{kind} kernel {c.factory.__module__.rsplit('.', 1)[-1]}.{c.factory.__name__} for {m.isa}: {c.reason}", threads + launches]
+        reason = c.reason + ("; x and the weight in each other's place, since the weight is the larger" if self.straight is not None else "")
+        return [f"{kind} kernel {c.factory.__module__.rsplit('.', 1)[-1]}.{c.factory.__name__} for {m.isa}: {reason}", threads + launches]
 
 
 def _direct(p: Problem, g: frame.Geometry) -> tiles.Choice:
@@ -159,12 +171,6 @@ def _fits(array: np.ndarray | None, dtype: np.dtype) -> bool:
     return array is None or (array.dtype == dtype and not any(s % dtype.alignment for s in array.strides))
 
 
-def _span(array: np.ndarray) -> tuple[int, int]:
-    """The bytes that an array covers, from its address."""
-    reach = [s * (n - 1) for s, n in zip(array.strides, array.shape)]
-    return sum(r for r in reach if r < 0), sum(r for r in reach if r > 0) + array.itemsize
-
-
 class Call:
     """What `ops` remembers for arrays of one set of shapes, strides and dtypes. All that is left to do in a call is to look at addresses."""
 
@@ -186,6 +192,16 @@ class Call:
             target = empty(self.shape, self.dtype) if self.plain else allocate(self.last, given[0])
             return target if entry((*given[:-1], target)) else self._general(*given)
         return target if entry(given) else self._general(*given)
+
+    def again(self, *given: Any) -> np.ndarray | None:
+        """The same for arrays that nobody has looked at; None, if they are others than those of the calls before, or have to be looked at."""
+        entry, target = self.entries.get(runtime.workers()), given[-1]
+        if entry is None or (target is None and not self.plain):
+            return None
+        if target is None:
+            target = empty(self.shape, self.dtype)
+            given = (*given[:-1], target)
+        return target if entry(given) else None
 
     def _general(self, *given: Any) -> np.ndarray:
         """The call with everything looked at: conversions, overlaps."""
@@ -210,7 +226,7 @@ class Call:
             self.entries[workers] = None
         elif self.entries[workers] is None:
             self.plain = frame.channels_inner(self.last, arrays[0]) == self.last.channels_last  # type: ignore[arg-type]
-            self.entries[workers] = Entry(plan, [(0, 0) if a is None else _span(a) for a in arrays], self._packed(plan, arrays))
+            self.entries[workers] = Entry(plan, arrays, self._packed(plan, arrays))
 
     def hold(self, kept: dict[Any, np.ndarray]) -> None:
         """Says that the weights are the same arrays in all calls, and never change; `kept` has a place for them as a kernel reads them best."""

@@ -177,6 +177,13 @@ class Vectors:
         """Nothing, over which LLVM moves no load: what it would load early takes registers for longer."""
         self.b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
+    def settle(self, slots: list[ir.Value]) -> None:
+        """Nothing, over which LLVM moves neither loads nor what is added to these accumulators: sums put off hold their vectors in registers."""
+        self.fence()
+        kind = "=w,0" if machine().isa == "NEON" else "=v,0" if machine().bytes == 64 else "=x,0"
+        for slot in slots:
+            self.b.store(self.b.asm(ir.FunctionType(self.type, [self.type]), "", kind, [self.b.load(slot)], True), slot)
+
     # arithmetic
 
     def accumulators(self, values: list[ir.Value]) -> list[ir.Value]:

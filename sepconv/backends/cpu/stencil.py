@@ -23,6 +23,7 @@ from .simd import Vectors, integer, rolled
 FIRST, LAST = 0, 1  # channels first, channels last
 INSIDE, BORDER, NARROW = range(3)  # what a tile may meet: the array alone; its border; that, and fewer channels than lanes
 SKIP = 7  # kernel lines above which a line beyond the border is left out with its products; up to it, reading zeros costs less than a branch
+HELD = 31  # vector registers, of 32, that the weights of a tap may fill together with the accumulators and a line
 
 # The run-time arguments of the tile. Positions count elements, steps and pitches of x and w count bytes where they end in _by.
 #   x            address of input position (depth z0, line l0, tap t0), which need not exist
@@ -52,6 +53,11 @@ class _Tile:
         self.__dict__.update(arguments)
         self.reach = (self.rows - 1) * self.stride + self.k  # input lines that the tile reads
         self.masked = edge != INSIDE and self.order == FIRST
+        # Kernel lines go in groups whose weights of a tap stay in registers, over lines that may be left out as well.
+        free = (HELD - (self.rows + 1) * self.vectors) // (self.vectors if self.order == LAST else 1)
+        self.held = self.k > SKIP and m.many and (self.order == LAST or self.k <= free)
+        groups = -(-self.k // free) if self.held else 1
+        self.group = -(-self.k // groups)
         self.halves = self.lane_stride == 2 and not m.many and m.lanes * m.size == 32  # lanes in an order that AVX2 shuffles faster
 
     def run(self) -> None:
@@ -114,22 +120,33 @@ class _Tile:
         self.places = {tap: (w if tap == 0 else self.m.at(w, self.b.mul(integer(tap), self.w_tap))) for tap in taps}
         self.weights: dict[tuple[int, int], list[Any]] = {}
         masks, zeros = self._masks(taps), self.m.pointer(self.zeros)
-        for i in range(self.reach):
-            users = [(r, i - r * self.stride) for r in range(self.rows) if 0 <= i - r * self.stride < self.k]
-            if not users:
-                continue
-            line, exists = x if i == 0 else self.m.at(x, self.b.mul(integer(i), self.l_by)), self.exists[i]
-            skip = exists is not None and self.k > SKIP
-            if exists is not None and not skip:
-                line = self.b.select(exists, line, zeros)
-            with self._if(exists if skip else None):
-                for tap, values in self._values(line, taps, masks):
-                    for r, t in users:
-                        weights = self._weight(t, tap)
-                        for u in range(self.vectors):
-                            self.m.fma(values[u], weights[u], acc[r * self.vectors + u])
-            if skip:
-                self.weights.clear()  # they were loaded where the line exists
+        for begin in range(0, self.k, self.group):
+            if begin:
+                self.m.settle(acc)
+            group = range(begin, min(self.k, begin + self.group))
+            for t in group if self.held and self.edge != INSIDE else ():  # before a branch, so that all lines have them
+                for tap in taps:
+                    self._weight(t, tap)
+            for i in range(self.reach):
+                users = [(r, i - r * self.stride) for r in range(self.rows) if i - r * self.stride in group]
+                if users:
+                    self._line(i, users, taps, x, masks, zeros, acc)
+            self.weights.clear()
+
+    def _line(self, i: int, users: list[tuple[int, int]], taps: list[int], x: Any, masks: Any, zeros: Any, acc: list[Any]) -> None:
+        """acc += the products of input line i, which output row r multiplies by kernel line t for (r, t) in `users`."""
+        line, exists = x if i == 0 else self.m.at(x, self.b.mul(integer(i), self.l_by)), self.exists[i]
+        skip = exists is not None and self.k > SKIP
+        if exists is not None and not skip:
+            line = self.b.select(exists, line, zeros)
+        with self._if(exists if skip else None):
+            for tap, values in self._values(line, taps, masks):
+                for r, t in users:
+                    weights = self._weight(t, tap)
+                    for u in range(self.vectors):
+                        self.m.fma(values[u], weights[u], acc[r * self.vectors + u])
+        if skip and not self.held:
+            self.weights.clear()  # they were loaded where the line exists
 
     @contextmanager
     def _if(self, flag: Any) -> Iterator[None]:

@@ -172,9 +172,11 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fuse
     groups, group = _span(channels, parts, width)
     if not small or channels - (groups - 1) * group < width:
         small, groups, group = False, 1, channels
-    # Rows of all channels lie in memory one after the other; of an image that stays in the second cache, few channels stay in the first.
-    far = math.prod(p.in_size) * channels * size > 3 * L2
-    block = max(width, channels if far and not staged else L1 // max(1, kh * iw * size) // width * width)
+    # Rows of all channels lie in memory one after the other; of an image that stays in the second cache, few channels stay in the first. Of a
+    # larger one, as many as keep the rows that one of the output reads in the second: all, but of kernels of many rows.
+    far, lines = math.prod(p.in_size) * channels * size > 3 * L2 and not staged, max(1, kh * iw * size)
+    near = channels if lines * channels <= L2 else L2 // 2 // lines // width * width
+    block = max(width, near if far else L1 // lines // width * width)
     bands, columns, column = 1 if small else parts, ow, kd * sw * rows.pixel_bytes(block, channels, size)
     if staged and not fused:
         columns = _columns(ow, 8 * step, column * kh + TABLE * sw)
@@ -329,6 +331,16 @@ def _depthwise(p: Problem, machine: Machine, lanes: int, workers: int, lies: tup
     if _first(p, lies):
         return _depthwise_first(p, machine, lanes, workers, band, not x_wide), True
     return (_depthwise_last(p, machine, lanes, workers, band > 0, not x_deep) if deep else None), False
+
+
+def turns(p: Problem, g: Geometry, machine: Machine) -> bool:
+    """Whether a depthwise problem is faster with x and the weight in each other's place: a kernel larger than the map, whose weights are so many
+    that a multiply-add loads its own. Those of a line of the map stay in registers."""
+    if p.kind != "depthwise" or not _tunable(p) or p.mode != "constant" or p.batch > 1 or p.dims > 2 or p.groups != p.out_channels:
+        return False
+    ones, deep = {*p.stride, *p.dilation} == {1}, g.x[1] == g.weight[0] == g.out[1] == p.dtype.itemsize
+    larger = all(k >= n for k, n in zip(p.kernel, p.in_size)) and 7 <= p.in_size[-1] <= 16
+    return ones and deep and larger and machine.registers == 32 and p.out_channels >= machine.lanes(p.dtype.name)
 
 
 def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: int) -> Choice | None:
