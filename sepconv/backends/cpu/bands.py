@@ -15,6 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..filters import ANTISYMMETRIC_TAPS, GENERAL
+from . import runtime
 from .simd import I32, I64, integer, rolled
 
 FLOAT, DOUBLE, I16 = ir.FloatType(), ir.DoubleType(), ir.IntType(16)
@@ -101,13 +102,21 @@ class Lanes:
     def mean(self, value: ir.Value, divisor: ir.Value) -> ir.Value:
         """Of a float, by the float64 at the address; of an unsigned int16, rounded down, by a factor and a shift, two int64 there."""
         if self.floating:
-            number = self.b.load(self._at(divisor, 0, DOUBLE), align=8)
-            return self.b.fdiv(value, self.spread(self.b.fptrunc(number, self.element)))
+            number = self.b.fptrunc(self.b.load(self._at(divisor, 0, DOUBLE), align=8), self.element)
+            return self._quotient(value, number) if runtime.machine().isa != "SSE2" else self.b.fdiv(value, self.spread(number))
         factor, shift = (self.b.trunc(self.b.load(self._at(divisor, at, I64), align=8), I16) for at in (0, 8))
         wide = ir.VectorType(I32, self.count)
         product = self.b.mul(self.b.zext(value, wide), self.b.zext(self.spread(factor), wide))
         high = self.b.trunc(self.b.lshr(product, ir.Constant(wide, [16] * self.count)), self.type)
         return self.b.lshr(high, self.spread(shift))
+
+    def _quotient(self, value: ir.Value, number: ir.Value) -> ir.Value:
+        """The rounded quotient by a count of taps, in a third of the time of a division: what the reciprocal leaves is added (Markstein). A sum that
+        is infinite leaves NaN, and is the quotient itself."""
+        b, inverse = self.b, self.spread(self.b.fdiv(ir.Constant(self.element, 1), number))
+        first = b.fmul(value, inverse)
+        rest = self.call("fma", [first, self.spread(b.fneg(number)), value])
+        return b.select(b.fcmp_ordered("ord", rest, rest), self.call("fma", [rest, inverse, first]), first)
 
 
 def offset(b: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:

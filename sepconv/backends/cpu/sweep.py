@@ -50,13 +50,25 @@ def piece(to, source, size):  # type: ignore[no-untyped-def]
 
 
 @callee
-def ends(q, line, left, begin, end, size):  # type: ignore[no-untyped-def]
-    """Fills what lies beyond the image, of the elements begin to end, in a scratch line whose element `left` is first."""
+def sources(q, to, begin, end, size):  # type: ignore[no-untyped-def]
+    """For each pixel of the elements begin to end, which lie beyond the image: bytes from the row's first element to what it copies, or -1."""
     step, pixels = q[STEP], q[COLS] // q[STEP]
-    for at in range(begin, end):
-        pixel = border(at // step, pixels, q[MODE2])
-        source = q[OUTSIDE2] if pixel < 0 else line + (pixel * step + at % step - left) * size
-        piece(line + (at - left) * size, source, size)
+    for pixel in range(begin // step, -(-end // step)):
+        source = border(pixel, pixels, q[MODE2])
+        store(to, source * step * size if source >= 0 else -1, "int64")
+        to += 8
+
+
+@callee
+def ends(q, line, left, at, end, pixel, known, size):  # type: ignore[no-untyped-def]
+    """Fills what lies beyond the image, of the elements at to end, from `pixel` on, whose sources are `known`, in a scratch line whose first
+    element is `left`."""
+    while at < end:
+        stop, source = min(end, (pixel + 1) * q[STEP]), load(known, "int64")
+        by = line + source - (pixel * q[STEP] + left) * size
+        for each in range(at, stop):
+            piece(line + (each - left) * size, q[OUTSIDE2] if source < 0 else by + each * size, size)
+        at, pixel, known = stop, pixel + 1, known + 8
 
 
 @callee
@@ -171,7 +183,8 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
         lines = aligned(room.ctypes.data)
         spare = lines + high * q[PITCH]
         kept = spare + (q[LEVELS] + 1) * q[PITCH]
-        table = kept + (q[TAPS] + 1) * q[PITCH] if down == BLOCKS else kept
+        known = kept + (q[TAPS] + 1) * q[PITCH] if down == BLOCKS else kept
+        table = known + (q[TAPS2] + 1) * 8
         lead, tail = q[BEFORE2] * q[STEP], (q[TAPS2] - 1 - q[BEFORE2]) * q[STEP]
         for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
             rest, strip = divmod(job, q[STRIPS])
@@ -181,6 +194,10 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
             left, right = c0 - lead, c1 + tail
             begin, end = max(left, 0), min(right, q[COLS])
             row0, stop = q[ROWS] * band // q[BANDS], q[ROWS] * (band + 1) // q[BANDS]
+            first_pixel, last_pixel = left // q[STEP], end // q[STEP]
+            known_last = known + max(0, -first_pixel) * 8
+            sources(q, known, left, begin, size)
+            sources(q, known_last, end, right, size)
             for r0 in range(row0, stop, high):
                 first = lines + (begin - left) * size
                 if sums == "uint8":
@@ -196,8 +213,8 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
                 for r in range(min(high, stop - r0)):
                     line, to = lines + r * q[PITCH], y + (r0 + r) * q[YR] + c0 * outside
                     places = q[PLACES2] + r * q[SUMS2] * 8
-                    ends(q, line, left, left, begin, size)
-                    ends(q, line, left, end, right, size)
+                    ends(q, line, left, left, begin, first_pixel, known, size)
+                    ends(q, line, left, end, right, last_pixel, known_last, size)
                     if sums == "uint8":
                         bytes_along(vectors, many, across, q, line, table, c1 - c0, to)
                     elif across == CUT:
