@@ -230,7 +230,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     if bytewise:
         tile, vectors, many = 2, digits.groups(down.taps, across.taps, way.down), step if step <= 4 else 0
     strips = 1 if across.mode == WRAP and across.taps > 1 else max(1, cols // max(STRIP, 2 * across.taps * step))
-    widest = -(-cols // strips) + 64 + (across.taps - 1) * step
+    widest = -(-cols // strips) + 128 + (across.taps - 1) * step
     beyond = (digits.chunks(across.taps, 1, vectors) * 4 * vectors * step + 16) if bytewise else vectors * lanes
     pitch = (-(-(widest + beyond) * size // 64) | 1) * 64
     height = 0 if across.mean is False or across.taps < FOURFOLD else (across.taps.bit_length() - 1) // 2

@@ -185,21 +185,23 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
         kept = spare + (q[LEVELS] + 1) * q[PITCH]
         known = kept + (q[TAPS] + 1) * q[PITCH] if down == BLOCKS else kept
         table = known + (q[TAPS2] + 1) * 8
+        unit = 64 // size  # a line's first output is at the beginning of a cache line, and so is what is stored of sums down the columns
+        wide = (q[BEFORE2] * q[STEP] + unit - 1) // unit * unit
         lead, tail = q[BEFORE2] * q[STEP], (q[TAPS2] - 1 - q[BEFORE2]) * q[STEP]
         for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
             rest, strip = divmod(job, q[STRIPS])
             plane, band = divmod(rest, q[BANDS])
             x, y = q[X] + plane * q[XO], q[Y] + plane * q[YO]
             c0, c1 = edge(q, strip), edge(q, strip + 1)
-            left, right = c0 - lead, c1 + tail
-            begin, end = max(left, 0), min(right, q[COLS])
+            left, right, origin = c0 - lead, c1 + tail, c0 - wide
+            begin, end = max(origin, 0), min(right, q[COLS])
             row0, stop = q[ROWS] * band // q[BANDS], q[ROWS] * (band + 1) // q[BANDS]
             first_pixel, last_pixel = left // q[STEP], end // q[STEP]
             known_last = known + max(0, -first_pixel) * 8
             sources(q, known, left, begin, size)
             sources(q, known_last, end, right, size)
             for r0 in range(row0, stop, high):
-                first = lines + (begin - left) * size
+                first = lines + (begin - origin) * size
                 if sums == "uint8":
                     bytes_down(vectors, high, down, q, table, x, r0 - q[BEFORE], begin, end, first)
                 elif down == BLOCKS:
@@ -211,7 +213,7 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
                 if sums != "uint8" and down == CUT:
                     whole_columns(lanes, high, read, inside, q, table, begin, end, first)
                 for r in range(min(high, stop - r0)):
-                    line, to = lines + r * q[PITCH], y + (r0 + r) * q[YR] + c0 * outside
+                    line, to = lines + r * q[PITCH] + (left - origin) * size, y + (r0 + r) * q[YR] + c0 * outside
                     places = q[PLACES2] + r * q[SUMS2] * 8
                     ends(q, line, left, left, begin, first_pixel, known, size)
                     ends(q, line, left, end, right, last_pixel, known_last, size)
@@ -221,7 +223,7 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
                         along_row(sums, lanes, vectors, "float32", across, size, 4, q, line, places, c1 - c0, spare)
                         whole_row(lanes, write, outside, q, line, spare, table, c1 - c0, to)
                     else:
-                        levels(sums, lanes, vectors, size, q, line, spare, right - left)
+                        levels(sums, lanes, vectors, size, q, line, spare + (left - origin) * size, right - left)
                         along_row(sums, lanes, vectors, write, across, size, outside, q, line, places, c1 - c0, to)
         keep(room)
         restore(before)
