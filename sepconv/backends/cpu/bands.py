@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from ..filters import ANTISYMMETRIC_TAPS, GENERAL
 from . import runtime
-from .simd import I32, I64, integer, rolled
+from .simd import I32, I64, integer, past_caches, rolled
 
 FLOAT, DOUBLE, I16 = ir.FloatType(), ir.DoubleType(), ir.IntType(16)
 # how a pass ends: as summed; divided by the taps; cut to whole numbers as float64 would be; as MEAN, from the sums of `blocks`
@@ -59,31 +59,37 @@ class Lanes:
             return (self.b.sitofp if signed else self.b.uitofp)(value, self.type)
         return value if width(name) == 2 else (self.b.sext if signed else self.b.zext)(value, self.type)
 
-    def store(self, value: ir.Value, address: ir.Value, offset: ir.Value | int = 0, name: str = "") -> None:
-        """As they are, or as elements of the dtype `name`: integers are cut toward zero and wrap."""
+    def narrowed(self, value: ir.Value, name: str = "") -> ir.Value:
+        """As elements of the dtype `name`, of accumulators if there is none: integers are cut toward zero and wrap."""
         if name and name != "float32":
             kind = ir.VectorType(self._kind(name), self.count)
             if self.floating:
                 value = self.b.fptosi(value, ir.VectorType(I32, self.count))
-            value = value if value.type == kind else self.b.trunc(value, kind)
-            self.b.store(value, self._at(address, offset, kind), align=width(name))
-            return
-        if name == "float32" and self.element == DOUBLE:
-            value = self.b.fptrunc(value, ir.VectorType(FLOAT, self.count))
+            return value if value.type == kind else self.b.trunc(value, kind)
+        return self.b.fptrunc(value, ir.VectorType(FLOAT, self.count)) if name and self.element == DOUBLE else value
+
+    def store(self, value: ir.Value, address: ir.Value, offset: ir.Value | int = 0, name: str = "") -> None:
+        """As they are, or as elements of the dtype `name`."""
+        value = self.narrowed(value, name)
         self.b.store(value, self._at(address, offset, value.type), align=width(name) if name else self.size)
 
-    def store_all(self, values: list[ir.Value], address: ir.Value, name: str) -> None:
-        """Neighbours; bytes of two vectors at once."""
+    def store_all(self, values: list[ir.Value], address: ir.Value, name: str, past: ir.Value) -> None:
+        """Neighbours, past the caches where `past` says so; bytes of two vectors at once."""
         by = self.count * width(name)
-        if self.element != I16 or width(name) > 1 or len(values) % 2:
-            for u, value in enumerate(values):
-                self.store(value, address, u * by, name)
-            return
-        kind = ir.VectorType(ir.IntType(8), 2 * self.count)
-        lower = ir.Constant(ir.VectorType(I32, 2 * self.count), list(range(0, 4 * self.count, 2)))
-        for u in range(0, len(values), 2):
-            both = self.b.shuffle_vector(*(self.b.bitcast(each, kind) for each in values[u : u + 2]), lower)
-            self.b.store(both, self._at(address, u * by, kind), align=1)
+        if self.element == I16 and width(name) == 1 and len(values) % 2 == 0:
+            kind = ir.VectorType(ir.IntType(8), 2 * self.count)
+            lower = ir.Constant(ir.VectorType(I32, 2 * self.count), list(range(0, 4 * self.count, 2)))
+            pairs = [[self.b.bitcast(each, kind) for each in values[u : u + 2]] for u in range(0, len(values), 2)]
+            made, by = [self.b.shuffle_vector(*pair, lower) for pair in pairs], 2 * by
+        else:
+            made = [self.narrowed(value, name) for value in values]
+        with self.b.if_else(self.b.icmp_signed("!=", past, integer(0))) as (yes, no):
+            with yes:
+                for u, value in enumerate(made):
+                    past_caches(self.b, value, self._at(address, u * by, value.type), by)
+            with no:
+                for u, value in enumerate(made):
+                    self.b.store(value, self._at(address, u * by, value.type), align=width(name))
 
     def spread(self, scalar: ir.Value) -> ir.Value:
         kind = ir.VectorType(scalar.type, self.count)
@@ -191,17 +197,18 @@ def columns(typing: Any, sums: Any, lanes: Any, vectors: Any, rows: Any, read: A
 
 @intrinsic(prefer_literal=True)
 def along(typing: Any, sums: Any, lanes: Any, vectors: Any, write: Any, end: Any, x: Any, places: Any, weights: Any, taps: Any, divisor: Any,
-          to: Any) -> Any:  # fmt: skip
+          to: Any, past: Any) -> Any:  # fmt: skip
     """to[v] = sum over j < taps of weights[j] * x[v + places[j]], for lanes * vectors outputs; places are byte offsets, an int64 each.
 
-    x and weights are of the type `sums`, `to` of the dtype `write`. With `end` MEAN there are no weights; the sum is divided.
+    x and weights are of the type `sums`, `to` of the dtype `write`. With `end` MEAN there are no weights; the sum is divided. If `past` is not 0,
+    `to` is a multiple of 64, and results go past the caches.
     """
     literals = (sums, lanes, vectors, write, end)
     kind, count, many, name, ending = (t.literal_value for t in literals)
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
         m = Lanes(b, kind, count)
-        x, places, weights, taps, divisor, to = args[len(literals) :]
+        x, places, weights, taps, divisor, to, past = args[len(literals) :]
         acc = [cgutils.alloca_once_value(b, m.zero) for _ in range(many)]
         with rolled(b, taps) as loop:
             place = b.add(x, offset(b, places, loop.index))
@@ -209,10 +216,10 @@ def along(typing: Any, sums: Any, lanes: Any, vectors: Any, write: Any, end: Any
             for u, slot in enumerate(acc):
                 m.fma(m.load(place, u * count * m.size), weight, slot)
         sums = [b.load(slot) for slot in acc]
-        m.store_all([m.mean(each, divisor) for each in sums] if ending == MEAN else sums, to, name)
+        m.store_all([m.mean(each, divisor) for each in sums] if ending == MEAN else sums, to, name, past)
         return context.get_dummy_value()
 
-    return types.void(*literals, *[types.int64] * 6), codegen
+    return types.void(*literals, *[types.int64] * 7), codegen
 
 
 @intrinsic(prefer_literal=True)

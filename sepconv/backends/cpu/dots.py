@@ -21,8 +21,9 @@ from numba.extending import intrinsic
 
 from .bands import exactly
 from .digits import BITS, CONTRAST, DIGITS, DOUBTFUL, EVEN, FAR, FRACTION, LIFT, LONG, MARGIN, PARITY, TOPS, UNEVEN, WEIGHTS
+from .intrinsics import prefetch
 from .jit import callee
-from .simd import I16, I32, I64, integer, rolled
+from .simd import I16, I32, I64, integer, past_caches, rolled
 
 SPAN = 64  # bytes of a vector: outputs of a tile along the row
 NEEDED = ("avx512bw", "avx512vl", "avx512vbmi", "avx512vnni")
@@ -170,9 +171,16 @@ class _Tile:
                     self._settled(r, sums, middle, result, slot, rest)
             elif self.kind == DOUBTFUL:
                 self._settled(r, sums, middle, result, slot, rest)
-            b.store(b.load(slot), self._pointer(b.add(self.to, b.mul(self.pitch, integer(r))), BYTES), align=1)
+            self._put(b.load(slot), self._pointer(b.add(self.to, b.mul(self.pitch, integer(r))), BYTES))
             left.append(b.load(rest))
         return left
+
+    def _put(self, value: ir.Value, pointer: ir.Value) -> None:
+        with self.b.if_else(self.b.icmp_signed("!=", self.past, integer(0))) as (yes, no):
+            with yes:
+                past_caches(self.b, value, pointer, SPAN)
+            with no:
+                self.b.store(value, pointer, align=1)
 
     def _settled(self, r: int, sums: Sequence[ir.Value], middle: ir.Value, result: ir.Value, slot: ir.Value, rest: ir.Value) -> None:
         """What even windows come out as; which other sums are in doubt. In photographs some window of a tile is even as often as not: a branch that
@@ -251,31 +259,33 @@ class _Tile:
 
 @intrinsic(prefer_literal=True)
 def dots(typing: Any, groups: Any, rows: Any, step: Any, kind: Any, table: Any, at: Any, block: Any, chunks: Any, taps: Any, levels: Any, to: Any,
-         pitch: Any) -> Any:  # fmt: skip
+         pitch: Any, past: Any) -> Any:  # fmt: skip
     """SPAN outputs of each of `rows` rows to `to` on, rows `pitch` bytes apart; for each row the bits of outputs that are still to be summed.
 
     `table`: addresses of the taps, each plus `at`: of rows of the image, as many as the chunks take, if step is 0; or of pixels of one row that
-    are `step` bytes apart, 1 to 4. block, chunks, levels: as the functions of those names make them.
+    are `step` bytes apart, 1 to 4. block, chunks, levels: as the functions of those names make them. past: as of `bands.along`.
     """
     literals = (groups, rows, step, kind)
     count, high, apart, certain = (t.literal_value for t in literals)
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        names = ("table", "at", "block", "chunks", "taps", "levels", "to", "pitch")
+        names = ("table", "at", "block", "chunks", "taps", "levels", "to", "pitch", "past")
         tile = _Tile(b, count, high, apart, certain, dict(zip(names, args[len(literals) :])))
         return cgutils.pack_array(b, tile.run())
 
-    return types.UniTuple(types.int64, high)(*literals, *[types.int64] * 8), codegen
+    return types.UniTuple(types.int64, high)(*literals, *[types.int64] * 9), codegen
 
 
 @callee
-def row_of_dots(groups, rows, step, certain, table, low, stop, block, chunks, taps, levels, exact, kind, to, pitch):  # type: ignore[no-untyped-def]
-    """The outputs at the places low to stop, no fewer than SPAN, of each row."""
+def row_of_dots(groups, rows, step, certain, table, low, stop, block, chunks, taps, levels, exact, kind, to, pitch, past, ahead):  # type: ignore[no-untyped-def]
+    """The outputs at the places low to stop, no fewer than SPAN, of each row; from the address `ahead` on as many bytes are asked for."""
     at = low
     while at < stop:
-        at = min(at, stop - SPAN)  # the last one overlaps the one before
+        prefetch(ahead + (at - low))
+        if at + SPAN > stop:  # the last one overlaps the one before
+            at, past = stop - SPAN, 0
         place = to + (at - low)
-        rest = dots(groups, rows, step, certain, table, at, block, chunks, taps, levels, place, pitch)
+        rest = dots(groups, rows, step, certain, table, at, block, chunks, taps, levels, place, pitch, past)
         for r in range(rows):
             if rest[r] != 0:
                 for part in range(0, SPAN, 16):
