@@ -111,7 +111,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray,
     near = np.array([2.0**-24 * (taps.size + 5) * 255 * float(np.abs(taps).sum())], np.float32)
     record[[window.NEAR, window.COUNT]] = address(near), len(places)
     if how == window.BYTES:
-        known, vectors = kept[2], digits.groups(1, len(places), digits.DOUBTFUL)
+        known, vectors = kept[2], digits.groups(1, len(places), digits.LONG)
         kept += [digits.block(known, GENERAL, 1, vectors), digits.level(known, GENERAL)]
         record[[window.WEIGHTS, window.NEAR, window.TOGETHER]] = address(kept[-2]), address(kept[-1]), digits.chunks(len(places), 1, vectors)
     room = high * vectors * lanes * 4 + len(places) * 8 + (-(-rows // cut) + k) * pitch + 4096

@@ -15,8 +15,9 @@ MOST = 4  # groups of four taps in registers at once
 # a half's block, int32: what is added to a sum, bits of the fraction that tell one from a whole number, whether the middle pixel is to be added,
 # bits of the difference of a pair that have to be equal, whether float64 makes something else than itself of a middle pixel; of `Certainty`; the
 # 64 places of `_tops`; then the digits of the weights
-MARGIN, BITS, LIFT, PARITY, UNEVEN, FAR, CONTRAST, TOPS, WEIGHTS = 0, 1, 2, 3, 4, 5, 6, 7, 23
-DOUBTFUL, EVEN, SURE = range(3)
+MARGIN, BITS, LIFT, PARITY, UNEVEN, FAR, CONTRAST, TOPS, WEIGHTS = 0, 1, 2, 3, 4, 5, 6, 16, 32
+LONG, DOUBTFUL, EVEN, SURE = range(4)
+SHORT = 11  # taps of a half up to which it is quicker to look at each window than to ask whether one of many is to be looked at
 
 
 def _effective(weights: np.ndarray, kind: int) -> np.ndarray:
@@ -52,7 +53,7 @@ def chunks(taps: int, rows: int, groups: int) -> int:
 
 def groups(down: int, across: int, certain: int) -> int:
     """Groups of taps that are taken at once, of the two halves: so that the fewest are taken; all where no sum is in doubt."""
-    if certain != DOUBTFUL:
+    if certain > DOUBTFUL:
         return max(chunks(down, 2, 1), chunks(across, 1, 1))
     return min(range(MOST, 0, -1), key=lambda g: g * (chunks(down, 2, g) + chunks(across, 1, g)))
 
@@ -65,7 +66,7 @@ def _margin(off: np.ndarray) -> int:
 
 class Certainty(NamedTuple):
     """What is known of a half's sums near a whole number, but those of even windows. SURE: all are on their side of it; EVEN: all where no
-    pixel of the pair so `far` from the middle differs from that by `contrast` or more; DOUBTFUL: nothing."""
+    pixel of the pair so `far` from the middle differs from that by `contrast` or more; DOUBTFUL: nothing; LONG: nor, and of many taps."""
 
     kind: int
     far: int = 0
@@ -79,7 +80,7 @@ def _certainty(weights: tuple[float, ...], kind: int) -> Certainty:
     if len(exact) < 4 * MOST and (whole == exact * 2.0**FRACTION).all():
         return Certainty(SURE)  # float64 does not round either
     if pairs > 2 or (pairs and kind != SYMMETRIC_TAPS) or abs(exact.sum() - 1) > 2.0**-40 or (np.arange(256) - even > 1).any():
-        return Certainty(DOUBTFUL)
+        return Certainty(DOUBTFUL if len(exact) <= SHORT else LONG)
     # Those near a whole number, of all: modulo 2**32, which is quick.
     off = np.abs(whole - exact * 2.0**FRACTION)[:pairs]
     near = int(510 * off.sum() + 1e-9 * 2**FRACTION) + 2
@@ -121,8 +122,17 @@ def block(weights: np.ndarray, kind: int, rows: int, together: int) -> np.ndarra
     parts = digits.reshape(rows, DIGITS, many, together, 4).transpose(0, 2, 1, 3, 4)
     bits = (1 << FRACTION) - 2 * margin
     sure, uneven = certainty(weights, kind), (off != 0).any() and (level(weights, kind) != np.arange(256)).any()
-    head = np.array([margin, bits, -int(lift), 0x01010101 if kind == SYMMETRIC_TAPS else -1, uneven, sure.far, sure.contrast * 0x01010101], np.int64)
-    return np.concatenate([head.astype(np.int32), _tops().view(np.int32), np.ascontiguousarray(parts).view(np.int32).ravel()])
+    parity = 0x01010101 if kind == SYMMETRIC_TAPS else -1
+    head = np.array([margin, bits, -int(lift), parity, uneven, sure.far, sure.contrast * 0x01010101, *[0] * (TOPS - CONTRAST - 1)], np.int64)
+    return _aligned(np.concatenate([head.astype(np.int32), _tops().view(np.int32), np.ascontiguousarray(parts).view(np.int32).ravel()]))
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """A copy that begins with a cache line, so that each of its vectors is one read."""
+    room = np.empty(array.nbytes + 64, np.uint8)
+    copy = room[-room.ctypes.data % 64 :][: array.nbytes].view(array.dtype)
+    copy[...] = array
+    return copy
 
 
 def _tops() -> np.ndarray:
@@ -136,4 +146,4 @@ def level(weights: np.ndarray, kind: int) -> np.ndarray:
     for number, term in enumerate(order(len(weights), kind)):
         product = x * len(term) * weights[term[0]]
         total = total + product if number else product
-    return total.astype(np.int32).astype(np.uint8)
+    return _aligned(total.astype(np.int32).astype(np.uint8))

@@ -20,9 +20,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .bands import exactly
-from .digits import BITS, CONTRAST, DIGITS, DOUBTFUL, EVEN, FAR, FRACTION, LIFT, MARGIN, PARITY, TOPS, UNEVEN, WEIGHTS
+from .digits import BITS, CONTRAST, DIGITS, DOUBTFUL, EVEN, FAR, FRACTION, LIFT, LONG, MARGIN, PARITY, TOPS, UNEVEN, WEIGHTS
+from .intrinsics import prefetch
 from .jit import callee
-from .simd import I16, I32, I64, integer, rolled
+from .simd import I16, I32, I64, integer, past_caches, rolled
 
 SPAN = 64  # bytes of a vector: outputs of a tile along the row
 NEEDED = ("avx512bw", "avx512vl", "avx512vbmi", "avx512vnni")
@@ -56,6 +57,11 @@ def _chosen(b: ir.IRBuilder, low: ir.Value, high: ir.Value, places: ir.Value) ->
     """For each place, modulo 128, the byte of two vectors."""
     kind = ir.FunctionType(BYTES, [BYTES] * 3)
     return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.vpermi2var.qi.512"), [low, places, high])
+
+
+def _packed(b: ir.IRBuilder, name: str, wide: ir.VectorType, narrow: ir.VectorType, pair: Sequence[ir.Value]) -> ir.Value:
+    """Two vectors in one of half as wide integers, clipped; 16-byte lane by lane, the reverse of `_interleaved`."""
+    return b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(narrow, [wide] * 2), f"llvm.x86.avx512.{name}.512"), pair)
 
 
 def _ints(n: int) -> ir.Constant:
@@ -117,7 +123,7 @@ class _Tile:
     def _sums(self) -> list[list[ir.Value]]:
         """With the margin; without it, and of one chunk, where no sum is in doubt but whole numbers."""
         b, start = self.b, [None] * 4
-        if self.kind != DOUBTFUL:
+        if self.kind > DOUBTFUL:
             taps = self._taps(integer(0))
             return [self._chunk(taps, integer(r), start) for r in range(self.rows)]
         margin = self._number(MARGIN)
@@ -154,24 +160,41 @@ class _Tile:
             result = b.add(self._upper(sums), lifted)
             slot = cgutils.alloca_once_value(b, result)
             rest = cgutils.alloca_once_value(b, integer(0))
-            if self.kind != DOUBTFUL:
+            if self.kind > DOUBTFUL:
                 self._lowered(sums, middle, lifted, slot)
             if self.kind == EVEN:
                 with self._any([self._contrast(r, middle)], I64):
                     unsure = [b.icmp_unsigned("<", each, self._reach()) for each in self._distances(sums)]
                     b.store(self._told(unsure), rest)
+            elif self.kind == LONG:
+                with self._any([b.icmp_signed("==", b.and_(each, self._number(BITS)), ir.Constant(INTS, None)) for each in sums]):
+                    self._settled(r, sums, middle, result, slot, rest)
             elif self.kind == DOUBTFUL:
-                unsure = [b.icmp_signed("==", b.and_(each, self._number(BITS)), ir.Constant(INTS, None)) for each in sums]
-                with self._any(unsure):
-                    even = self._even(r, middle)
-                    b.store(b.select(even, self._levels(middle), result), slot)
-                    found = [self._count(b.bitcast(each, kind), kind) for each, kind in [(even, I64), *((u, I16) for u in unsure)]]
-                    many = functools.reduce(b.add, (b.zext(each, I64) for each in found[1:]))
-                    with b.if_then(b.icmp_signed("!=", many, found[0]), likely=False):  # all that is even is unsure
-                        b.store(b.and_(self._told(unsure), b.not_(b.bitcast(even, I64))), rest)
-            b.store(b.load(slot), self._pointer(b.add(self.to, b.mul(self.pitch, integer(r))), BYTES), align=1)
+                self._settled(r, sums, middle, result, slot, rest)
+            self._put(b.load(slot), self._pointer(b.add(self.to, b.mul(self.pitch, integer(r))), BYTES))
             left.append(b.load(rest))
         return left
+
+    def _put(self, value: ir.Value, pointer: ir.Value) -> None:
+        with self.b.if_else(self.b.icmp_signed("!=", self.past, integer(0))) as (yes, no):
+            with yes:
+                past_caches(self.b, value, pointer, SPAN)
+            with no:
+                self.b.store(value, pointer, align=1)
+
+    def _settled(self, r: int, sums: Sequence[ir.Value], middle: ir.Value, result: ir.Value, slot: ir.Value, rest: ir.Value) -> None:
+        """What even windows come out as; which other sums are in doubt. In photographs some window of a tile is even as often as not: a branch that
+        asks is guessed wrong, which costs more than to look at all windows if they are short."""
+        b, even = self.b, self._even(r, middle)
+        b.store(b.select(even, self._levels(middle), result), slot)
+        b.store(b.bitcast(b.and_(self._near(sums), b.not_(even)), I64), rest)
+
+    def _near(self, sums: Sequence[ir.Value]) -> ir.Value:
+        """Which are in doubt, in the order of memory: of bits that tell it what is not 0 stays so when it is packed."""
+        b = self.b
+        found = [b.and_(each, self._number(BITS)) for each in sums]
+        words = [_packed(b, "packssdw", INTS, WORDS, found[i : i + 2]) for i in (0, 2)]
+        return b.icmp_signed("==", _packed(b, "packuswb", WORDS, BYTES, words), ir.Constant(BYTES, None))
 
     def _distances(self, sums: Sequence[ir.Value]) -> list[ir.Value]:
         """How far, less one, from a whole number minus the margin; the numbers themselves are far from all."""
@@ -181,9 +204,6 @@ class _Tile:
 
     def _reach(self) -> ir.Value:
         return self.b.sub(self.b.shl(self._number(MARGIN), _ints(1)), _ints(1))
-
-    def _count(self, bits: ir.Value, kind: ir.Type) -> ir.Value:
-        return self.b.call(cgutils.get_or_insert_function(self.b.module, ir.FunctionType(kind, [kind]), f"llvm.ctpop.i{kind.width}"), [bits])
 
     def _any(self, flags: Sequence[ir.Value], bits: ir.Type = I16) -> Any:
         """A block for where one is set, of so many bits."""
@@ -239,31 +259,33 @@ class _Tile:
 
 @intrinsic(prefer_literal=True)
 def dots(typing: Any, groups: Any, rows: Any, step: Any, kind: Any, table: Any, at: Any, block: Any, chunks: Any, taps: Any, levels: Any, to: Any,
-         pitch: Any) -> Any:  # fmt: skip
+         pitch: Any, past: Any) -> Any:  # fmt: skip
     """SPAN outputs of each of `rows` rows to `to` on, rows `pitch` bytes apart; for each row the bits of outputs that are still to be summed.
 
     `table`: addresses of the taps, each plus `at`: of rows of the image, as many as the chunks take, if step is 0; or of pixels of one row that
-    are `step` bytes apart, 1 to 4. block, chunks, levels: as the functions of those names make them.
+    are `step` bytes apart, 1 to 4. block, chunks, levels: as the functions of those names make them. past: as of `bands.along`.
     """
     literals = (groups, rows, step, kind)
     count, high, apart, certain = (t.literal_value for t in literals)
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        names = ("table", "at", "block", "chunks", "taps", "levels", "to", "pitch")
+        names = ("table", "at", "block", "chunks", "taps", "levels", "to", "pitch", "past")
         tile = _Tile(b, count, high, apart, certain, dict(zip(names, args[len(literals) :])))
         return cgutils.pack_array(b, tile.run())
 
-    return types.UniTuple(types.int64, high)(*literals, *[types.int64] * 8), codegen
+    return types.UniTuple(types.int64, high)(*literals, *[types.int64] * 9), codegen
 
 
 @callee
-def row_of_dots(groups, rows, step, certain, table, low, stop, block, chunks, taps, levels, exact, kind, to, pitch):  # type: ignore[no-untyped-def]
-    """The outputs at the places low to stop, no fewer than SPAN, of each row."""
+def row_of_dots(groups, rows, step, certain, table, low, stop, block, chunks, taps, levels, exact, kind, to, pitch, past, ahead):  # type: ignore[no-untyped-def]
+    """The outputs at the places low to stop, no fewer than SPAN, of each row; from the address `ahead` on as many bytes are asked for."""
     at = low
     while at < stop:
-        at = min(at, stop - SPAN)  # the last one overlaps the one before
+        prefetch(ahead + (at - low))
+        if at + SPAN > stop:  # the last one overlaps the one before
+            at, past = stop - SPAN, 0
         place = to + (at - low)
-        rest = dots(groups, rows, step, certain, table, at, block, chunks, taps, levels, place, pitch)
+        rest = dots(groups, rows, step, certain, table, at, block, chunks, taps, levels, place, pitch, past)
         for r in range(rows):
             if rest[r] != 0:
                 for part in range(0, SPAN, 16):

@@ -26,6 +26,7 @@ FEW_COLUMNS = 256  # beyond an axis, below which a pass along it runs along rows
 ROWS = 6  # of a tile down the columns
 FOURFOLD = 8  # neighbours along the rows from which their sums are made of sums of 4, 16, ..
 MANY = 15  # neighbours down the columns from which their sums are made of those of `blocks`
+FAR = 3 * 2**23  # bytes of input and result that no cache holds: then results go past the caches
 WHOLE = ("uint8", "int8", "uint16", "int16")
 
 
@@ -230,7 +231,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     if bytewise:
         tile, vectors, many = 2, digits.groups(down.taps, across.taps, way.down), step if step <= 4 else 0
     strips = 1 if across.mode == WRAP and across.taps > 1 else max(1, cols // max(STRIP, 2 * across.taps * step))
-    widest = -(-cols // strips) + 64 + (across.taps - 1) * step
+    widest = -(-cols // strips) + 128 + (across.taps - 1) * step
     beyond = (digits.chunks(across.taps, 1, vectors) * 4 * vectors * step + 16) if bytewise else vectors * lanes
     pitch = (-(-(widest + beyond) * size // 64) | 1) * 64
     height = 0 if across.mean is False or across.taps < FOURFOLD else (across.taps.bit_length() - 1) // 2
@@ -247,7 +248,8 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     workers = runtime.workers() if x.size * (down.taps + across.taps) > tiles.SERIAL else 1
     cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
     lines = tile + height + 3 + (down.taps + 1) * (way.down == bands.BLOCKS)
-    record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, lines * pitch + (tile + 2 * down.taps + across.taps + 64) * 8 + 4096
+    record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, lines * pitch + (tile + 2 * (down.taps + across.taps) + 64) * 8 + 4096
+    record[sweep.PAST] = x.nbytes + y.nbytes > FAR
     kernel = runtime.kernel(sweep.swept, way.sums, lanes, vectors, many, tile, x.dtype.name, y.dtype.name, way.down, way.across)
     jobs = planes * cut * strips
     return launched(kernel, record, jobs, min(workers, jobs), kept)

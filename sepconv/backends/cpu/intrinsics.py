@@ -109,15 +109,27 @@ def transpose(typing: Any, dtype: Any, lanes: Any, at: Any, at_row: Any, to: Any
 
 @intrinsic
 def prefetch(typing: Any, address: Any) -> Any:
-    """Asks for a cache line, which need not be mapped, to be read soon."""
+    """Asks for a cache line, which need not be mapped, to be read into the second cache soon: the first has no room for what is not needed yet."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         kind = ir.FunctionType(ir.VoidType(), [BYTE, I32, I32, I32])
         called = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
-        b.call(called, [b.inttoptr(args[0], BYTE), *(ir.Constant(I32, n) for n in (0, 3, 1))])
+        b.call(called, [b.inttoptr(args[0], BYTE), *(ir.Constant(I32, n) for n in (0, 2, 1))])
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen
+
+
+@intrinsic
+def drain(typing: Any) -> Any:
+    """After this other threads see what was stored past the caches, too."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        if _machine(b) == "x86":
+            b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse.sfence"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 @intrinsic

@@ -39,6 +39,12 @@ def rolled(b: ir.IRBuilder, count: ir.Value) -> Iterator[Any]:
     end.terminator.set_metadata("llvm.loop", node)
 
 
+def past_caches(b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, size: int) -> None:
+    """Stores a vector of so many bytes, to a multiple of them, so that its cache line is not read first. See `intrinsics.drain`."""
+    stored = b.store(value, pointer, align=size)
+    stored.set_metadata("nontemporal", b.module.add_metadata([ir.Constant(I32, 1)]))
+
+
 class Value:
     """A vector in a register, with the arithmetic that `formulas` uses."""
 

@@ -13,7 +13,7 @@ from .bands import BLOCKS, CUT, along, columns, cut, exactly, fourfold, width
 from .blocks import begun, continued
 from .dots import row_of_dots
 from .frame import BEGIN, CHUNKS, END  # noqa: F401
-from .intrinsics import keep, keep_subnormals, load, restore, store, words
+from .intrinsics import drain, keep, keep_subnormals, load, prefetch, restore, store, words
 from .jit import callee
 from .loops import aligned, border, first_job
 
@@ -28,7 +28,8 @@ TAPS2, BEFORE2, MODE2, WEIGHTS2, EXACT2, DIVISOR2, NEAR2, KIND2 = range(25, 33)
 # their byte offsets, for each line of a tile; lines of sums of 4, 16, .. neighbours that they may come from
 OUTSIDE, OUTSIDE2, SUMS2, PLACES2, LEVELS = range(33, 38)
 BANDS, STRIPS, PITCH, ROOM = range(38, 42)  # bytes of a line, and of all scratch
-USED, LENGTH = 42, 64
+PAST = 42  # whether results go past the caches where they lie in whole cache lines: of more bytes than these hold
+USED, LENGTH = 43, 64
 
 
 @callee
@@ -50,13 +51,25 @@ def piece(to, source, size):  # type: ignore[no-untyped-def]
 
 
 @callee
-def ends(q, line, left, begin, end, size):  # type: ignore[no-untyped-def]
-    """Fills what lies beyond the image, of the elements begin to end, in a scratch line whose element `left` is first."""
+def sources(q, to, begin, end, size):  # type: ignore[no-untyped-def]
+    """For each pixel of the elements begin to end, which lie beyond the image: bytes from the row's first element to what it copies, or -1."""
     step, pixels = q[STEP], q[COLS] // q[STEP]
-    for at in range(begin, end):
-        pixel = border(at // step, pixels, q[MODE2])
-        source = q[OUTSIDE2] if pixel < 0 else line + (pixel * step + at % step - left) * size
-        piece(line + (at - left) * size, source, size)
+    for pixel in range(begin // step, -(-end // step)):
+        source = border(pixel, pixels, q[MODE2])
+        store(to, source * step * size if source >= 0 else -1, "int64")
+        to += 8
+
+
+@callee
+def ends(q, line, left, at, end, pixel, known, size):  # type: ignore[no-untyped-def]
+    """Fills what lies beyond the image, of the elements at to end, from `pixel` on, whose sources are `known`, in a scratch line whose first
+    element is `left`."""
+    while at < end:
+        stop, source = min(end, (pixel + 1) * q[STEP]), load(known, "int64")
+        by = line + source - (pixel * q[STEP] + left) * size
+        for each in range(at, stop):
+            piece(line + (each - left) * size, q[OUTSIDE2] if source < 0 else by + each * size, size)
+        at, pixel, known = stop, pixel + 1, known + 8
 
 
 @callee
@@ -121,14 +134,17 @@ def levels(sums, lanes, vectors, size, q, line, to, count):  # type: ignore[no-u
 
 
 @callee
-def along_row(sums, lanes, vectors, write, end, size, outside, q, line, places, count, y):  # type: ignore[no-untyped-def]
+def along_row(sums, lanes, vectors, write, end, size, outside, q, line, places, count, y, past, ahead, inside):  # type: ignore[no-untyped-def]
+    """Sums along a line to address y on; elements of `inside` bytes from the address `ahead` on are asked for meanwhile."""
     at, span = 0, lanes * vectors
     while at + span <= count:
-        along(sums, lanes, vectors, write, end, line + at * size, places, q[WEIGHTS2], q[SUMS2], q[DIVISOR2], y + at * outside)
+        for byte in range(0, span * inside, 64):
+            prefetch(ahead + at * inside + byte)
+        along(sums, lanes, vectors, write, end, line + at * size, places, q[WEIGHTS2], q[SUMS2], q[DIVISOR2], y + at * outside, past)
         at += span
     while at < count:
         at = min(at, count - lanes)
-        along(sums, lanes, 1, write, end, line + at * size, places, q[WEIGHTS2], q[SUMS2], q[DIVISOR2], y + at * outside)
+        along(sums, lanes, 1, write, end, line + at * size, places, q[WEIGHTS2], q[SUMS2], q[DIVISOR2], y + at * outside, 0)
         at += lanes
 
 
@@ -149,15 +165,17 @@ def whole_row(lanes, write, outside, q, line, done, table, count, y):  # type: i
 def bytes_down(groups, high, certain, q, table, x, row, low, stop, line):  # type: ignore[no-untyped-def]
     """As `down_columns`, of bytes; taps of no weight fill up the last group."""
     table_of(table, q, x, row, 4 * groups * q[NEAR])
-    row_of_dots(groups, high, 0, certain, table, low, stop, q[WEIGHTS], q[NEAR], q[TAPS], q[DIVISOR], q[EXACT], q[KIND], line, q[PITCH])
+    row_of_dots(groups, high, 0, certain, table, low, stop, q[WEIGHTS], q[NEAR], q[TAPS], q[DIVISOR], q[EXACT], q[KIND], line, q[PITCH],
+                0, line)  # fmt: skip
 
 
 @callee
-def bytes_along(groups, step, certain, q, line, table, count, y):  # type: ignore[no-untyped-def]
+def bytes_along(groups, step, certain, q, line, table, count, y, past, ahead):  # type: ignore[no-untyped-def]
     """As `along_row`, of bytes; pixels next to each other of more than four channels are rows as any."""
     for j in range(4 * groups * q[NEAR2]):
         store(table + j * 8, line + j * q[STEP], "int64")
-    row_of_dots(groups, 1, step, certain, table, 0, count, q[WEIGHTS2], q[NEAR2], q[TAPS2], q[DIVISOR2], q[EXACT2], q[KIND2], y, 0)
+    row_of_dots(groups, 1, step, certain, table, 0, count, q[WEIGHTS2], q[NEAR2], q[TAPS2], q[DIVISOR2], q[EXACT2], q[KIND2], y, 0,
+                past, ahead)  # fmt: skip
 
 
 def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type: ignore[no-untyped-def]
@@ -171,18 +189,26 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
         lines = aligned(room.ctypes.data)
         spare = lines + high * q[PITCH]
         kept = spare + (q[LEVELS] + 1) * q[PITCH]
-        table = kept + (q[TAPS] + 1) * q[PITCH] if down == BLOCKS else kept
+        known = kept + (q[TAPS] + 1) * q[PITCH] if down == BLOCKS else kept
+        table = known + (q[TAPS2] + 1) * 8
+        unit = 64 // size  # a line's first output is at the beginning of a cache line, and so is what is stored of sums down the columns
+        wide = (q[BEFORE2] * q[STEP] + unit - 1) // unit * unit
         lead, tail = q[BEFORE2] * q[STEP], (q[TAPS2] - 1 - q[BEFORE2]) * q[STEP]
         for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
             rest, strip = divmod(job, q[STRIPS])
             plane, band = divmod(rest, q[BANDS])
             x, y = q[X] + plane * q[XO], q[Y] + plane * q[YO]
             c0, c1 = edge(q, strip), edge(q, strip + 1)
-            left, right = c0 - lead, c1 + tail
-            begin, end = max(left, 0), min(right, q[COLS])
+            past = int(q[PAST] != 0 and y % 64 == 0 and q[YR] % 64 == 0)
+            left, right, origin = c0 - lead, c1 + tail, c0 - wide
+            begin, end = max(origin, 0), min(right, q[COLS])
             row0, stop = q[ROWS] * band // q[BANDS], q[ROWS] * (band + 1) // q[BANDS]
+            first_pixel, last_pixel = left // q[STEP], end // q[STEP]
+            known_last = known + max(0, -first_pixel) * 8
+            sources(q, known, left, begin, size)
+            sources(q, known_last, end, right, size)
             for r0 in range(row0, stop, high):
-                first = lines + (begin - left) * size
+                first = lines + (begin - origin) * size
                 if sums == "uint8":
                     bytes_down(vectors, high, down, q, table, x, r0 - q[BEFORE], begin, end, first)
                 elif down == BLOCKS:
@@ -193,19 +219,21 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
                     down_columns(sums, lanes, many, high, read, down, size, inside, q, table, begin, end, first)
                 if sums != "uint8" and down == CUT:
                     whole_columns(lanes, high, read, inside, q, table, begin, end, first)
+                ahead = x + (r0 + high - q[BEFORE] + q[TAPS] - 1) * q[XR] + c0 * inside  # rows that the next tile reads first
                 for r in range(min(high, stop - r0)):
-                    line, to = lines + r * q[PITCH], y + (r0 + r) * q[YR] + c0 * outside
+                    line, to = lines + r * q[PITCH] + (left - origin) * size, y + (r0 + r) * q[YR] + c0 * outside
                     places = q[PLACES2] + r * q[SUMS2] * 8
-                    ends(q, line, left, left, begin, size)
-                    ends(q, line, left, end, right, size)
+                    ends(q, line, left, left, begin, first_pixel, known, size)
+                    ends(q, line, left, end, right, last_pixel, known_last, size)
                     if sums == "uint8":
-                        bytes_along(vectors, many, across, q, line, table, c1 - c0, to)
+                        bytes_along(vectors, many, across, q, line, table, c1 - c0, to, past, ahead + r * q[XR])
                     elif across == CUT:
-                        along_row(sums, lanes, vectors, "float32", across, size, 4, q, line, places, c1 - c0, spare)
+                        along_row(sums, lanes, vectors, "float32", across, size, 4, q, line, places, c1 - c0, spare, 0, ahead + r * q[XR], inside)
                         whole_row(lanes, write, outside, q, line, spare, table, c1 - c0, to)
                     else:
-                        levels(sums, lanes, vectors, size, q, line, spare, right - left)
-                        along_row(sums, lanes, vectors, write, across, size, outside, q, line, places, c1 - c0, to)
+                        levels(sums, lanes, vectors, size, q, line, spare + (left - origin) * size, right - left)
+                        along_row(sums, lanes, vectors, write, across, size, outside, q, line, places, c1 - c0, to, past, ahead + r * q[XR], inside)
+        drain()
         keep(room)
         restore(before)
 

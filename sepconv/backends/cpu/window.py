@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from ..filters import GENERAL
 from .bands import Lanes, cut, exactly, width
-from .digits import DOUBTFUL
+from .digits import LONG
 from .dots import SPAN, row_of_dots
 from .frame import BEGIN, CHUNKS, END, STRANGE  # noqa: F401
 from .intrinsics import as_float, copy_line, keep, keep_subnormals, load, prefetch, restore, store, words
@@ -154,7 +154,8 @@ def bytes_of_rows(groups, q, table, rows, count, y):  # type: ignore[no-untyped-
         store(table + t * 8, load(table, "int64"), "int64")
     for r in range(rows):
         at = r * q[PITCH]
-        row_of_dots(groups, 1, 0, DOUBTFUL, table, at, at + count, q[WEIGHTS], q[TOGETHER], q[COUNT], q[NEAR], q[EXACT], GENERAL, y + r * q[YR], 0)
+        row_of_dots(groups, 1, 0, LONG, table, at, at + count, q[WEIGHTS], q[TOGETHER], q[COUNT], q[NEAR], q[EXACT], GENERAL, y + r * q[YR], 0,
+                    0, 0)  # fmt: skip
 
 
 def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[no-untyped-def]
