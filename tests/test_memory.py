@@ -86,7 +86,7 @@ def wide_calls(draw: Any, free: bool) -> Call:
     shapes = {
         "conv": {"weight": (draw(st.integers(1, 9)), channels, *(kernel,) * dims)},
         "depthwise_conv": {"weight": (channels, *(kernel,) * dims)},
-        "pointwise_conv": {"weight": (draw(st.integers(1, 40)), channels)},
+        "pointwise_conv": {"weight": (draw(st.integers(1, 70)), channels)},
         "separable_conv": {"depthwise": (channels, *(kernel,) * dims), "pointwise": (draw(st.integers(1, 40)), channels)},
     }[op]
     r = rng(seed)

@@ -121,3 +121,17 @@ def test_tail_bits(backend, op, width, last):
     result = check(function(op, 2), **arrays, layout=LAYOUTS[2][last], activation="gelu")
     result = np.moveaxis(result, -1, 1) if last else result
     assert_bits(result, np.repeat(result[..., :1], result.shape[3], axis=3))
+
+
+@pytest.mark.large
+def test_pixels_in_panels(backend):
+    """Pixels whose rows lie across cache lines are copied for many output channels: channels in any order, one for all, a single one; some of
+    the columns; a residual that is the result, to which nothing may be added twice."""
+    x, weight = values(rng(1), (2, 21, 7, 9), "float32"), values(rng(2), (109, 21), "float32")
+    one = np.broadcast_to(x[:, :1], x.shape)
+    for view in (x, x[:, ::-1], one, x[..., 2:], x[..., :7, :3], x[:1, :, :1, :5]):
+        check(sepconv.pointwise_conv2d, view, weight, activation="relu")
+    check(sepconv.pointwise_conv2d, x[:, :1], weight[:, :1])
+    residual = values(rng(3), (2, 109, 7, 9), "float32")
+    expected = sepconv.pointwise_conv2d(x, weight, residual=residual)
+    assert_bits(sepconv.pointwise_conv2d(x, weight, residual=residual, out=residual), expected)

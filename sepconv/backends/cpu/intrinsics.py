@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import BYTE, FLOATS, I16, I32, I64, Vectors, integer, rolled
+from .simd import FLOATS, I16, I32, I64, Vectors, integer, rolled
 
 
 @intrinsic(prefer_literal=True)
@@ -112,9 +112,7 @@ def prefetch(typing: Any, address: Any) -> Any:
     """Asks for a cache line, which need not be mapped, to be read into the second cache soon: the first has no room for what is not needed yet."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        kind = ir.FunctionType(ir.VoidType(), [BYTE, I32, I32, I32])
-        called = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
-        b.call(called, [b.inttoptr(args[0], BYTE), *(ir.Constant(I32, n) for n in (0, 2, 1))])
+        Vectors(context, b, "float32", 1).prefetch(args[0], 2)
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen

@@ -14,7 +14,7 @@ from ...problem import ARRAYS, Problem
 from . import direct, frame, poison, runtime, tiles
 from .entry import PEEK, Entry, address
 from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, PANEL, RESIDUAL, STRANGE, TURNED, WEIGHT, YN, YW, ZEROS, X
-from .pointwise import panels
+from .panels import panels
 
 ALIGN_FROM = 16384  # bytes of a result
 Problems = tuple[Problem, ...]  # one, or the two halves of a separable convolution

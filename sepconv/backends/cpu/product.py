@@ -48,11 +48,22 @@ class _Tile:
         at, span = m.window(integer(0), self.n_lanes)
         self.results = [m.inside(at, u, span) if self.part else None for u in range(self.vectors)]  # lanes that are outputs
         self.acc = m.accumulators(self._bias())
+        if self.bias_rows and self.taps == ONE and not self.part:
+            self._announce()
         if self.taps == ONE:
             self._depth([self._row(self.a, r, self.a_row) for r in range(self.rows)], self.b, self.b_step, self.results)
         else:
             self._each_tap()
         self._finish()
+
+    def _announce(self) -> None:
+        """Asks for the lines that will be written: rows of a large image's channels lie pages apart, where the processor foresees nothing. What
+        lies across a line at the left has been written by the tile before."""
+        width = self.vectors * self.m.lanes * self.m.size
+        for r in range(self.rows):
+            line = self.m.at(self.y, self.ir.mul(integer(r), self.y_by))
+            for end in range(min(64, width), width + 1, 64):
+                self.m.prefetch(self.m.at(line, end - 1))
 
     def _each_tap(self) -> None:
         m, b = self.m, self.ir
@@ -148,7 +159,7 @@ class _Tile:
 def _generate(literals: tuple[Any, ...], taps: int, names: list[str], args: Any, context: Any, b: Any) -> None:
     kind, width, rows, vectors, bias_rows, *stride = (t.literal_value for t in literals)
     if vectors == 0:
-        width, vectors = max(2, width // 2), 1  # a vector of one lane would be a scalar; `pointwise.panel` asks for none
+        width, vectors = max(2, width // 2), 1  # a vector of one lane would be a scalar; `panels.panel` asks for none
     m, values = Vectors(context, b, kind, width), dict(zip(names, args[len(literals) + 1 :]))
     values["act"] = args[-3:]
     with b.if_else(args[len(literals)]) as (whole, part):

@@ -14,7 +14,8 @@ from .frame import *
 from .intrinsics import keep, keep_subnormals, restore
 from .jit import callee
 from .loops import aligned, first_job, snapshot, strange, within
-from .pointwise import band_first, band_last, copy_room, pack, panel, panel_width
+from .panels import copy_room, pack, panel, panel_width
+from .pointwise import band_first, band_last, slim_rows
 from .rows import fill_first, fill_last, room_first, room_last
 
 
@@ -30,6 +31,8 @@ def band_of(q, place):  # type: ignore[no-untyped-def]
 def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, staged,
                    out_lanes, out_rows, out_vectors):  # type: ignore[no-untyped-def] # fmt: skip
     """Jobs are (image, depth, band of rows, group of GROUP output channels); the groups of a band share its depthwise rows."""
+
+    out_slim = slim_rows(out_rows)
 
     def separable_channels_first(p, chunk):  # type: ignore[no-untyped-def]
         before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
@@ -58,7 +61,7 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
                 held = place
             begin = group * q[GROUP]
             end = min(s[C_OUT], begin + q[GROUP])
-            band_first(dtype, size, out_lanes, out_rows, out_vectors, s, copied, b, pitch, n, z, row0, count, 0, begin, end)
+            band_first(dtype, size, out_lanes, out_rows, out_slim, out_vectors, s, copied, b, pitch, n, z, row0, count, 0, begin, end)
         keep(middle)
         keep(copied)
         keep(scratch)
@@ -74,7 +77,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
     The panels of a thread's groups are packed once, all of them, unless the pointwise weight is a transpose already.
     """
     width = lanes * vectors
-    out_width = lanes * out_vectors
+    out_width, out_slim = lanes * out_vectors, slim_rows(out_rows)
 
     def separable_channels_last(p, chunk):  # type: ignore[no-untyped-def]
         before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
@@ -121,7 +124,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                         if not ready and have[number] == 0:
                             pack(w, s, v, min(wide, s[C_OUT] - v), wide, lanes, dtype, size)
                         to += s[C_IN] * w_step
-                    band_last(dtype, size, lanes, out_rows, out_vectors, s, b, pitch, n, z, row0, count, 0, w, w_step, v, kind)
+                    band_last(dtype, size, lanes, out_rows, out_slim, out_vectors, s, b, pitch, n, z, row0, count, 0, w, w_step, v, kind)
                 have[number] = 1
         keep(middle)
         keep(packed)

@@ -129,6 +129,12 @@ class Vectors:
         kind = ir.FunctionType(ir.VoidType(), [self.type, pointer.type, I32, self.flags])
         self._call("masked.store", kind, [value, pointer, ir.Constant(I32, self.size), mask], ".p0")
 
+    def prefetch(self, address: ir.Value, cache: int = 1) -> None:
+        """Asks for a cache line, which need not be mapped, to be read into the first or second cache soon."""
+        kind = ir.FunctionType(ir.VoidType(), [BYTE, I32, I32, I32])
+        called = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
+        self.b.call(called, [self._pointer(address, ir.IntType(8)), *(ir.Constant(I32, n) for n in (0, 4 - cache, 1))])
+
     def splat(self, address: ir.Value) -> ir.Value:
         return self.spread(self.b.load(self._pointer(address, self.element), align=self.size))
 

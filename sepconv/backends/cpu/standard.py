@@ -13,7 +13,8 @@ from .frame import *
 from .intrinsics import as_float, keep, keep_subnormals, restore
 from .jit import callee
 from .loops import aligned, first_job, move, placed, snapshot, within
-from .pointwise import band_first, band_last, copy_room, panel, panel_width
+from .panels import copy_room, panel, panel_width
+from .pointwise import band_first, band_last, slim_rows
 from .product import taps_tile
 from .rows import block, blocks, gather_first, gather_last
 
@@ -127,6 +128,8 @@ def _job(q, s, job):  # type: ignore[no-untyped-def]
 def gathered_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped-def]
     """The taps of a band as the second record's input channels; for the jobs see `_job`."""
 
+    slim = slim_rows(rows)
+
     def standard_gathered_first(p, chunk):  # type: ignore[no-untyped-def]
         before, q, s = keep_subnormals(), snapshot(p, 0), within(p, 0, 1)
         most, table_bytes = (q[OH] + q[BANDS] - 1) // q[BANDS], q[KW] * s[OW] * 8
@@ -139,7 +142,7 @@ def gathered_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untype
             x = q[X] + n * q[XN] + group * q[GROUP_IN] * q[XC]
             gather_first(b, table, q, x, z, row0, count, col0, s[OW], pitch, dtype, lanes, size)
             begin, end = group * q[GROUP_OUT], (group + 1) * q[GROUP_OUT]
-            band_first(dtype, size, lanes, rows, vectors, s, copied, b, pitch, n, z, row0, count, col0, begin, end)
+            band_first(dtype, size, lanes, rows, slim, vectors, s, copied, b, pitch, n, z, row0, count, col0, begin, end)
         keep(taken)
         keep(copied)
         restore(before)
@@ -149,7 +152,7 @@ def gathered_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untype
 
 def gathered_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped-def]
     """The same for channels last, of one group; the panels of the weight are packed once a thread."""
-    width = lanes * vectors
+    width, slim = lanes * vectors, slim_rows(rows)
 
     def standard_gathered_last(p, chunk):  # type: ignore[no-untyped-def]
         before, q, s = keep_subnormals(), snapshot(p, 0), within(p, 0, 1)
@@ -171,7 +174,7 @@ def gathered_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
                     wide = panel_width(kind, lanes, vectors)
                     if have[number] == 0:
                         pack(w, q, v, min(wide, s[C_OUT] - v), wide, size)
-                    band_last(dtype, size, lanes, rows, vectors, s, b, pitch, n, z, row0, count, col0, w, wide * size, v, kind)
+                    band_last(dtype, size, lanes, rows, slim, vectors, s, b, pitch, n, z, row0, count, col0, w, wide * size, v, kind)
                     w += s[C_IN] * wide * size
                 have[number] = 1
         keep(taken)

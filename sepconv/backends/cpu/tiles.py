@@ -220,11 +220,15 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: boo
         cut = {BANDS: bands, BAND: band, GROUP: inner}
         reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
         return Choice(pointwise.channels_last, cells, cut, panels * groups * bands, reason, panel=(lanes, vectors))
-    least = max(1, L2 // 2 // max(1, width * p.in_channels * p.dtype.itemsize)) * width  # a block of x that stays in L2
-    blocks, block = _span(lane_size, max(-(-lane_size // least), -(-4 * workers // groups)), width)
-    bands, band = _span(row_size, -(-2 * workers // (blocks * groups)), rows)
+    panel = max(1, width * p.in_channels * p.dtype.itemsize)
+    pixels = max(1, L2 // 2 // panel, min(4, L2 // panel))  # panels of x that stay in L2: of few, the weights come by too often
+    panels, parts = max(1, lane_size // width), -(-4 * workers // groups) if workers > 1 else 1
+    # A block takes few panels of pixels only where there are not as many of output channels: the last one has what is left over.
+    least = -(-panels // max(-(-panels // pixels), min(parts, panels // 4), 1))
+    blocks = -(-panels // least)
+    bands, band = _span(row_size, -(-2 * workers // (blocks * groups)) if workers > 1 else 1, rows)
     reason = f"vectors of {lanes} pixels, {rows} output channels x {vectors} vectors a tile, x read in place"
-    return Choice(pointwise.channels_first, cells, {BANDS: bands, BAND: band, BLOCK: block}, groups * blocks * bands, reason)
+    return Choice(pointwise.channels_first, cells, {BANDS: bands, BAND: band, BLOCK: least * width, GROUP: blocks}, groups * blocks * bands, reason)
 
 
 # Rows of a product's tile: as many as the registers hold beside a line of vectors and a splat, or fewer that divide the size better.
