@@ -54,7 +54,7 @@ def test_random_calls_on_plain_memory(backend, call):
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("scale, examples", ((1, 1500), (5, 150)))
+@pytest.mark.parametrize("scale, examples", ((1, 700), (5, 100)))
 def test_random_calls_sweep(backend, scale, examples):
     """The same on any kernel: nearly every call compiles one."""
 
@@ -242,7 +242,7 @@ def test_borders_with_everything(backend, data, sweep):
     """G21: mode x stride x dilation x even kernels x unequal pads equals "valid" on the padded copy; few kernels, but in sweeps."""
     dims = data.draw(st.sampled_from(DIMS))
     each = lambda least, most: tuple(data.draw(st.integers(least, most)) for _ in range(dims))  # noqa: E731
-    taps, steps, dtypes = ((1, 5), (1, 3), (np.float32, np.float64)) if sweep else ((2, 3), (1, 2), (np.float32,))
+    taps, steps, dtypes = ((1, 4), (1, 3), (np.float32,)) if sweep else ((2, 3), (1, 2), (np.float32,))
     kernel, stride, dilation, before, after = each(*taps), each(*steps), each(1, 3), each(0, 8), each(0, 8)
     size = tuple(max(1, n, d * (k - 1) + 1 - a - b) for n, d, k, a, b in zip(each(1, 9), dilation, kernel, before, after))
     pads, mode = list(zip(before, after)), data.draw(st.sampled_from(REPEATING))

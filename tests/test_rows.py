@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from oracle import LAYOUTS
@@ -49,7 +50,17 @@ def scratch(plan: Any) -> int:
     q, s = plan.record.reshape(-1, plans.LENGTH)
     if plan.choice.factory in (standard.gathered_first, standard.gathered_last):
         return int(s[plans.frame.C_IN] * 4 * -(-q[plans.frame.OH] // q[plans.frame.BANDS]) * s[plans.frame.OW])
-    return rows.room_first.py_func(q, s) if "first" in plan.choice.factory.__name__ else rows.room_last.py_func(s)
+    return _room_first(q, s) if "first" in plan.choice.factory.__name__ else _room_last(s)
+
+
+@numba.njit
+def _room_first(q, s):
+    return rows.room_first(q, s)
+
+
+@numba.njit
+def _room_last(s):
+    return rows.room_last(s)
 
 
 @pytest.mark.parametrize("last", (False, True))
