@@ -78,6 +78,19 @@ def test_means_of_blocks(size: int, mode: str) -> None:
     assert np.array_equal(np.isnan(got), reached) and np.array_equal(got[~reached], found[0][~reached])
 
 
+@pytest.mark.parametrize("size", (3, 7, 9, 15, 31))
+@pytest.mark.parametrize("powers", ((-149, -126), (-126, -100), (-20, 20), (100, 128)))
+def test_means_are_quotients(size: int, powers: tuple[int, int]) -> None:
+    """A mean of floats is the sum divided, to the last bit, though nothing is divided: of numbers below the normal range, too, and of infinity."""
+    rng, x = np.random.default_rng(size), np.zeros((64, 4096), np.float32)
+    seats = slice(size, 4096 - size, size)  # one of them in a window: the sum is exact
+    drawn = rng.uniform(0.5, 1, x[:, seats].shape).astype(np.float32)
+    x[:, seats] = np.ldexp(drawn, rng.integers(*powers, drawn.shape))
+    x[5, seats] = np.inf
+    got = ndi.uniform_filter1d(x, size, axis=1, mode="constant")[:, seats]
+    assert np.array_equal(got, x[:, seats] / np.float32(size))
+
+
 @pytest.mark.parametrize("shift", (0, 1))
 @pytest.mark.parametrize("dtype", ("float32", "uint8"))
 @pytest.mark.parametrize("name", ("gaussian 1", "mean 3", "sobel"))

@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..filters import ANTISYMMETRIC_TAPS, GENERAL
-from . import runtime
+from .machine import machine
 from .simd import I32, I64, integer, past_caches, rolled
 
 FLOAT, DOUBLE, I16 = ir.FloatType(), ir.DoubleType(), ir.IntType(16)
@@ -122,7 +122,7 @@ class Lanes:
         """Of a float, by the float64 at the address; of an unsigned int16, rounded down, by a factor and a shift, two int64 there."""
         if self.floating:
             number = self.b.fptrunc(self.b.load(self._at(divisor, 0, DOUBLE), align=8), self.element)
-            return self._quotient(value, number) if runtime.machine().isa != "SSE2" else self.b.fdiv(value, self.spread(number))
+            return self._quotient(value, number) if machine().isa != "SSE2" else self.b.fdiv(value, self.spread(number))
         factor, shift = (self.b.trunc(self.b.load(self._at(divisor, at, I64), align=8), I16) for at in (0, 8))
         high = self._upper_product(value, self.spread(factor))
         return self.b.lshr(high, self.spread(shift))
@@ -130,7 +130,7 @@ class Lanes:
     def _upper_product(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """The upper halves of products of unsigned int16: one instruction, which LLVM does not find if x comes out of a loop."""
         name = {64: "avx512.pmulhu.w.512", 32: "avx2.pmulhu.w", 16: "sse2.pmulhu.w"}.get(2 * self.count)
-        if name and runtime.machine().isa != "NEON":
+        if name and machine().isa != "NEON":
             kind = ir.FunctionType(self.type, [self.type] * 2)
             return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, f"llvm.x86.{name}"), [x, y])
         wide = ir.VectorType(I32, self.count)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..filters import GENERAL, SYMMETRIC_TAPS, order
+from .plans import moved_on_lines
 
 FRACTION, DIGITS = 24, 3
 HIGHEST = 127 * (1 + 2**8 + 2**16)  # of a number of three digits
@@ -124,15 +125,7 @@ def block(weights: np.ndarray, kind: int, rows: int, together: int) -> np.ndarra
     sure, uneven = certainty(weights, kind), (off != 0).any() and (level(weights, kind) != np.arange(256)).any()
     parity = 0x01010101 if kind == SYMMETRIC_TAPS else -1
     head = np.array([margin, bits, -int(lift), parity, uneven, sure.far, sure.contrast * 0x01010101, *[0] * (TOPS - CONTRAST - 1)], np.int64)
-    return _aligned(np.concatenate([head.astype(np.int32), _tops().view(np.int32), np.ascontiguousarray(parts).view(np.int32).ravel()]))
-
-
-def _aligned(array: np.ndarray) -> np.ndarray:
-    """A copy that begins with a cache line, so that each of its vectors is one read."""
-    room = np.empty(array.nbytes + 64, np.uint8)
-    copy = room[-room.ctypes.data % 64 :][: array.nbytes].view(array.dtype)
-    copy[...] = array
-    return copy
+    return moved_on_lines(np.concatenate([head.astype(np.int32), _tops().view(np.int32), np.ascontiguousarray(parts).view(np.int32).ravel()]))
 
 
 def _tops() -> np.ndarray:
@@ -146,4 +139,4 @@ def level(weights: np.ndarray, kind: int) -> np.ndarray:
     for number, term in enumerate(order(len(weights), kind)):
         product = x * len(term) * weights[term[0]]
         total = total + product if number else product
-    return _aligned(total.astype(np.int32).astype(np.uint8))
+    return moved_on_lines(total.astype(np.int32).astype(np.uint8))

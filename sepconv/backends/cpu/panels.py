@@ -89,9 +89,15 @@ def spread_pitch(depth, size):  # type: ignore[no-untyped-def]
 
 
 @callee
+def copies(q, rows):  # type: ignore[no-untyped-def]
+    """Whether `product_first` copies a tile's weights: those that are crowded, but for as few rows as the first cache keeps all the same."""
+    return rows > 6 and crowded(q[WO])
+
+
+@callee
 def copy_room(q, rows, size):  # type: ignore[no-untyped-def]
-    """Bytes of scratch that `product_first` copies a tile's crowded weights to; none where they are not."""
-    return rows * spread_pitch(q[C_IN], size) + 64 if crowded(q[WO]) else 0
+    """Bytes of scratch that it copies them to."""
+    return rows * spread_pitch(q[C_IN], size) + 64 if copies(q, rows) else 0
 
 
 @callee

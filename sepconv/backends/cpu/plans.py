@@ -156,6 +156,13 @@ def on_lines(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return np.ndarray(shape, dtype, room, -address(room) % 64)
 
 
+def moved_on_lines(array: np.ndarray) -> np.ndarray:
+    """A copy that begins on a line of the cache."""
+    copy = on_lines(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
 def allocate(p: Problem, x: np.ndarray) -> np.ndarray:
     """A new result, with the channels where x's memory has them."""
     if frame.channels_inner(p, x) == p.channels_last:
@@ -240,9 +247,7 @@ class Call:
         half = LENGTH * (len(self.problems) - 1)
         if panel not in self.kept:
             made = panels(arrays[plan.slots.index(half + WEIGHT)], *panel)  # type: ignore[arg-type]
-            whole = on_lines(made.shape, made.dtype)
-            whole[...] = made
-            self.kept.setdefault(panel, whole)  # complete, since another thread may read it at once
+            self.kept.setdefault(panel, moved_on_lines(made))  # complete, since another thread may read it at once
         held = self.kept[panel]
         return {half + WEIGHT: address(held), half + PANEL: held.strides[0]}
 

@@ -15,7 +15,7 @@ from .frame import *
 from .intrinsics import as_float, keep, keep_subnormals, restore
 from .jit import callee
 from .loops import aligned, first_job, lines_of, placed, snapshot
-from .panels import ONE, WIDE, astride, copy_room, crowded, gather_panels, pack, panel, panel_width, spread, spread_pitch
+from .panels import ONE, WIDE, astride, copies, copy_room, crowded, gather_panels, pack, panel, panel_width, spread, spread_pitch
 from .product import tile
 
 MOST_COPIED = 2**20  # bytes of a second cache
@@ -36,8 +36,8 @@ def product_first(dtype, size, lanes, rows, slim, vectors, q, copied, x, x_step,
     `copied` has `copy_room` bytes; y and r are the addresses of channel 0. Crowded weights go by a tile's rows at a time, copied; others by as
     many as stay in the second cache, while all pixels go by.
     """
-    close = rows > 6 and crowded(q[WO])
-    unit = rows if slim == rows else rows * slim // 2
+    close = copies(q, rows)
+    unit = rows if slim == rows else rows * slim // 2  # rows that both sorts of tiles divide
     strip = rows if close else max(1, STRIP // max(1, unit * q[C_IN] * size)) * unit
     for from_c in range(begin, end, strip):
         first = begin + placed(from_c - begin, rows, end - begin, q[OVERLAP]) if close else from_c
@@ -131,14 +131,16 @@ def channels_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untype
     Jobs are (image, group, block of BLOCK pixels, band of BAND output channels).
     """
 
-    slim = slim_rows(rows)
+    width, slim = lanes * vectors, slim_rows(rows)
 
     def pointwise_channels_first(p, chunk):  # type: ignore[no-untyped-def]
         before, q = keep_subnormals(), snapshot(p, 0)
         blocks, most = q[GROUP], q[IW] - (q[GROUP] - 1) * q[BLOCK]  # the last block has what is left over
         copied = np.empty(copy_room(q, rows, size), np.uint8)
-        apart = q[C_OUT] >= MANY * min(q[BANDS], q[CHUNKS]) and most >= lanes * vectors and astride(q[X], q[XC])
-        gathered, here = np.empty(q[C_IN] * (max(q[BLOCK], most) + lanes * vectors) * size + 64 if apart else 0, np.uint8), -1
+        apart = q[C_OUT] >= MANY * min(q[BANDS], q[CHUNKS]) and most >= width and astride(q[X], q[XC])
+        gather_room = q[C_IN] * (-(-max(q[BLOCK], most) // width) * width) * size + 64
+        apart = apart and gather_room + copied.size <= MOST_COPIED
+        gathered, here = np.empty(gather_room if apart else 0, np.uint8), -1
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             rest, band = divmod(job, q[BANDS])
             rest, block = divmod(rest, blocks)
