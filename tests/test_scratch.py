@@ -49,7 +49,7 @@ CASES = {
     "depthwise NHWC": ("depthwise_conv2d", LAST, [(64, 5, 5)], f"{SAME}, layout='NHWC'"),
     "depthwise NHWC wrap": ("depthwise_conv2d", LAST, [(64, 5, 5)], f"{SAME}, padding_mode='wrap', layout='NHWC'"),
     "pointwise NCHW": ("pointwise_conv2d", (1, 512, 128, 128), [(512, 512)], ""),
-    "pointwise NCHW deep": ("pointwise_conv2d", (1, 6000, 14, 14), [(6000, 6000)], ""),
+    "pointwise NCHW deep": ("pointwise_conv2d", (1, 6000, 7, 7), [(6000, 6000)], ""),
     "pointwise NHWC": ("pointwise_conv2d", (1, 128, 128, 512), [(512, 512)], "layout='NHWC'"),
     "pointwise NHWC far apart": ("pointwise_conv2d", (1, 64, 64, 1024), [(1024, 1024)], "layout='NHWC'"),
     "separable NCHW": ("separable_conv2d", (1, 256, 128, 256), [(256, 3, 3), (256, 256)], SAME),
