@@ -19,8 +19,8 @@ CHECKED = ("reference", "cpu", "cuda")  # the backends that every test of an ope
 USED = {"cuda": "on_device"}  # by this one, which takes NumPy arrays
 # The files that take longest, for runs with several processes: begun first, so that none is left over when the others end.
 LONGEST = (
-    "ops sizes memory isa network separable numerics threads notebooks cuda_simulated windows signal ndimage_cases dots bench warm bench_images "
-    "errors cli layers sweeps entry inspect ndimage rows kernel_cache cuda_traps onnx"
+    "ops sizes memory isa separable cuda_code signal cuda_machine_code notebooks cuda_simulated threads windows kernel_cache bench dots cli "
+    "bench_images large_kernels network numerics warm rows cuda ndimage_cases entry layers ndimage_properties bench_gpu sweeps ndimage inspect"
 ).split()
 
 

@@ -75,7 +75,7 @@ def _some(op: str, kernel: int, dims: int) -> Any:
     return pytest.param(op, kernel, dims, marks=() if few else pytest.mark.sweep)
 
 
-@pytest.mark.parametrize("op, kernel, dims", itertools.starmap(_some, itertools.product(OPS, (1, 3, 7), DIMS)))
+@pytest.mark.parametrize("op, kernel, dims", [*itertools.starmap(_some, itertools.product(OPS, (1, 3, 7), DIMS))])
 def test_one_pixel_maps(backend, op, kernel, dims):
     """G16: a 1x1 map, padded; every channel count that is around a vector's."""
     for channels in (1, 4, 8, 17):
