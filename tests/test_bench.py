@@ -231,6 +231,15 @@ def test_rest_waits_for_threads_that_spin(busy: float, until: float, monkeypatch
     assert until <= clock.now <= until + 2 * timing.LOOK
 
 
+@pytest.mark.parametrize("threads, untimed", [(1, 2), (2, 15)])
+def test_several_threads_are_woken_before_their_turn(threads: int, untimed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = Clock(0.0), []
+    monkeypatch.setattr(timing, "time", clock)
+    monkeypatch.setattr(timing, "WAKE", 0.0145)
+    times = timing.measure({"one": lambda: calls.append(clock.sleep(0.001))}, 0.05, threads)["one"]
+    assert len(calls) - times.calls == untimed * round(times.calls / 10) and times.least == pytest.approx(0.001)
+
+
 def test_roofs() -> None:
     roofs = machine.Roofs(100.0, {1024: 200.0, 4096: 50.0})
     assert roofs.copy(1) == 200 and roofs.copy(10**9) == 50 and roofs.copy(2048) == pytest.approx(125)
