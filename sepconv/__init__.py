@@ -1,5 +1,6 @@
 """sepconv: convolution for arrays, in Python alone. Depthwise, pointwise, depthwise-separable, spatially separable and standard."""
 
+from .call import explain as explain
 from .cost import Cost as Cost
 from .cost import conv_cost as conv_cost
 from .dispatch import backends as backends
@@ -11,7 +12,6 @@ from .ops import conv3d as conv3d
 from .ops import depthwise_conv1d as depthwise_conv1d
 from .ops import depthwise_conv2d as depthwise_conv2d
 from .ops import depthwise_conv3d as depthwise_conv3d
-from .ops import explain as explain
 from .ops import pointwise_conv1d as pointwise_conv1d
 from .ops import pointwise_conv2d as pointwise_conv2d
 from .ops import pointwise_conv3d as pointwise_conv3d

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import dispatch, ops
+from . import call, dispatch, ops
 from .cache import Cache
 from .problem import LAYOUTS
 
@@ -68,7 +68,7 @@ class _Layer:
             self._kind, self._dims, (_, *held, _), self._how = type(self).function(None, **self._given, **options)
         self._held_arrays, self._calls, self._kept = tuple(held), Cache[Any](64), dict[Any, Any]()
         self._recent: Callable[..., Array | None] | None = None  # the last call, if it can tell whether the next one is like it
-        self._plain = ops.lies(*held) is not None
+        self._plain = call.lies(*held) is not None
 
     def _held(self, name: str, array: Array, last: bool) -> Array:
         if not isinstance(array, np.ndarray):
@@ -86,8 +86,8 @@ class _Layer:
                 return result
         if residual is not None and "residual" not in type(self).function.__kwdefaults__:
             raise TypeError(f"{type(self).__name__} takes no residual; pointwise and separable layers do")
-        key = ops.lies(x, residual, out) if self._plain else None
-        result = ops.run(self._calls, key, self._kind, self._dims, (x, *self._held_arrays, residual), out, self._how, self._kept)
+        key = call.lies(x, residual, out) if self._plain else None
+        result = call.run(self._calls, key, self._kind, self._dims, (x, *self._held_arrays, residual), out, self._how, self._kept)
         self._recent = getattr(self._calls.get(key), "again", None)
         return result
 

@@ -213,7 +213,7 @@ def test_calls_are_remembered(monkeypatch):
     import cuda_grid
     from cuda_grid import Host
 
-    from sepconv import ops
+    from sepconv import call
     from sepconv.backends.cuda import runtime
 
     class Other(Host):
@@ -222,8 +222,8 @@ def test_calls_are_remembered(monkeypatch):
     r = np.random.default_rng(2)
     x, w = values(r, (1, 4, 6, 8), np.float32), values(r, (4, 4), np.float32)
     seen: list[Any] = []
-    resolve_all = ops.resolve
-    monkeypatch.setattr(ops, "resolve", lambda *args, **options: seen.append(args) or resolve_all(*args, **options))
+    resolve_all = call.resolve
+    monkeypatch.setattr(call, "resolve", lambda *args, **options: seen.append(args) or resolve_all(*args, **options))
     with cuda_grid.on_cpu():
         for _ in range(3):
             other = values(r, x.shape, np.float32)

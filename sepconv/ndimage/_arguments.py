@@ -16,7 +16,7 @@ from .. import dispatch
 from ..backends import filters
 from ..backends.borders import CONSTANT
 from ..backends.filters import MODES, REAL, Pass
-from ..ops import Explanation
+from ..call import Explanation
 from . import _device, _factors, _recall
 
 LARGE = 2**12  # pixels from which float32 images need not agree with SciPy to the last bit

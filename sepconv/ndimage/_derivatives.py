@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..ops import Explanation
+from ..call import Explanation
 from . import _arguments as arguments
 from ._arguments import Told, filter_function
 from ._linear import correlate1d, gaussian_filter

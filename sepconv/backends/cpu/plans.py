@@ -179,7 +179,7 @@ def _fits(array: np.ndarray | None, dtype: np.dtype) -> bool:
 
 
 class Call:
-    """What `ops` remembers for arrays of one set of shapes, strides and dtypes. All that is left to do in a call is to look at addresses."""
+    """What `call` remembers for arrays of one set of shapes, strides and dtypes. All that is left to do in a call is to look at addresses."""
 
     def __init__(self, problems: Problems) -> None:
         self.problems, self.last = problems, problems[-1]
