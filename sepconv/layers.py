@@ -8,18 +8,21 @@ is the function's of the same name.
 >>> layer = sepconv.layers.SeparableConv2d(depthwise, pointwise, bias, padding="same", layout="NHWC", activation="relu")
 >>> y = layer(x)                    # as sepconv.separable_conv2d(x, depthwise, pointwise, bias, padding="same", ...)
 >>> layer(x, out=y, residual=z)     # pointwise and separable layers take a residual
+
+A `Chain` is layers one after the other, on arrays that stay the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from . import call, dispatch, ops
 from .cache import Cache
 from .problem import LAYOUTS
+from .threads import get_num_threads
 
 Array = Any
 LINE = 64  # bytes of a cache line
@@ -91,6 +94,12 @@ class _Layer:
         self._recent = getattr(self._calls.get(key), "again", None)
         return result
 
+    def recorded(self, x: Array, out: Array, residual: Array | None) -> Any:
+        """What a `Chain` runs in place of a call; None, if it has to be made."""
+        key = call.lies(x, residual, out) if self._plain else None
+        made = getattr(self._calls.get(key), "recorded", None)
+        return None if made is None else made(x, *self._held_arrays, residual, out)
+
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self._given, self._options
 
@@ -128,4 +137,60 @@ def _make(kind: str, dims: int) -> type[_Layer]:
 for _kind in KINDS:
     for _dims in LAYOUTS:
         globals()[f"{_kind}{_dims}d"] = _make(_kind, _dims)
-__all__ = [f"{kind}{dims}d" for kind in KINDS for dims in LAYOUTS]
+
+
+class Step(NamedTuple):
+    """layer(x, out=out, residual=residual), the last only if it is given."""
+
+    layer: Callable[..., Any]
+    x: Array
+    out: Array
+    residual: Array | None = None
+
+    def __call__(self) -> None:
+        self.layer(self.x, out=self.out, **({} if self.residual is None else {"residual": self.residual}))
+
+
+class Chain:
+    """Calls of layers one after the other, on arrays that stay the same, as a network makes them: from the third time on, all of them are one
+    call of compiled code, with no Python between.
+
+    Parameters
+    ----------
+    steps : (layer, x, out) or (layer, x, out, residual) each. A layer may be any callable; those that are not of this module, or whose arrays
+        have to be looked at or converted, are called each time.
+
+    Calling it runs the steps, on what the arrays hold then, and returns the last one's out. The arrays are not to be resized. ValueError: there are
+    no steps; a layer raises what it raises.
+
+    Example
+    -------
+    >>> chain = sepconv.layers.Chain((expand, x, wide), (depthwise, wide, middle), (project, middle, y, x))
+    >>> x[...] = image; chain()  # y
+    """
+
+    def __init__(self, *steps: tuple[Any, ...]) -> None:
+        if not steps:
+            raise ValueError("steps has none; allowed are (layer, x, out) or (layer, x, out, residual), one or more")
+        self._steps = [Step(*step) for step in steps]
+        self._runs: dict[int, int] = {}  # by the number of threads, as far as they are counted
+        self._tapes: dict[int, Any] = {}
+
+    def __call__(self) -> Array:
+        at, threads, ordinary = 0, get_num_threads(), dispatch.ordinary()
+        tape = self._tapes.get(threads) if ordinary else None
+        while (at := at if tape is None else tape(at)) < len(self._steps):
+            self._steps[at]()
+            at += 1
+        if ordinary and threads not in self._tapes:
+            self._runs[threads] = self._runs.get(threads, 0) + 1
+            if self._runs[threads] > 1:
+                self._tapes[threads] = self._recorded()
+        return self._steps[-1].out
+
+    def _recorded(self) -> Any:
+        calls = [getattr(layer, "recorded", lambda *_: None)(*arrays) for layer, *arrays in self._steps]
+        return dispatch.load("cpu").Tape(calls) if any(call is not None for call in calls) else None
+
+
+__all__ = [*(f"{kind}{dims}d" for kind in KINDS for dims in LAYOUTS), "Chain"]

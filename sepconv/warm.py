@@ -92,7 +92,7 @@ def warm(
     start, found = time.perf_counter(), {}
     for n, dtype, layout, shape in product(counts, dtypes, layouts, shapes):
         with num_threads(n), dispatch.use_backend("cpu"):
-            for kernel in _kernels(*_call(shape, layout, dtype, batch)):
+            for kernel in _kernels(*_call(shape, LAYOUTS[2][layout == "NCHW"] if shape.turned else layout, dtype, batch)):
                 found.setdefault(kernel, f"{layout} {dtype} {shape}")
     if found:
         found[ENTRY] = "calls"

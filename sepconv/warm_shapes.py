@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -31,6 +32,7 @@ class Shape(NamedTuple):
     activation: Any = None
     depthwise_activation: Any = None
     residual: bool = False
+    turned: bool = False  # of the other layout
 
     def __str__(self) -> str:
         size = "x".join(map(str, (self.in_channels, *self.in_size)))
@@ -71,12 +73,11 @@ def _pair(first: Shape, second: Shape) -> Shape:
 
 
 def of_records(records: Sequence[Record]) -> list[Shape]:
-    """The calls of a network of `bench.efficientnet.Record`s, one by one and in separable pairs; what is no convolution is left out."""
-    kinds = {"standard": "standard", "depthwise": "depthwise", "pointwise": "pointwise", "linear": "pointwise"}  # of one pixel
-    records = [r for r in records if r.kind in kinds]
+    """The calls of a network of `bench.efficientnet.Record`s, one by one and in separable pairs."""
     singles = [
-        Shape(kinds[r.kind], r.in_channels, r.out_channels, r.in_size, (r.kernel, r.kernel), r.stride, r.pads, activation=r.activation,
-              residual=r.residual is not None)
+        Shape("pointwise", math.prod(r.in_size), 1, (1, r.in_channels), turned=True) if r.kind == "mean" else
+        Shape("pointwise" if r.kind == "linear" else r.kind, r.in_channels, r.out_channels, r.in_size, (r.kernel, r.kernel), r.stride, r.pads,
+              activation=r.activation, residual=r.residual is not None)
         for r in records
     ]  # fmt: skip
     return [*singles, *(_pair(a, b) for a, b in pairwise(singles) if (a.kind, b.kind) == ("depthwise", "pointwise"))]

@@ -1,6 +1,7 @@
 """The CPU backend: NumPy arrays, Numba kernels, all cores.
 
-plans.py      a call's plan: which kernel, its record of sizes and strides, how its jobs are shared out; entry.py  the way of the calls after it
+plans.py      a call's plan: which kernel, its record of sizes and strides, how its jobs are shared out; entry.py  the way of the calls after it;
+              tape.py  of many calls at once
 tiles.py      which kernel and register tile for which problem and machine
 depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: plain loops that drive the register tiles
 stencil.py  product.py   the two tiles: depthwise; a matrix product, for the rest
@@ -27,8 +28,9 @@ from .. import reference
 from . import plans
 from .plans import Call
 from .runtime import facts as info
+from .tape import Tape
 
-__all__ = ["bind", "explain", "filter_engine", "info", "kernels"]
+__all__ = ["Tape", "bind", "explain", "filter_engine", "info", "kernels"]
 
 
 def bind(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> Callable[..., np.ndarray]:

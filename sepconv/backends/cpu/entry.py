@@ -21,6 +21,7 @@ from .frame import STRANGE
 from .intrinsics import load, store
 from .jit import callee
 from .runtime import asked, enter, enter_all
+from .tape import Recorded
 
 if TYPE_CHECKING:
     from .plans import Plan
@@ -175,6 +176,13 @@ class Entry:
         if status == FAILED:
             raise MemoryError("a kernel's scratch could not be allocated")
         return status == DONE
+
+    def recorded(self, arrays: tuple[Any, ...]) -> Recorded | None:
+        """A call on these arrays, for `tape.py`; None where Python has to look at them or to launch it."""
+        record, plan = np.empty_like(self._record), self._plan
+        if not self._direct or self._go(self._at, id(arrays), address(record)) != READY:
+            return None
+        return Recorded(self._kernel.entry, record, plan.workers, sum(p.macs for p in plan.problems), (self, arrays))  # type: ignore[attr-defined]
 
 
 def _span(array: np.ndarray) -> tuple[int, int]:

@@ -15,10 +15,10 @@ from . import direct, frame, poison, runtime, tiles
 from .entry import PEEK, Entry, address
 from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, PANEL, RESIDUAL, STRANGE, TURNED, WEIGHT, YN, YW, ZEROS, X
 from .panels import panels
+from .tape import MACS_A_LAUNCH, Recorded
 
 ALIGN_FROM = 16384  # bytes of a result
 Problems = tuple[Problem, ...]  # one, or the two halves of a separable convolution
-MACS_A_LAUNCH = 4_000_000_000  # of a tuned kernel on one thread: about a second, after which Ctrl-C is heard
 _plans: Cache[Plan] = Cache(2048)
 _zeros = np.zeros(0, np.uint8)
 
@@ -209,6 +209,11 @@ class Call:
             target = empty(self.shape, self.dtype)
             given = (*given[:-1], target)
         return target if entry(given) else None
+
+    def recorded(self, *given: Any) -> Recorded | None:
+        """What `again` would run for these arrays, to be run by `tape.py`; None, if the call has to be made."""
+        entry = self.entries.get(runtime.workers())
+        return None if entry is None or given[-1] is None else entry.recorded(given)
 
     def _general(self, *given: Any) -> np.ndarray:
         """The call with everything looked at: conversions, overlaps."""

@@ -323,7 +323,7 @@ def workers() -> int:
 
 
 @contextmanager
-def _mask(count: int) -> Iterator[None]:
+def masked(count: int) -> Iterator[None]:
     """Numba's own number of threads is a setting of each thread: set for the launch, and put back."""
     before = pool._get_num_threads()
     if before == count:
@@ -345,14 +345,14 @@ def launch(kernel: Any, record: Any, count: int) -> None:
                 kernel(record, chunk)
             return
         try:
-            with _mask(count):
+            with masked(count):
                 run(kernel.entry, record, count)
         finally:
             _threads.one_at_a_time.release()
     elif pool._get_num_threads() == count:
         run(kernel.entry, record, count)
     else:
-        with _mask(count):
+        with masked(count):
             run(kernel.entry, record, count)
     if record[STRANGE] == FAILED:
         raise MemoryError("a thread's scratch could not be allocated")
