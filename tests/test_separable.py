@@ -100,6 +100,25 @@ def test_bands_are_told(layout: str) -> None:
     assert "bands of" in text and "separable.channels_" + ("last" if layout == "NHWC" else "first") in text
 
 
+@pytest.mark.skipif(LIMIT < 2, reason="one thread shares nothing out")
+@pytest.mark.parametrize("batch, size", [(1, (7, 7)), (3, (9, 5))])
+def test_few_rows_are_shared_out_by_pixels(batch: int, size: tuple[int, int]) -> None:
+    """A row that two threads share is made by both; rows that lie apart are shared out whole."""
+    x, arrays = image(size, 96, "NHWC", batch), weights(96, 48, (3, 3))
+    residual, apart = image(size, 48, "NHWC", batch), np.empty((batch, size[0], size[1] + 1, 48), np.float32)[:, :, 1:]
+    options: dict[str, Any] = dict(layout="NHWC", padding=1, residual=residual, activation="relu")
+    with sepconv.num_threads(1):
+        want = check(sepconv.separable_conv2d, x, *arrays, **options)
+    with sepconv.num_threads(2):
+        rows = size[0] / 2
+        assert f"2 bands of {rows} rows" in str(sepconv.explain(sepconv.separable_conv2d, x, *arrays, **options))
+        assert_bits(sepconv.separable_conv2d(x, *arrays, **options), want)
+        assert f"2 bands of {int(rows)} rows" in str(sepconv.explain(sepconv.separable_conv2d, x, *arrays, **options, out=apart))
+        assert_bits(sepconv.separable_conv2d(x, *arrays, **options, out=apart), want)
+        out = image(size, 48, "NHWC", batch)
+        assert_bits(sepconv.separable_conv2d(x, *arrays, **{**options, "residual": out}, out=out), want)
+
+
 # --- where the result lies --------------------------------------------------------------------------------------------
 
 

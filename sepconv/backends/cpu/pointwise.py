@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .frame import *
-from .intrinsics import as_float, keep, keep_subnormals, restore
+from .intrinsics import as_float, keep, keep_subnormals, prefetch, restore
 from .jit import callee
 from .loops import aligned, first_job, lines_of, placed, snapshot
 from .panels import ONE, WIDE, astride, copies, copy_room, crowded, gather_panels, pack, panel, panel_width, spread, spread_pitch
@@ -20,6 +20,8 @@ from .product import tile
 
 MOST_COPIED = 2**20  # bytes of a second cache
 STRIP = 2**17  # bytes of weights that stay in it beside what they are multiplied with
+FAR = 2**20  # bytes of a result that the second cache does not hold: the lines of a tile are asked for before its sums, but where those
+FEW = 32  # are of more input channels, and hide the way to memory by themselves
 MANY = 48  # output channels of a thread, for which reading x in any other way costs more than a copy
 
 
@@ -82,8 +84,13 @@ def product_last(dtype, size, lanes, rows, slim, vectors, q, x, x_row, x_step, w
     w is the panel, w_step bytes from one input channel to the next; y and r are the addresses of channel 0 of the first pixel.
     """
     tall = rows if kind == WIDE else slim
+    far = q[C_IN] <= FEW and pixels * y_row >= FAR
     for at0 in range(0, pixels, tall):
         at = placed(at0, tall, pixels, q[OVERLAP])
+        if far:
+            for pixel in range(at, at + tall):
+                for byte in range(0, lanes * vectors * size, 64):
+                    prefetch(y + pixel * y_row + v * size + byte)
         added = r + at * q[RW] + v * size if r != 0 else 0
         if kind == WIDE:
             whole = pixels - at >= tall and q[C_OUT] - v >= lanes * vectors
@@ -115,9 +122,12 @@ def band_first(dtype, size, lanes, rows, slim, vectors, s, copied, b, pitch, n, 
 
 
 @callee(inline="always")
-def band_last(dtype, size, lanes, rows, slim, vectors, s, b, pitch, n, z, row0, count, col0, w, w_step, v, kind):  # type: ignore[no-untyped-def]
-    """The same for a panel of output channels, as `product_last` takes it; `pitch` bytes from pixel to pixel of b."""
+def band_last(dtype, size, lanes, rows, slim, vectors, s, b, pitch, n, z, row0, count, col0, w, w_step, v, kind, pixels):  # type: ignore[no-untyped-def]
+    """The same for a panel of output channels, as `product_last` takes it; `pitch` bytes from pixel to pixel of b. Or, if `pixels` is not 0, so
+    many from row0 and col0 on, of rows that follow each other everywhere."""
     lines, length = lines_of(s, count, s[YW], s[RW])
+    if pixels != 0:
+        lines, length = 1, pixels
     for line in range(lines):
         row = row0 + line
         y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH] + col0 * s[YW]

@@ -28,6 +28,19 @@ def band_of(q, place):  # type: ignore[no-untyped-def]
     return n, z, row0, q[OH] * (band + 1) // q[BANDS] - row0
 
 
+@callee
+def pixels_of(q, place):  # type: ignore[no-untyped-def]
+    """(image, depth, first row, rows, pixels of the first row that are not its, pixels) of the place-th band, if BAND is 0; else such bands are of
+    equally many pixels, not rows: threads that share out few rows get as much work."""
+    n, z, row0, count = band_of(q, place)
+    if q[BAND] == 0:
+        return n, z, row0, count, 0, 0
+    band, all_pixels = place % q[BANDS], q[OH] * q[OW]
+    begin, end = all_pixels * band // q[BANDS], all_pixels * (band + 1) // q[BANDS]
+    row0 = begin // q[OW]
+    return n, z, row0, (end + q[OW] - 1) // q[OW] - row0, begin - row0 * q[OW], end - begin
+
+
 def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, staged,
                    out_lanes, out_rows, out_vectors):  # type: ignore[no-untyped-def] # fmt: skip
     """Jobs are (image, depth, band of rows, group of GROUP output channels); the groups of a band share its depthwise rows."""
@@ -87,7 +100,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
         taps, tap_by = taps_of(q, packed, 0, q[C_OUT], width, size)
         pitch = (q[C_OUT] * size + 63) // 64 * 64
         pitch += 64 if pitch % 4096 == 0 else 0
-        most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
+        most = (q[OH] + q[BANDS] - 1) // q[BANDS] + (1 if q[BAND] != 0 else 0)  # rows of a band
         middle, held = np.empty(most * q[OW] * pitch + 4096, np.uint8), -1
         b = aligned(middle.ctypes.data)
         ready = s[WO] == size or s[C_OUT] == 1 or s[PANEL] != 0
@@ -99,7 +112,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
             p[STRANGE] = 1
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             place, group = divmod(job, groups)
-            n, z, row0, count = band_of(q, place)
+            n, z, row0, count, skip, number_of = pixels_of(q, place)
             if place != held:
                 for c in range(0, q[C_OUT], q[BLOCK]):
                     here, there = max(0, min(c, q[C_OUT] - width)), min(q[C_OUT], c + q[BLOCK])
@@ -124,7 +137,8 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                         if not ready and have[number] == 0:
                             pack(w, s, v, min(wide, s[C_OUT] - v), wide, lanes, dtype, size)
                         to += s[C_IN] * w_step
-                    band_last(dtype, size, lanes, out_rows, out_slim, out_vectors, s, b, pitch, n, z, row0, count, 0, w, w_step, v, kind)
+                    band_last(dtype, size, lanes, out_rows, out_slim, out_vectors, s, b + skip * pitch, pitch, n, z, row0, count, skip,
+                              w, w_step, v, kind, number_of)  # fmt: skip
                 have[number] = 1
         keep(middle)
         keep(packed)

@@ -174,7 +174,7 @@ def gathered_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
                     wide = panel_width(kind, lanes, vectors)
                     if have[number] == 0:
                         pack(w, q, v, min(wide, s[C_OUT] - v), wide, size)
-                    band_last(dtype, size, lanes, rows, slim, vectors, s, b, pitch, n, z, row0, count, col0, w, wide * size, v, kind)
+                    band_last(dtype, size, lanes, rows, slim, vectors, s, b, pitch, n, z, row0, count, col0, w, wide * size, v, kind, 0)
                     w += s[C_IN] * wide * size
                 have[number] = 1
         keep(taken)

@@ -235,10 +235,10 @@ def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: boo
 PRODUCT_ROWS = {(32, 2): (14, 12, 10, 8, 7, 4, 2, 1), (32, 1): (14, 12, 10, 8, 7, 4, 2, 1), (16, 2): (6, 4, 2, 1), (16, 1): (8, 6, 4, 2, 1)}
 
 
-def _rows(size: int, vectors: int, machine: Machine) -> int:
+def _rows(size: int, vectors: int, machine: Machine, more: tuple[int, ...] = ()) -> int:
     """The rows that take the fewest cycles: those of all tiles, an overlapping last one included, and two a tile for its vectors' loads."""
     most = 14 if machine.bytes == 64 or vectors == 1 else 12  # a splat takes a register where it is no operand of the multiplication
-    return min((r for r in PRODUCT_ROWS[machine.registers, vectors] if r <= min(most, max(1, size))), key=lambda r: -(-size // r) * (r + 1))
+    return min((r for r in (*PRODUCT_ROWS[machine.registers, vectors], *more) if r <= min(most, max(1, size))), key=lambda r: -(-size // r) * (r + 1))
 
 
 SHUFFLED = 1.3  # how much longer a tap takes whose lanes lie every second place, and are shuffled out of two vectors
@@ -362,6 +362,11 @@ def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: in
     return _standard(p, g, machine, lanes, workers, (x_wide, wide, x_deep, deep))
 
 
+def _dense_rows(g: Geometry, residual: bool) -> bool:
+    """Whether rows of the result, and of the residual, follow each other."""
+    return all(by[3] == g.out_size[4] * by[4] for by in ((g.out, g.residual) if residual else (g.out,)))
+
+
 def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machine: Machine, workers: int) -> Choice | None:
     """The fused kernel for the two halves, p and s, of a separable convolution, or None: then they run one after the other.
 
@@ -384,16 +389,18 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
     if first:
         vectors = 2 if oh // bands * ow > lanes else 1
         outer = (lanes, _rows(s.out_channels, vectors, machine), vectors)
-        count, factory = s.out_channels, separable.channels_first
+        count, factory, even = s.out_channels, separable.channels_first, True
     else:
         vectors = 2 if s.out_channels > lanes else 1
-        outer = (_rows(oh // bands * ow, vectors, machine), vectors)
+        even = oh % workers == 0 or bands != workers or not _dense_rows(after, s.residual)
+        pixels = oh // bands * ow if even else -(-oh * ow // bands)
+        outer = (_rows(pixels, vectors, machine, (13,) if machine.bytes == 64 and not even else ()), vectors)
         count, factory = -(-s.out_channels // (lanes * vectors)), separable.channels_last
     # Few bands are shared out by output channels as well; each thread then computes the depthwise half for itself.
     groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)
-    cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups)}
+    cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups), BAND: int(not even)}
     jobs = places * bands * -(-count // cut[GROUP])
-    kept = f"{bands} bands of {oh // bands} rows of the depthwise half stay in the second cache"
+    kept = f"{bands} bands of {oh // bands if even else oh / bands} rows of the depthwise half stay in the second cache"
     stage = half.stage and functools.partial(half.stage, cut=cut)
     reason = f"fused, {kept}; {half.reason}; then a product of {outer[-2]} rows x {vectors} vectors"
     return Choice(factory, (*half.cells, *outer), cut, jobs, reason, stage, None if first else (lanes, vectors))
