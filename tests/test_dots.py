@@ -10,6 +10,7 @@ import sepconv
 import sepconv.ndimage as ndi
 from sepconv.backends.cpu import digits, dots, runtime
 from sepconv.backends.filters import GENERAL, SYMMETRIC_TAPS, symmetry
+from sepconv.ndimage._linear import gaussian_kernel
 
 needs_vnni = pytest.mark.skipif(not runtime.has(*dots.NEEDED), reason="no AVX-512 VNNI here: these blurs are float32 sums")
 WEIGHTS = {
@@ -78,6 +79,54 @@ def test_pixels_of_several_channels(channels: int) -> None:
         for sigma in (0.4, 1.0, 3.0, 9.0):
             want = scipy.ndimage.gaussian_filter(x, sigma, axes=(0, 1))
             assert np.array_equal(ndi.gaussian_filter(x, sigma, axes=(0, 1)), want), sigma
+
+
+@needs_vnni
+@pytest.mark.parametrize("sigma", [0.44, 0.5, 0.65, 0.75, 1.0])
+def test_two_pairs(sigma: float) -> None:
+    """By words: of weights whose sums are sure, of such that differences of the inner or of the outer pair put in doubt, and of uneven levels."""
+    weights = gaussian_kernel(sigma, 0, 2)
+    assert digits.paired(weights, SYMMETRIC_TAPS)
+    with sepconv.use_backend("cpu"):
+        for x in images():
+            x[:, 100:200] //= 2
+            for shape in (97, 270), (97, 90, 3), (97, 54, 5):
+                for mode in ("reflect", "constant"):
+                    y, keywords = x.reshape(shape), {"mode": mode, "cval": 9, "radius": 2, "axes": (0, 1)}
+                    assert np.array_equal(ndi.gaussian_filter(y, sigma, **keywords), scipy.ndimage.gaussian_filter(y, sigma, **keywords)), shape
+
+
+def wrong_windows(weights: np.ndarray) -> np.ndarray:
+    """Windows of five pixels, one under the other, that weights of 24 bits would put on the other side of a whole number."""
+    whole, apart = np.rint(weights[:2] * 2.0**24).astype(np.int64), np.arange(-510, 511)
+    kept = []
+    for outer in apart:
+        wrong = (outer * whole[0] + apart * whole[1] >> 24) != np.floor(outer * weights[0] + apart * weights[1])
+        kept += [(outer, inner) for inner in apart[wrong & (apart != 0)] if abs(outer - inner) < 510]
+    windows = []
+    for pair in kept:
+        middle = (510 - max(pair) - min(pair)) // 4
+        (a, e), (b, d) = [(min(255, 2 * middle + each), max(0, 2 * middle + each - 255)) for each in pair]
+        windows += [a, b, middle, d, e, *[middle] * 3]
+    return np.array(windows, np.uint8)
+
+
+@needs_vnni
+@pytest.mark.parametrize("sigma", [0.5, 0.58, 0.65, 0.79, 1.0])
+def test_pairs_in_doubt(sigma: float) -> None:
+    """The difference that puts a sum in doubt is that of the inner pair, or of the outer one."""
+    x = np.repeat(np.resize(wrong_windows(gaussian_kernel(sigma, 0, 2)), (64, 1)), 80, 1)
+    with sepconv.use_backend("cpu"):
+        want = scipy.ndimage.gaussian_filter(x, sigma, radius=2)
+        assert np.array_equal(ndi.gaussian_filter(x, sigma, radius=2), want)
+
+
+def test_words_make_up_the_weights() -> None:
+    weights = gaussian_kernel(0.75, 0, 2)
+    made = digits.block(weights, SYMMETRIC_TAPS, 2, 0)
+    high, low = made[digits.WEIGHTS :].view(np.int16).astype(np.int64).reshape(2, 2)
+    assert np.abs(high * 2**16 + low - weights[:2] * 2**24).max() < 1
+    assert not digits.paired(np.array([1, 2, 4, 2, 1.5]) / 10.5, GENERAL) and not digits.paired(gaussian_kernel(0.5, 0, 3), SYMMETRIC_TAPS)
 
 
 def test_what_is_known_of_sums() -> None:

@@ -6,7 +6,7 @@ tiles.py      which kernel and register tile for which problem and machine
 depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: plain loops that drive the register tiles
 stencil.py  product.py   the two tiles: depthwise; a matrix product, for the rest
 filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`; fused.py  sweep.py  bands.py   the same in one sweep
-dots.py  digits.py   blurs of bytes, in sums of four products
+dots.py  pairs.py  digits.py  vnni.py   blurs of bytes: tiles of sums of four products, or of two; their weights; instructions
 dense.py  window.py  frequencies.py   dense filters of images, on the depthwise tile or by an FFT; programs.py  calls that are made again
 direct.py     plain loops for everything else; poison.py  NaNs at the border, where a weight is infinite
 rows.py       rows of the input with their border in scratch, for all of these where the array itself will not do

@@ -14,9 +14,12 @@ FRACTION, DIGITS = 24, 3
 HIGHEST = 127 * (1 + 2**8 + 2**16)  # of a number of three digits
 MOST = 4  # groups of four taps in registers at once
 # a half's block, int32: what is added to a sum, bits of the fraction that tell one from a whole number, whether the middle pixel is to be added,
-# bits of the difference of a pair that have to be equal, whether float64 makes something else than itself of a middle pixel; of `Certainty`; the
-# 64 places of `_tops`; then the digits of the weights
+# bits of the difference of a pair that have to be equal, whether float64 makes something else than itself of a middle pixel; of `Certainty`; 64
+# places, WOVEN or PAIRWISE; then the digits of the weights
 MARGIN, BITS, LIFT, PARITY, UNEVEN, FAR, CONTRAST, TOPS, WEIGHTS = 0, 1, 2, 3, 4, 5, 6, 16, 32
+# Where the upper bytes of two vectors of int32 lie: in the order of `dots`, each lane's twice; in that of `pairs`, all twice.
+WOVEN = [16 * part + 4 * i + 3 + 64 * side for part in range(4) for _ in (0, 1) for side in (0, 1) for i in range(4)]
+PAIRWISE = [16 * part + 4 * i + 3 + 64 * side for _ in (0, 1) for part in range(4) for side in (0, 1) for i in range(4)]
 LONG, DOUBTFUL, EVEN, SURE = range(4)
 SHORT = 11  # taps of a half up to which it is quicker to look at each window than to ask whether one of many is to be looked at
 
@@ -105,12 +108,23 @@ def certainty(weights: np.ndarray, kind: int) -> Certainty:
     return _certainty(tuple(_effective(weights, kind).tolist()), kind)
 
 
+def paired(weights: np.ndarray, kind: int) -> bool:
+    """Whether the tile of `pairs` takes them."""
+    return len(weights) == 5 and kind == SYMMETRIC_TAPS and certainty(weights, kind).kind > DOUBTFUL
+
+
 def block(weights: np.ndarray, kind: int, rows: int, together: int) -> np.ndarray:
-    """The block of a half: for each row of a tile the taps that many places further; in it chunks, digits, groups of four bytes."""
+    """The block of a half: for each row of a tile the taps that many places further; in it chunks, digits, groups of four bytes. With no groups
+    the block of `pairs`, whose digits are two int16 for each of two pairs."""
     exact, middle = _effective(weights, kind), len(weights) // 2
     whole = _whole(exact)
     off = whole - exact * 2.0**FRACTION
-    margin = _margin(off)
+    margin, sure = _margin(off), certainty(weights, kind)
+    uneven = (off != 0).any() and (level(weights, kind) != np.arange(256)).any()
+    if not together:
+        low = (whole[:2] + 2**15) % 2**16 - 2**15
+        parts = np.stack([(whole[:2] - low) >> 16, low]).astype(np.int16)
+        return _laid([margin, 0, 0, 0, uneven, sure.far, (2 * sure.contrast - 1) * 0x00010001], PAIRWISE, parts)
     lift = whole[middle] > HIGHEST
     whole[middle] -= 2**FRACTION * lift
     many = chunks(len(weights), rows, together)
@@ -121,16 +135,16 @@ def block(weights: np.ndarray, kind: int, rows: int, together: int) -> np.ndarra
         for r in range(rows):
             digits[r, DIGITS - 1 - place, r : r + len(weights)] = digit
     parts = digits.reshape(rows, DIGITS, many, together, 4).transpose(0, 2, 1, 3, 4)
-    bits = (1 << FRACTION) - 2 * margin
-    sure, uneven = certainty(weights, kind), (off != 0).any() and (level(weights, kind) != np.arange(256)).any()
     parity = 0x01010101 if kind == SYMMETRIC_TAPS else -1
-    head = np.array([margin, bits, -int(lift), parity, uneven, sure.far, sure.contrast * 0x01010101, *[0] * (TOPS - CONTRAST - 1)], np.int64)
-    return moved_on_lines(np.concatenate([head.astype(np.int32), _tops().view(np.int32), np.ascontiguousarray(parts).view(np.int32).ravel()]))
+    head = [margin, (1 << FRACTION) - 2 * margin, -int(lift), parity, uneven, sure.far, sure.contrast * 0x01010101]
+    return _laid(head, WOVEN, parts)
 
 
-def _tops() -> np.ndarray:
-    """Where the upper bytes of two vectors of int32 lie, in the order of `dots`, each lane's twice."""
-    return np.array([16 * part + 4 * i + 3 + 64 * side for part in range(4) for _ in (0, 1) for side in (0, 1) for i in range(4)], np.int8)
+def _laid(head: list[int], tops: list[int], parts: np.ndarray) -> np.ndarray:
+    found = np.zeros(WEIGHTS, np.int64)
+    found[: len(head)] = head
+    found[TOPS:WEIGHTS] = np.array(tops, np.int8).view(np.int32)
+    return moved_on_lines(np.concatenate([found.astype(np.int32), np.ascontiguousarray(parts).view(np.int32).ravel()]))
 
 
 def level(weights: np.ndarray, kind: int) -> np.ndarray:

@@ -19,59 +19,17 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from . import pairs
 from .bands import exactly
 from .digits import BITS, CONTRAST, DIGITS, DOUBTFUL, EVEN, FAR, FRACTION, LIFT, LONG, MARGIN, PARITY, TOPS, UNEVEN, WEIGHTS
 from .intrinsics import prefetch
 from .jit import callee
 from .simd import I16, I32, I64, integer, past_caches, rolled
+from .vnni import BYTES, INTS, WORDS, chosen, dot, ints, packed, shuffled, woven
 
 SPAN = 64  # bytes of a vector: outputs of a tile along the row
 NEEDED = ("avx512bw", "avx512vl", "avx512vbmi", "avx512vnni")
 SAID = "by the tile of products of bytes (VNNI), again in float64 where that is in doubt"
-I8 = ir.IntType(8)
-BYTES, WORDS, INTS = ir.VectorType(I8, 64), ir.VectorType(I16, 32), ir.VectorType(I32, 16)
-
-
-def _shuffled(b: ir.IRBuilder, x: ir.Value, y: ir.Value, places: Sequence[int]) -> ir.Value:
-    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(places)), list(places)))
-
-
-def _interleaved(b: ir.IRBuilder, x: ir.Value, y: ir.Value, kind: ir.VectorType) -> list[ir.Value]:
-    """The lower, and the upper, halves of the 16-byte lanes of two vectors, element by element in turns."""
-    x, y, count = b.bitcast(x, kind), b.bitcast(y, kind), kind.count
-    lane = count // 4
-    found = []
-    for first in (0, lane // 2):
-        places = [at + lane * part + side * count for part in range(4) for at in range(first, first + lane // 2) for side in (0, 1)]
-        found.append(_shuffled(b, x, y, places))
-    return found
-
-
-def _woven(b: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
-    """Four vectors of int32, each the bytes of four rows at one place; the order is that of `_upper`."""
-    first, second = (_interleaved(b, rows[i], rows[i + 1], BYTES) for i in (0, 2))
-    return [b.bitcast(woven, INTS) for one, two in zip(first, second) for woven in _interleaved(b, one, two, WORDS)]
-
-
-def _chosen(b: ir.IRBuilder, low: ir.Value, high: ir.Value, places: ir.Value) -> ir.Value:
-    """For each place, modulo 128, the byte of two vectors."""
-    kind = ir.FunctionType(BYTES, [BYTES] * 3)
-    return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.vpermi2var.qi.512"), [low, places, high])
-
-
-def _packed(b: ir.IRBuilder, name: str, wide: ir.VectorType, narrow: ir.VectorType, pair: Sequence[ir.Value]) -> ir.Value:
-    """Two vectors in one of half as wide integers, clipped; 16-byte lane by lane, the reverse of `_interleaved`."""
-    return b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(narrow, [wide] * 2), f"llvm.x86.avx512.{name}.512"), pair)
-
-
-def _ints(n: int) -> ir.Constant:
-    return ir.Constant(INTS, [n] * 16)
-
-
-def _dot(b: ir.IRBuilder, acc: ir.Value, x: ir.Value, weights: ir.Value) -> ir.Value:
-    """acc + the sums of four products of bytes, x without and weights with a sign."""
-    kind = ir.FunctionType(INTS, [INTS] * 3)
-    return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.vpdpbusd.512"), [acc, x, weights])
 
 
 class _Tile:
@@ -89,8 +47,9 @@ class _Tile:
         """The upper bytes of four vectors of int32, in the order of memory. Places that LLVM knew it would make more instructions of."""
         b, wide = self.b, ir.VectorType(I64, 8)
         places = self._bytes(b.add(self.block, integer(4 * TOPS)))
-        pairs = [_chosen(b, *(b.bitcast(each, BYTES) for each in two), places) for two in (sums[:2], sums[2:])]
-        return b.bitcast(_shuffled(b, *(b.bitcast(pair, wide) for pair in pairs), [at + 8 * (at % 2) for at in range(8)]), BYTES)
+        made = [chosen(b, *(b.bitcast(each, BYTES) for each in two), places) for two in (sums[:2], sums[2:])]
+        second = [at % 2 if self.groups else at // 4 for at in range(8)]
+        return b.bitcast(shuffled(b, *(b.bitcast(each, wide) for each in made), [at + 8 * of for at, of in enumerate(second)]), BYTES)
 
     def _row(self, index: ir.Value) -> ir.Value:
         """The address of a tap for the tile's first output."""
@@ -98,7 +57,7 @@ class _Tile:
 
     def _all(self, scalar: ir.Value, kind: ir.VectorType = INTS) -> ir.Value:
         one = self.b.insert_element(ir.Constant(INTS, ir.Undefined), scalar, ir.Constant(I32, 0))
-        return self.b.bitcast(_shuffled(self.b, one, ir.Constant(INTS, ir.Undefined), [0] * 16), kind)
+        return self.b.bitcast(shuffled(self.b, one, ir.Constant(INTS, ir.Undefined), [0] * 16), kind)
 
     def _number(self, place: int, kind: ir.VectorType = INTS) -> ir.Value:
         """A number of the half's block, in all lanes."""
@@ -110,14 +69,14 @@ class _Tile:
         if not self.step:
             first = b.mul(chunk, integer(4 * self.groups))
             rows = [self._bytes(self._row(b.add(first, integer(i)))) for i in range(4 * self.groups)]
-            return [_woven(b, rows[4 * g : 4 * g + 4]) for g in range(self.groups)]
+            return [woven(b, rows[4 * g : 4 * g + 4]) for g in range(self.groups)]
         # Taps are `step` bytes apart along one row: from any place on, 16-byte lanes have all that four outputs need.
         start = b.add(self._row(integer(0)), b.mul(chunk, integer(4 * self.groups * self.step)))
         pattern = [16 * part + i + j * self.step for part in range(4) for i in range(4) for j in range(4)]
         made: dict[int, ir.Value] = {}
         for at in sorted({4 * m + 4 * self.step * g for g in range(self.groups) for m in range(4)}):
             loaded = self._bytes(b.add(start, integer(at)))
-            made[at] = b.bitcast(_shuffled(b, loaded, loaded, pattern), INTS)
+            made[at] = b.bitcast(shuffled(b, loaded, loaded, pattern), INTS)
         return [[made[4 * m + 4 * self.step * g] for m in range(4)] for g in range(self.groups)]
 
     def _sums(self) -> list[list[ir.Value]]:
@@ -143,15 +102,17 @@ class _Tile:
         found = [ir.Constant(INTS, None)] * 4
         for digit in range(DIGITS):
             if digit:
-                found = [b.shl(each, _ints(8)) for each in found]
+                found = [b.shl(each, ints(8)) for each in found]
             if digit == DIGITS - 1:
                 found = [each if slot is None else b.add(each, b.load(slot)) for each, slot in zip(found, slots)]
             for g in range(self.groups):
                 weight = self._all(b.load(b.gep(weights, [integer(digit * self.groups + g)]), align=4))
-                found = [_dot(b, each, x, weight) for each, x in zip(found, taps[g])]
+                found = [dot(b, each, x, weight) for each, x in zip(found, taps[g])]
         return found
 
     def run(self) -> list[ir.Value]:
+        if not self.groups:
+            return pairs.run(self)
         b, lift = self.b, self._number(LIFT, BYTES)
         left = []
         for r, sums in enumerate(self._sums()):
@@ -193,17 +154,17 @@ class _Tile:
         """Which are in doubt, in the order of memory: of bits that tell it what is not 0 stays so when it is packed."""
         b = self.b
         found = [b.and_(each, self._number(BITS)) for each in sums]
-        words = [_packed(b, "packssdw", INTS, WORDS, found[i : i + 2]) for i in (0, 2)]
-        return b.icmp_signed("==", _packed(b, "packuswb", WORDS, BYTES, words), ir.Constant(BYTES, None))
+        words = [packed(b, "packssdw", INTS, WORDS, found[i : i + 2]) for i in (0, 2)]
+        return b.icmp_signed("==", packed(b, "packuswb", WORDS, BYTES, words), ir.Constant(BYTES, None))
 
     def _distances(self, sums: Sequence[ir.Value]) -> list[ir.Value]:
         """How far, less one, from a whole number minus the margin; the numbers themselves are far from all."""
         b, margin = self.b, self._number(MARGIN)
-        moved = [b.and_(b.xor(b.add(each, margin), margin), _ints(2**FRACTION - 1)) for each in sums]
-        return [b.sub(each, _ints(1)) for each in moved]
+        moved = [b.and_(b.xor(b.add(each, margin), margin), ints(2**FRACTION - 1)) for each in sums]
+        return [b.sub(each, ints(1)) for each in moved]
 
     def _reach(self) -> ir.Value:
-        return self.b.sub(self.b.shl(self._number(MARGIN), _ints(1)), _ints(1))
+        return self.b.sub(self.b.shl(self._number(MARGIN), ints(1)), ints(1))
 
     def _any(self, flags: Sequence[ir.Value], bits: ir.Type = I16) -> Any:
         """A block for where one is set, of so many bits."""
@@ -232,7 +193,7 @@ class _Tile:
         b = self.b
         uneven = b.load(b.gep(self._pointer(self.block, I32), [integer(UNEVEN)]), align=4)
         with b.if_then(b.icmp_signed("!=", uneven, ir.Constant(I32, 0))):
-            lower = b.add(self._upper([b.sub(each, _ints(1)) for each in sums]), lifted)
+            lower = b.add(self._upper([b.sub(each, ints(1)) for each in sums]), lifted)
             b.store(b.select(b.icmp_signed("==", self._levels(middle), middle), b.load(slot), lower), slot)
 
     def _even(self, r: int, middle: ir.Value) -> ir.Value:
@@ -253,7 +214,7 @@ class _Tile:
         """The table's entry for each byte."""
         b = self.b
         parts = [self._bytes(b.add(self.levels, integer(64 * i))) for i in range(4)]
-        low, high = (_chosen(b, parts[i], parts[i + 1], middle) for i in (0, 2))
+        low, high = (chosen(b, parts[i], parts[i + 1], middle) for i in (0, 2))
         return b.select(b.icmp_signed("<", middle, ir.Constant(BYTES, None)), high, low)
 
 
@@ -263,7 +224,8 @@ def dots(typing: Any, groups: Any, rows: Any, step: Any, kind: Any, table: Any, 
     """SPAN outputs of each of `rows` rows to `to` on, rows `pitch` bytes apart; for each row the bits of outputs that are still to be summed.
 
     `table`: addresses of the taps, each plus `at`: of rows of the image, as many as the chunks take, if step is 0; or of pixels of one row that
-    are `step` bytes apart, 1 to 4. block, chunks, levels: as the functions of those names make them. past: as of `bands.along`.
+    are `step` bytes apart, 1 to 4. No groups: the tile of `pairs`, for either. block, chunks, levels: as the functions of those names make them.
+    past: as of `bands.along`.
     """
     literals = (groups, rows, step, kind)
     count, high, apart, certain = (t.literal_value for t in literals)

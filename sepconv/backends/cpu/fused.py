@@ -230,9 +230,11 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     vectors, bytewise = 8, way.sums == "uint8"
     if bytewise:
         tile, vectors, many = 2, digits.groups(down.taps, across.taps, way.down), step if step <= 4 else 0
+        if all(digits.paired(h.weights, symmetry(h.weights)) for h in (down, across)):
+            vectors, many = 0, 0
     strips = 1 if across.mode == WRAP and across.taps > 1 else max(1, cols // max(STRIP, 2 * across.taps * step))
     widest = -(-cols // strips) + 128 + (across.taps - 1) * step
-    beyond = (digits.chunks(across.taps, 1, vectors) * 4 * vectors * step + 16) if bytewise else vectors * lanes
+    beyond = (digits.chunks(across.taps, 1, max(1, vectors)) * 4 * max(1, vectors) * step + 16) if bytewise else vectors * lanes
     pitch = (-(-(widest + beyond) * size // 64) | 1) * 64
     height = 0 if across.mean is False or across.taps < FOURFOLD else (across.taps.bit_length() - 1) // 2
     record = np.zeros(sweep.LENGTH, np.int64)
@@ -269,7 +271,7 @@ def _weighed(record: np.ndarray, down: Half, across: Half, way: Way, tile: int, 
         record[[begin + 4, begin + 7]] = held(exact), kind
         if way.sums == "uint8":
             block, level = digits.block(exact, kind, high, vectors), digits.level(exact, kind)
-            record[[begin + 3, begin + 5, begin + 6]] = held(block), held(level), digits.chunks(half.taps, high, vectors)
+            record[[begin + 3, begin + 5, begin + 6]] = held(block), held(level), digits.chunks(half.taps, high, vectors) if vectors else 0
             continue
         near = 2.0**-24 * (half.taps + 5) * 255 * float(np.abs(half.weights).sum())
         divisor = np.array(_factor(half.taps) if half.mean and way.sums == "int16" else [frame.bits(down.taps * across.taps)] * 2, np.int64)

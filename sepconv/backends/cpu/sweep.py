@@ -163,8 +163,8 @@ def whole_row(lanes, write, outside, q, line, done, table, count, y):  # type: i
 
 @callee
 def bytes_down(groups, high, certain, q, table, x, row, low, stop, line):  # type: ignore[no-untyped-def]
-    """As `down_columns`, of bytes; taps of no weight fill up the last group."""
-    table_of(table, q, x, row, 4 * groups * q[NEAR])
+    """As `down_columns`, of bytes; taps of no weight fill up the last group. No groups: by `pairs`."""
+    table_of(table, q, x, row, 4 * groups * q[NEAR] if groups else q[TAPS] + high - 1)
     row_of_dots(groups, high, 0, certain, table, low, stop, q[WEIGHTS], q[NEAR], q[TAPS], q[DIVISOR], q[EXACT], q[KIND], line, q[PITCH],
                 0, line)  # fmt: skip
 
@@ -172,7 +172,7 @@ def bytes_down(groups, high, certain, q, table, x, row, low, stop, line):  # typ
 @callee
 def bytes_along(groups, step, certain, q, line, table, count, y, past, ahead):  # type: ignore[no-untyped-def]
     """As `along_row`, of bytes; pixels next to each other of more than four channels are rows as any."""
-    for j in range(4 * groups * q[NEAR2]):
+    for j in range(4 * groups * q[NEAR2] if groups else q[TAPS2]):
         store(table + j * 8, line + j * q[STEP], "int64")
     row_of_dots(groups, 1, step, certain, table, 0, count, q[WEIGHTS2], q[NEAR2], q[TAPS2], q[DIVISOR2], q[EXACT2], q[KIND2], y, 0,
                 past, ahead)  # fmt: skip
