@@ -110,10 +110,7 @@ def one_each(name: str, value: Any, count: int) -> list[Any]:
 
 
 def axis_number(axis: Any, ndim: int) -> int:
-    try:
-        number = operator.index(axis)
-    except TypeError:
-        number = ndim  # SciPy's error for these is the same
+    number = operator.index(axis)
     if not -ndim <= number < ndim:
         raise np.exceptions.AxisError(f"axis {axis} is out of bounds for array of dimension {ndim}")
     return number % ndim
@@ -124,13 +121,13 @@ def axis_numbers(axes: Any, ndim: int) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(ndim))
     if not isinstance(axes, Iterable) or np.ndim(axes) == 0:
-        if not np.isscalar(axes) or isinstance(axes, str):
+        if not np.isscalar(axes):
             raise ValueError(f"axes must be an integer, iterable of integers, or None, but is {axes!r}")
         axes = (axes,)
     found = [operator.index(axis) for axis in axes]
     for axis in found:
         if not -ndim <= axis < ndim:
-            raise ValueError(f"specified axis: {axis} is out of range for {ndim} dimensions")
+            raise np.exceptions.AxisError(f"specified axis: {axis} is out of range for {ndim} dimensions")
     found = [axis % ndim for axis in found]
     if len(set(found)) != len(found):
         raise ValueError(f"axes must be unique, but are {axes!r}")

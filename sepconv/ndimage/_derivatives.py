@@ -21,7 +21,7 @@ def _across(input: Array, axis: int, output: Any, mode: Any, cval: Any, smooth: 
     """A central difference along the axis, then `smooth` along all others."""
     x = arguments.numbers("input", arguments.array("input", input))
     number = arguments.axis_number(axis, x.ndim)
-    target = arguments.result(output, x, x.dtype.kind == "c")
+    target = arguments.result(output, x)
     modes = arguments.one_each("mode", mode, x.ndim)
     order = [number, *(other for other in range(x.ndim) if other != number)]
     weights = [np.array([-1.0, 0.0, 1.0]), *[np.array(smooth, np.float64)] * (x.ndim - 1)]

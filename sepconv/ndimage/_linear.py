@@ -178,7 +178,7 @@ def gaussian_kernel(sigma: float, order: int, radius: int) -> np.ndarray:
     if order == 0:
         return phi
     powers = np.arange(order + 1)
-    step = np.diag(powers[1:].astype(np.float64), 1) + np.diag(np.full(order, -1 / (sigma * sigma)), -1)
+    step = np.diag(powers[1:].astype(np.float64), 1) + np.diag(np.ones(order) / -(sigma * sigma), -1)
     q = np.zeros(order + 1)
     q[0] = 1.0
     for _ in range(order):
@@ -188,14 +188,15 @@ def gaussian_kernel(sigma: float, order: int, radius: int) -> np.ndarray:
 
 def _gaussian_pass(sigma: Any, axis: int, order: Any, mode: Any, cval: Any, truncate: Any, radius: Any) -> Pass:
     deviation = float(sigma)
-    reach = int(float(truncate) * deviation + 0.5) if radius is None else radius
+    reach = int(truncate * deviation + 0.5)  # an error here is one with a radius, too
+    reach = reach if radius is None else radius
     if not isinstance(reach, abstract.Integral) or reach < 0:
         raise ValueError(f"Radius must be a nonnegative integer, but is {reach!r} (sigma is {sigma!r}, truncate {truncate!r}, radius {radius!r})")
     if deviation == 0:
         raise ZeroDivisionError("sigma is 0; a 1-D Gaussian filter needs another")
     if operator.index(order) < 0:
         raise ValueError(f"order must be non-negative, but is {order!r}")
-    weights = np.ascontiguousarray(gaussian_kernel(deviation, operator.index(order), int(reach))[::-1])
+    weights = np.ascontiguousarray(gaussian_kernel(sigma, operator.index(order), int(reach))[::-1])  # float32's square is, as in SciPy
     return arguments.make_pass(axis, len(weights), weights, mode, cval, 0, _ORIGIN_1D)
 
 
