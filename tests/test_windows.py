@@ -11,7 +11,7 @@ import scipy.ndimage
 
 import sepconv
 import sepconv.ndimage as ndi
-from sepconv.backends.cpu import dense, frequencies
+from sepconv.backends.cpu import dense, frequencies, fused
 from sepconv.ndimage import _recall
 
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
@@ -173,3 +173,22 @@ def test_what_is_kept_depends_on_every_argument() -> None:
         np.testing.assert_allclose(ndi.correlate1d(x, weights), scipy.ndimage.correlate1d(x, weights), atol=1e-3)
     with ndi.exact():
         np.testing.assert_array_equal(ndi.gaussian_filter(x, 1), scipy.ndimage.gaussian_filter(x, 1))
+
+
+def test_past_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of images that no cache holds go past the caches where they lie in whole cache lines; the bits are the same."""
+    x, w = pixels((130, 2080), "float32"), np.random.default_rng(2).random((3, 3))
+    room = np.zeros(x.nbytes + 128, np.uint8)
+    begin = -room.ctypes.data % 64
+    made = []
+    for far in (fused.FAR, 0):
+        monkeypatch.setattr(fused, "FAR", far)
+        for first in (begin, begin + 4):
+            out = room[first : first + x.nbytes].view(np.float32).reshape(x.shape)
+            out[...] = np.nan
+            _recall.clear()
+            ndi.correlate(x, w, output=out)
+            made.append(out.copy())
+    assert np.isfinite(made[0]).all()
+    for other in made[1:]:
+        np.testing.assert_array_equal(made[0], other)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..borders import CONSTANT, WRAP
 from ..filters import GENERAL
-from . import bands, digits, dots, frame, runtime, tiles, window
+from . import bands, digits, dots, frame, fused, runtime, tiles, window
 from .fused import FEW, LARGE, WHOLE, holds, lies_in_rows, planes_of
 from .plans import address
 from .programs import Program, Step, launched
@@ -118,6 +118,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray,
     check = x.dtype.name == "float32" and len(places) < taps.size
     record[window.BANDS : window.CHECK + 1] = cut, strips, pitch, room, check
     written_out = across if machine.registers == 32 and taps.size <= 9 else 0
+    record[window.PAST] = x.nbytes + y.nbytes > fused.FAR
     kernel = runtime.kernel(window.windowed, lanes, k, written_out, high, vectors, x.dtype.name, y.dtype.name, how)
     jobs = planes * cut * strips
     return launched(kernel, record, jobs, min(workers, jobs), [*kept, near])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -18,9 +19,10 @@ from .bands import Lanes, cut, exactly, width
 from .digits import LONG
 from .dots import SPAN, row_of_dots
 from .frame import BEGIN, CHUNKS, END, STRANGE  # noqa: F401
-from .intrinsics import as_float, copy_line, keep, keep_subnormals, load, prefetch, restore, store, words
+from .intrinsics import as_float, copy_line, drain, keep, keep_subnormals, load, prefetch, restore, store, words
 from .jit import callee
 from .loops import aligned, border, first_job, placed, strange_run
+from .simd import past_caches
 from .stencil import FIRST, INSIDE, tile
 
 # The record, besides BEGIN, END, CHUNKS and STRANGE of `frame`. Addresses of the images; byte strides of planes and rows
@@ -33,9 +35,9 @@ NEAR, COUNT, EXACT, PLACES = range(25, 29)
 # how it is cut: bands, strips; bytes of a line of scratch and of all scratch; whether an infinity or NaN in the image is to be told
 BANDS, STRIPS, PITCH, ROOM, CHECK = range(29, 34)
 TOGETHER = 34  # chunks of taps, of `dots`, whose block is then where the weights are, and its levels where what is near
-USED, LENGTH = 35, 64
+PAST = 35  # whether images and results are more than caches hold: then rows are asked for early, and whole cache lines go past the caches
+USED, LENGTH = 36, 64
 PLAIN, CUT, SURE, BYTES = range(4)  # what becomes of sums: float32, or cut with no regard to rounding; cut as float64 would be; by `dots`
-FAR = 2**25  # bytes of an image that no cache holds
 
 ONE = 1 << INSIDE  # all that a tile over scratch meets
 
@@ -62,6 +64,19 @@ def narrowed(typing: Any, lanes: Any, write: Any, x: Any, to: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(lanes, write, types.int64, types.int64), codegen
+
+
+@intrinsic(prefer_literal=True)
+def past(typing: Any, lanes: Any, x: Any, to: Any) -> Any:
+    """`lanes` float32, all of a vector, to a multiple of its bytes, past the caches."""
+    size = 4 * lanes.literal_value
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(8), size).as_pointer()
+        past_caches(b, b.load(b.inttoptr(args[1], kind), align=1), b.inttoptr(args[2], kind), size)
+        return context.get_dummy_value()
+
+    return types.void(lanes, types.int64, types.int64), codegen
 
 
 @callee
@@ -128,6 +143,14 @@ def edge(q, strip):  # type: ignore[no-untyped-def]
 
 
 @callee
+def upper_left(q, job, inside):  # type: ignore[no-untyped-def]
+    """The address of a job's first pixel, in the image or before it."""
+    rest, strip = divmod(job, q[STRIPS])
+    plane, band = divmod(rest, q[BANDS])
+    return q[X] + plane * q[XO] + (q[ROWS] * band // q[BANDS] - q[BEFORE]) * q[XR] + edge(q, strip) * inside
+
+
+@callee
 def finish(lanes, rows, vectors, write, outside, how, q, made, table, near, at, y):  # type: ignore[no-untyped-def]
     """A tile of sums as whole numbers to address y on; `at`: bytes from the first line's beginning to the window of the first sum."""
     for r in range(rows):
@@ -181,8 +204,7 @@ def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[n
             x, y = q[X] + plane * q[XO], q[Y] + plane * q[YO] + row0 * q[YR] + c0 * outside
             if fill(lanes, read, kept, inside, size, q, x, row0 - q[BEFORE], stop - row0 + k - 1, c0 - lead, c0 + count + tail, lines):
                 p[STRANGE] = 1
-            far = q[ROWS] * q[XR] > FAR
-            ahead = x + (stop + k - 1 - q[BEFORE]) * q[XR] + c0 * inside
+            ahead = upper_left(q, job + 1, inside)
             if how == BYTES:
                 bytes_of_rows(vectors, q, table, stop - row0, count, y)
             for at0 in range(0, 0 if how == BYTES else stop - row0, rows):
@@ -191,17 +213,23 @@ def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[n
                     col = placed(col0, span, count, 1)
                     place, to = at * q[PITCH] + col * 4, y + at * q[YR] + col * outside
                     sums, sums_by = made, span * 4
-                    if direct:
+                    beside = direct and q[PAST] != 0 and to % 64 == 0 and q[YR] % 64 == 0
+                    if direct and not beside:
                         sums, sums_by = to, q[YR]
                     tile("float32", lanes, FIRST, k, taps, 1, 1, rows, vectors, 1, 0, ONE, INSIDE,
                          lines + place, 0, 1, k, q[PITCH], 0, 1, 0, by, 0, q[TAPS], 0, 1, 1, 0, 1, q[WEIGHTS], q[TAPS] * 4, 4, 0, q[ZERO],
                          q[ZERO], sums, sums_by, span, rows, 0, 0.0, 0.0)  # fmt: skip
-                    for r in range(rows if far else 0):  # what the next band is filled with comes from memory while this one is summed
+                    for r in range(rows if q[PAST] != 0 else 0):  # what the next job is filled with comes from memory while this one is summed
                         soon = ahead + (at + r) * q[XR] + col * inside
                         for byte in range(0, span * inside, 64):
                             prefetch(soon + byte)
+                    if beside:
+                        for r in range(rows):
+                            for byte in range(0, span * 4, lanes * 4):
+                                past(lanes, made + r * span * 4 + byte, to + r * q[YR] + byte)
                     if not direct:
                         finish(lanes, rows, vectors, write, outside, how, q, made, table, q[NEAR], place, to)
+        drain()
         keep(room)
         restore(before)
 
