@@ -254,7 +254,9 @@ r = numpy.random.default_rng(0)
 calls = {
     ndi.gaussian_filter: (1.2,), ndi.gaussian_filter1d: (0.8,), ndi.uniform_filter: ((3, 2),), ndi.uniform_filter1d: (4,), ndi.sobel: (0,),
     ndi.prewitt: (1,), ndi.correlate1d: ([1, 2, -3],), ndi.convolve1d: ([1, 2],), ndi.correlate: (r.integers(-2, 3, (2, 3)),),
-    ndi.convolve: (numpy.outer([1.0, 2, 1], [1, 0, -1]),),
+    ndi.convolve: (numpy.outer([1.0, 2, 1], [1, 0, -1]),), ndi.laplace: (), ndi.gaussian_laplace: (0.7,), ndi.gaussian_gradient_magnitude: (0.7,),
+    ndi.generic_laplace: (lambda x, axis, output, mode, cval: ndi.correlate1d(x, [1, -2, 1], axis, output, mode, cval),),
+    ndi.generic_gradient_magnitude: (ndi.sobel,),
 }
 for dtype in (numpy.float32, numpy.float64, numpy.uint8):
     x = r.integers(0, 99, (5, 7)).astype(dtype)
@@ -266,6 +268,23 @@ for dtype in (numpy.float32, numpy.float64, numpy.uint8):
             numpy.testing.assert_array_equal(got.copy_to_host(), want, err_msg=fn.__name__)
             assert fn(there, *given, mode=mode, cval=3, output=there) is there  # in place
             numpy.testing.assert_array_equal(there.copy_to_host(), want, err_msg=fn.__name__)
+z = (r.random((3, 4, 5)) + 1j * r.random((3, 4, 5))).astype(numpy.complex64)
+w = r.integers(-3, 4, 3) + 1j * r.integers(-3, 4, 3)
+for image, fn, given in (
+    (z, ndi.gaussian_filter, (0.5,)), (z, ndi.uniform_filter, (2,)), (z, ndi.sobel, (1,)), (z, ndi.laplace, ()), (z, ndi.correlate1d, ([1, 2, 3],)),
+    (z, ndi.correlate1d, (w,)), (z, ndi.convolve, (w[None, :, None],)), (z.real.copy(), ndi.convolve1d, (w, 0)), (z[0].real > 0.5, ndi.laplace, ()),
+    (z, ndi.gaussian_filter, (0,)), (r.integers(-9, 9, (2, 2, 3, 2, 3)), ndi.laplace, ()), (numpy.full((2, 3), 2**60 + 1), ndi.generic_laplace, (1,)),
+):
+    axes = {"axes": ()} if fn is ndi.generic_laplace else {}
+    there, want = cuda.to_device(image), fn(image, *given, mode="wrap", **axes)
+    got = fn(there, *given, mode="wrap", **axes).copy_to_host()
+    assert got.dtype == want.dtype
+    numpy.testing.assert_array_equal(got, want, err_msg=fn.__name__)
+    if want.dtype == image.dtype:
+        assert fn(there, *given, mode="wrap", output=there, **axes) is there
+        numpy.testing.assert_array_equal(there.copy_to_host(), want, err_msg=fn.__name__)
+there = cuda.to_device(x)
+assert ndi.correlate1d(there, cuda.to_device(numpy.array([1.0, 2]))).copy_to_host().tolist() == ndi.correlate1d(x, [1.0, 2]).tolist()
 assert ndi.gaussian_filter(cuda.to_device(x), 0).copy_to_host().tolist() == x.tolist()
 assert ndi.sobel(cuda.to_device(x), output="int16").copy_to_host().tolist() == ndi.sobel(x, output="int16").tolist()
 big = r.random((70, 64), numpy.float32)  # summed in float32
@@ -276,8 +295,8 @@ assert 0 < numpy.abs(got - want).max() <= 6 * 2**-24 * 0.9
 text = str(sepconv.explain(ndi.gaussian_filter, cuda.to_device(x), 1))
 assert "backend cuda" in text and "a thread an output" in text, text
 wrong = {
-    "sums of derivatives": lambda: ndi.laplace(cuda.to_device(x)), "complex64": lambda: ndi.sobel(cuda.to_device(x.astype("complex64"))),
-    "array on a GPU": lambda: ndi.sobel(cuda.to_device(x), output=x), "weights are complex": lambda: ndi.correlate1d(cuda.to_device(x), [1j]),
+    "array on a GPU": lambda: ndi.sobel(cuda.to_device(x), output=x),
+    "of real numbers": lambda: ndi.generic_gradient_magnitude(cuda.to_device(x.astype("complex64")), ndi.sobel),
 }
 for words, call in wrong.items():
     try:
@@ -304,7 +323,8 @@ def test_machine_code_of_filters(sums, machine_code):
 
     sorts = (-1, 0, 1, 2) if sums == "float64" else (-1, 1)
     kernels = [linear.kernel(linear.along, "float32", "float32", sums, 4, 4, sort, 3) for sort in sorts]
-    kernels += [linear.kernel(linear.dense, "float32", "float32", sums, 4, 4)] if sums == "float64" else []
+    mixes = [(linear.dense,), *((linear.mixed, what) for what in ("copy", "add", "subtract", "square", "root"))] if sums == "float64" else []
+    kernels += [linear.kernel(factory, "float32", "float32", sums, 4, 4, *what) for factory, *what in mixes]
     for kernel in kernels:
         found = machine_code.judge(kernel, runtime.signature(linear.WORDS), 128)
         assert found.spills == found.stack == found.counts["local"] == 0 and found.registers <= 64

@@ -20,6 +20,7 @@ from ..call import Explanation
 from . import _device, _factors, _recall
 
 LARGE = 2**12  # pixels from which float32 images need not agree with SciPy to the last bit
+IMAGES = ("input", "output")  # arguments that stay on the device that they are on; weights and the like are fetched from it
 F = TypeVar("F", bound=Callable[..., Any])
 COMPLEX = {"complex64": np.dtype(np.float32), "complex128": np.dtype(np.float64)}
 
@@ -51,8 +52,8 @@ def filter_function(fn: F) -> F:
 
 def array(name: str, value: Any) -> np.ndarray:
     """An ndarray; lists and scalars are converted as SciPy does, but arrays whose meaning would be lost are a TypeError. On a GPU, images stay."""
-    if name in ("input", "output") and _device.has(value):
-        return _device.admitted(name, value)
+    if _device.has(value):
+        return _device.admitted(name, value) if name in IMAGES else _device.fetched(value)
     return dispatch.admit(name, value if isinstance(value, np.ndarray) else np.asarray(value))
 
 
@@ -69,11 +70,9 @@ def result(output: Any, input: np.ndarray, complex_result: bool | None = None) -
     complex_result: whether values are complex, if that is decided; then the dtype has to be. RuntimeError, as in SciPy, for one that does
     not fit.
     """
-    if not isinstance(input, np.ndarray):
-        return _device.result(output, input, complex_result)
     promoted = np.promote_types(input.dtype, np.complex64) if complex_result else input.dtype
     if output is None:
-        return np.empty(input.shape, promoted.newbyteorder("="))
+        return _new(input, promoted.newbyteorder("="))
     if isinstance(output, (str, type, np.dtype)):
         dtype = np.dtype(output)
         if isinstance(output, str) and not issubclass(dtype.type, np.number):
@@ -83,17 +82,26 @@ def result(output: Any, input: np.ndarray, complex_result: bool | None = None) -
                 raise RuntimeError(f"output must have complex dtype, but is {output!r}")
             warnings.warn("promoting specified output dtype to complex", stacklevel=4)
             dtype = np.promote_types(dtype, np.complex64)
-        return numbers("output", np.empty(input.shape, dtype))
-    target = array("output", output)
+        return _new(input, dtype)
+    target = array("output", output) if isinstance(input, np.ndarray) else _device.output(output, input)
     if target.shape != input.shape:
         raise RuntimeError(f"output shape not correct: it is {target.shape}, and the input's is {input.shape}")
     if complex_result and target.dtype.kind != "c":
         raise RuntimeError(f"output must have complex dtype, but is of {target.dtype}")
-    if not target.flags.writeable:
+    if isinstance(target, np.ndarray) and not target.flags.writeable:
         raise ValueError("output array is read-only.")
     if target.size and any(step == 0 and n > 1 for step, n in zip(target.strides, target.shape)):
         raise ValueError(f"output has the strides {target.strides} for the shape {target.shape}; its elements have to be apart")
     return numbers("output", target)
+
+
+def _new(input: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """An array for the result, of input's library."""
+    return (
+        numbers("output", np.empty(input.shape, dtype))
+        if isinstance(input, np.ndarray)
+        else _device.like(input, numbers("output", np.empty(0, dtype)).dtype)
+    )
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------
@@ -192,7 +200,41 @@ def _run(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) -> N
 
 
 def _parts(x: np.ndarray) -> tuple[np.ndarray, ...]:
-    return (x.real, x.imag) if x.dtype.kind == "c" else (x,)
+    if x.dtype.kind != "c":
+        return (x,)
+    return (x.real, x.imag) if isinstance(x, np.ndarray) else _device.parts(x)
+
+
+def shares(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether the two may have memory in common."""
+    return np.may_share_memory(x, y) if isinstance(x, np.ndarray) else not x.apart(y)
+
+
+def copied(x: np.ndarray) -> np.ndarray:
+    if isinstance(x, np.ndarray):
+        return x.copy()
+    made = _device.like(x, x.dtype)
+    _device.combined("copy", x, made)
+    return made
+
+
+_INTO: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
+    "copy": lambda x, y: np.copyto(y, x, casting="unsafe"),
+    "add": lambda x, y: np.add(y, x, y),
+    "subtract": lambda x, y: np.subtract(y, x, y),
+    "square": lambda x, y: np.multiply(x, x, y),
+    "root": lambda x, y: np.sqrt(x, y, casting="unsafe"),
+}
+
+
+def combine(what: str, x: np.ndarray, y: np.ndarray) -> None:
+    """Element by element: y becomes x, y + x, y - x, the square or the root of x; `what` is one of _INTO."""
+    if isinstance(y, np.ndarray):
+        _INTO[what](x, y)
+    elif what in ("square", "root") and y.dtype.kind == "c":
+        raise TypeError(f"input is of {y.dtype}; gradient magnitudes on a GPU are of real numbers")
+    else:
+        _device.combined(what, x, y)
 
 
 def run_passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> None:
@@ -242,15 +284,16 @@ def run_quick(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes:
 
 def _apart(input: np.ndarray, output: np.ndarray) -> np.ndarray:
     """The input, or a copy if the output's parts lie in its memory otherwise than its own do: the first part must not spoil the second."""
-    same = input.dtype == output.dtype and input.strides == output.strides and input.ctypes.data == output.ctypes.data
-    return input if same or not np.may_share_memory(input, output) else input.copy()
+    starts = [x.ctypes.data if isinstance(x, np.ndarray) else x.address for x in (input, output)]
+    same = input.dtype == output.dtype and input.strides == output.strides and starts[0] == starts[1]
+    return input if same or not shares(input, output) else copied(input)
 
 
 def by_parts(filter_real: Callable[[np.ndarray, np.ndarray, np.ndarray, Any], None], input: np.ndarray, weights: np.ndarray, output: np.ndarray,
              cval: Any) -> None:  # fmt: skip
     """A filter of complex input, weights or both from filters of real ones: filter_real(input, weights, output, cval)."""
     if weights.dtype.kind == "c" and input.dtype.kind != "c":
-        input = input.copy() if np.may_share_memory(input, output) else input
+        input = copied(input) if shares(input, output) else input
         for w, to in zip(_parts(weights), _parts(output)):
             filter_real(input, w, to, cval)
         return
@@ -259,16 +302,17 @@ def by_parts(filter_real: Callable[[np.ndarray, np.ndarray, np.ndarray, Any], No
         for part, to, outside in zip(_parts(_apart(input, output)), _parts(output), outsides):
             filter_real(part, weights, to, outside)
         return
-    input = input.copy() if np.may_share_memory(input, output) else input
+    input = copied(input) if shares(input, output) else input
     (a, b), (u, v), (re, im) = _parts(input), _parts(weights), outsides
-    rest = np.empty(input.shape, a.dtype)  # of the input's precision, as in SciPy
-    filter_real(a, u, output.real, re)
+    real, imaginary = _parts(output)
+    rest = _new(input, a.dtype)  # of the input's precision, as in SciPy
+    filter_real(a, u, real, re)
     filter_real(b, v, rest, im)
-    output.real -= rest
-    filter_real(a, v, output.imag, re)
+    combine("subtract", rest, real)
+    filter_real(a, v, imaginary, re)
     filter_real(b, u, rest, im)
-    output.imag += rest
+    combine("add", rest, imaginary)
 
 
-__all__ = ["CONSTANT", "Told", "array", "axis_number", "axis_numbers", "by_parts", "exact", "filter_function", "make_pass", "mode_code", "numbers",
-           "one_each", "real_number", "result", "run_dense", "run_passes", "run_quick", "same_kind"]  # fmt: skip
+__all__ = ["CONSTANT", "Told", "array", "axis_number", "axis_numbers", "by_parts", "combine", "copied", "exact", "filter_function", "make_pass",
+           "mode_code", "numbers", "one_each", "real_number", "result", "run_dense", "run_passes", "run_quick", "same_kind", "shares"]  # fmt: skip

@@ -59,29 +59,31 @@ def _summed(input: Array, derivative: Derivative, output: Any, mode: Any, cval: 
             each: Callable[[np.ndarray], Any]) -> np.ndarray:  # fmt: skip
     """Sum over the axes of each(derivative along it), where `each` works in place."""
     x = arguments.array("input", input)
-    if not isinstance(x, np.ndarray):
-        raise TypeError(
-            f"input is a {type(input).__name__}; sums of derivatives are of NumPy arrays: on a GPU there are the filters that they are made of"
-        )
     target = arguments.result(output, x)
     numbers = arguments.axis_numbers(axes, x.ndim)
     if not numbers:
-        target[...] = x
+        arguments.combine("copy", x, target)
         return target
     modes = arguments.one_each("mode", mode, len(numbers))
-    if len(numbers) > 1 and np.may_share_memory(x, target):
-        x = x.copy()  # the later derivatives read it too
+    if len(numbers) > 1 and arguments.shares(x, target):
+        x = arguments.copied(x)  # the later derivatives read it too
     for number, (axis, m) in enumerate(zip(numbers, modes)):
-        made = derivative(x, axis, target.dtype if number else target, m, cval, *extra_arguments, **(extra_keywords or {}))
+        made = derivative(_bare(x), axis, target.dtype if number else _bare(target), m, cval, *extra_arguments, **(extra_keywords or {}))
         if dispatch.explaining() and isinstance(made, Explanation):
             made.lines.append(f"and so for each of {len(numbers)} axes; the results are summed")
             raise Told(made)
         if number:
+            made = made if isinstance(x, np.ndarray) else arguments.array("input", made)
             each(made)
-            target += made
+            arguments.combine("add", made, target)
         else:
             each(target)
     return target
+
+
+def _bare(x: Any) -> Any:
+    """The array as the user has it."""
+    return x if isinstance(x, np.ndarray) else x.owner
 
 
 @filter_function
@@ -89,7 +91,8 @@ def generic_laplace(input: Array, derivative2: Derivative, output: Any = None, m
                     extra_keywords: Any = None, *, axes: Any = None) -> Array:  # fmt: skip
     """Sum over the axes of a second derivative: derivative2(input, axis, output, mode, cval, *extra_arguments, **extra_keywords).
 
-    `derivative2` gets ndarrays, `output` as an array or a dtype, and returns its result. mode : one, or a sequence, one an axis of `axes`.
+    `derivative2` gets arrays as `input` is one, `output` as an array or a dtype, and returns its result. mode : one, or a sequence, one an axis of
+    `axes`.
 
     >>> generic_laplace(image, lambda x, axis, output, mode, cval: sepconv.ndimage.correlate1d(x, [1, -2, 1], axis, output, mode, cval))
     """
@@ -157,13 +160,15 @@ def generic_gradient_magnitude(input: Array, derivative: Derivative, output: Any
                                extra_arguments: Any = (), extra_keywords: Any = None, *, axes: Any = None) -> Array:  # fmt: skip
     """Root of the sum over the axes of a squared derivative: derivative(input, axis, output, mode, cval, *extra_arguments, **extra_keywords).
 
-    `derivative` gets ndarrays, `output` as an array or a dtype, and returns its result, which is then changed in place.
+    `derivative` gets arrays as `input` is one, `output` as an array or a dtype, and returns its result, which is then changed in place.
 
     >>> generic_gradient_magnitude(image, sepconv.ndimage.sobel)
     """
-    target = _summed(input, derivative, output, mode, cval, extra_arguments, extra_keywords, axes, lambda values: np.multiply(values, values, values))
+    target = _summed(
+        input, derivative, output, mode, cval, extra_arguments, extra_keywords, axes, lambda values: arguments.combine("square", values, values)
+    )
     if arguments.axis_numbers(axes, target.ndim):
-        np.sqrt(target, target, casting="unsafe")
+        arguments.combine("root", target, target)
     return target
 
 

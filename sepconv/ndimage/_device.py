@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .. import dispatch
-from ..backends.filters import REAL
+
+PARTS = {"complex64": np.dtype(np.float32), "complex128": np.dtype(np.float64)}
 
 
 def has(value: Any) -> bool:
@@ -18,32 +20,46 @@ def has(value: Any) -> bool:
 
 
 def admitted(name: str, value: Any) -> Any:
-    """The array as its backend describes it; TypeError for dtypes that are not filtered there, which complex ones are not."""
-    seen = dispatch.find(value).admit(name, value)
-    if seen.dtype.name not in REAL:
-        raise TypeError(f"{name} has dtype {seen.dtype}; allowed are, on a GPU, {', '.join(REAL)}")
-    return seen
+    """The array as its backend describes it."""
+    return dispatch.find(value).admit(name, value)
 
 
-def result(output: Any, input: Any, complex_result: bool | None) -> Any:
-    """The array to write, as `_arguments.result` means it: a new one of input's library, or `output` itself."""
+def fetched(value: Any) -> Any:
+    """An array of few numbers, as weights are, on the host."""
+    for name in ("copy_to_host", "get", "cpu"):
+        if has(value) and hasattr(value, name):
+            return np.asarray(getattr(value, name)())
+    return np.asarray(value)
+
+
+def parts(x: Any) -> tuple[Any, ...]:
+    """The real and the imaginary part of complex numbers, in their memory."""
+    part = PARTS[x.dtype.name]
+    return replace(x, dtype=part), replace(x, address=x.address + part.itemsize, dtype=part)
+
+
+def like(x: Any, dtype: np.dtype) -> Any:
+    """A new array of x's shape and library."""
     from ..backends.cuda import arrays
 
-    if complex_result:
-        raise TypeError("weights are complex; allowed are, on a GPU, real ones")
-    if output is None or isinstance(output, (str, type, np.dtype)):
-        dtype = input.dtype if output is None else np.dtype(output)
-        if dtype.name not in REAL:
-            raise TypeError(f"output is {output!r}; allowed are, on a GPU, {', '.join(REAL)}")
-        return arrays.empty(input.shape, dtype, tuple(range(len(input.shape))), input)
-    if not has(output):
-        raise TypeError(f"output is a {type(output).__name__}; allowed is an array on a GPU, as input is one")
-    target = admitted("output", output)
-    if target.shape != input.shape:
-        raise RuntimeError(f"output shape not correct: it is {target.shape}, and the input's is {input.shape}")
+    return arrays.empty(x.shape, dtype, tuple(range(len(x.shape))), x)
+
+
+def combined(what: str, x: Any, y: Any) -> None:
+    """As the engine's function of that name, of complex arrays too if parts do not meet."""
+    engine = dispatch.find(x.owner).filter_engine()
+    for one, other in zip(*(parts(v) if v.dtype.kind == "c" else (v,) for v in (x, y))):
+        engine.combined(what, one, other)
+
+
+def output(value: Any, input: Any) -> Any:
+    """The array to write, on input's device."""
+    from ..backends.cuda import arrays
+
+    if not has(value):
+        raise TypeError(f"output is a {type(value).__name__}; allowed is an array on a GPU, as input is one")
+    target = admitted("output", value)
     if target.readonly:
         raise ValueError("output array is read-only.")
-    if any(step == 0 and n > 1 for step, n in zip(target.strides, target.shape)):
-        raise ValueError(f"output has the strides {target.strides} for the shape {target.shape}; its elements have to be apart")
     arrays.one_device([input, target])
     return target

@@ -72,7 +72,8 @@ def correlate1d(input: Array, weights: Array, axis: int = -1, output: Any = None
     >>> correlate1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([ 8, 26,  8, 12,  7, 28, 36,  9])
     """
-    return _correlate1d(arguments.array("input", input), _vector(weights, input, cval).conj(), axis, output, mode, cval, origin)
+    x = arguments.array("input", input)
+    return _correlate1d(x, _vector(weights, x, cval).conj(), axis, output, mode, cval, origin)
 
 
 @filter_function
@@ -83,9 +84,10 @@ def convolve1d(input: Array, weights: Array, axis: int = -1, output: Any = None,
     >>> convolve1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([14, 24,  4, 13, 12, 36, 27,  0])
     """
-    turned = _vector(weights, input, cval)[::-1]
+    x = arguments.array("input", input)
+    turned = _vector(weights, x, cval)[::-1]
     origin = -operator.index(origin) - (1 - len(turned) % 2)
-    return _correlate1d(arguments.array("input", input), turned, axis, output, mode, cval, origin)
+    return _correlate1d(x, turned, axis, output, mode, cval, origin)
 
 
 # --- n-D ------------------------------------------------------------------------------------------------------------

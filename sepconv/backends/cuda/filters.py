@@ -69,6 +69,23 @@ def dense(input: View, output: View, weights: np.ndarray, modes: Sequence[int], 
             _along(target, output, Pass(0, 1, np.ones(1), 0, 0.0, 0), stream)
 
 
+def combined(what: str, x: View, y: View) -> None:
+    """Of real arrays, element by element: y becomes x, y + x or y - x, x squared or its root, as `what` is "copy", "add", "subtract", "square" or
+    "root". The two are apart, or the same."""
+    if 0 in y.shape:
+        return
+    if x.dtype == y.dtype and x.dtype.itemsize == 8 and what == "copy":
+        x, y = (replace(v, dtype=np.dtype(np.float64)) for v in (x, y))  # its bits
+    if not y.shape:
+        x, y = (replace(v, shape=(1,), strides=(0,)) for v in (x, y))
+    with _stream(x, y) as stream:
+        x, y, _ = _merged(x, y, 0)
+        outer = range(max(0, len(y.shape) - AXES))
+        for one, other in zip(_slices(x, outer), _slices(y, outer)):
+            cells = (_kind(one), other.dtype.name, "float64", align(one), align(other), what)
+            _launch(linear.mixed, cells, one, other, range(len(other.shape)), (), 0, 0.0, [0] * AXES, (0, 0), stream)
+
+
 def describe(what: str, input: View, output: View, *arguments: Any) -> list[str]:
     return [*said(what, arguments), "plain loops on the GPU, a thread an output, cast after each pass"]
 
@@ -142,7 +159,7 @@ def _launch(factory: Any, cells: tuple[Any, ...], x: View, y: View, inner: Seque
             modes: Sequence[int], taps: tuple[int, int], stream: Any) -> None:  # fmt: skip
     lead = AXES - len(inner)
     pad = lambda values, fill: (fill,) * lead + tuple(values)
-    addresses = [runtime.constant(table, stream) for table in tables] + [0]
+    addresses = [runtime.constant(table, stream) for table in tables] + [0, 0]
     words = [x.address, y.address, *addresses[:2], count, _bits(cval, cells[2])]
     words += [*pad(y.shape, 1), *pad(x.strides, 0), *pad(y.strides, 0), *modes, *taps]
     total = math.prod(y.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import cuda
 
@@ -104,6 +106,32 @@ def dense(x_kind, y_kind, sums, x_align, y_align):  # type: ignore[no-untyped-de
             settle(q[Y] + i0 * q[Y0] + i1 * q[Y1] + i2 * q[Y2] + i3 * q[Y3], acc, y_kind, y_align)
 
     return filter_dense
+
+
+def mixed(x_kind, y_kind, sums, x_align, y_align, what):  # type: ignore[no-untyped-def]
+    """y becomes x, y + x or y - x, or x squared, or its root."""
+    kind, read, _ = _lanes(x_kind, sums, x_align)
+    _, again, _ = _lanes("uint8" if y_kind == "bool" else y_kind, sums, y_align)
+    old, sign = what in ("add", "subtract"), -1 if what == "subtract" else 1
+
+    def mix(q, cval):  # type: ignore[no-untyped-def]
+        total = q[S0] * q[S1] * q[S2] * q[S3]
+        first = np.int64(cuda.blockIdx.x) * cuda.blockDim.x + cuda.threadIdx.x
+        for place in range(first, total, np.int64(cuda.gridDim.x) * cuda.blockDim.x):
+            rest, i3 = place // q[S3], place % q[S3]
+            rest, i2 = rest // q[S2], rest % q[S2]
+            i0, i1 = rest // q[S1], rest % q[S1]
+            value = read(q[X] + i0 * q[X0] + i1 * q[X1] + i2 * q[X2] + i3 * q[X3], True, cval)
+            to = q[Y] + i0 * q[Y0] + i1 * q[Y1] + i2 * q[Y2] + i3 * q[Y3]
+            if old:
+                value = again(to, True, cval) + sign * value
+            elif what == "square":
+                value = value * value
+            elif what == "root":
+                value = kind(math.sqrt(value))
+            settle(to, value, y_kind, y_align)
+
+    return mix
 
 
 def kernel(factory, *cells):  # type: ignore[no-untyped-def]
