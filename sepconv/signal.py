@@ -4,6 +4,9 @@ Sums are taken in the common dtype of both inputs, as SciPy takes them: integers
 (`method="auto"`, `oaconvolve`) is summed directly until it is so much that an FFT wins, and always for integers and where an infinity or NaN
 would spread; the FFT is `scipy.fft` where SciPy is installed, else `numpy.fft`.
 
+Arrays on a GPU come back there; what slides over them, filters and taps, may lie on the host. Sums are in float64 there, of integers too, never by
+an FFT, and leave out taps that are 0.
+
 Not as in SciPy: `lfilter` has no recursive filters; `sepfir2d` refuses what crashes SciPy's; `convolve2d` and `correlate2d` take bools, too;
 `correlate2d` conjugates in2 also where "valid" slides in1 over it; `oaconvolve` crops no axis that it broadcast.
 """
@@ -14,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _signal_device as device
 from . import ops
 from ._fourier import convolved
 from .backends.filters import Pass
@@ -41,7 +45,9 @@ def _choice(name: str, value: Any, allowed: Any) -> Any:
 
 
 def _pair(in1: Any, in2: Any, ndim: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    x, w = arguments.array("in1", in1), arguments.array("in2", in2)
+    if device.has(in2) and not device.has(in1):
+        raise TypeError(f"in1 is a {type(in1).__name__}; allowed is an array on a GPU, as in2 is one")
+    x, w = device.image("in1", in1), arguments.array("in2", in2)
     if ndim is not None and not x.ndim == w.ndim == ndim:
         raise ValueError(f"inputs must both be {ndim}-D arrays; in1 has the shape {x.shape}, in2 {w.shape}")
     if x.ndim != w.ndim:
@@ -51,6 +57,8 @@ def _pair(in1: Any, in2: Any, ndim: int | None = None) -> tuple[np.ndarray, np.n
             raise TypeError(f"{name} has dtype {array.dtype}; allowed are float16, {', '.join((*arguments.REAL, *arguments.COMPLEX))}")
         if array.size == 0:
             raise ValueError(f"{name} has the shape {array.shape}; every size has to be at least 1")
+    if not isinstance(x, np.ndarray) and "float16" in (x.dtype.name, w.dtype.name):
+        raise TypeError(f"in1 has dtype {x.dtype}, in2 {w.dtype}; float16 is not summed on a GPU here")
     return x, w
 
 
@@ -59,6 +67,8 @@ def _swapped(mode: str, x: np.ndarray, w: np.ndarray) -> bool:
     if mode != "valid" or all(n >= k for n, k in zip(x.shape, w.shape)):
         return False
     if all(n <= k for n, k in zip(x.shape, w.shape)):
+        if not isinstance(x, np.ndarray):
+            raise ValueError(f"in2 has the shape {w.shape}; allowed is, on a GPU with mode 'valid', one no larger than in1, {x.shape}")
         return True
     raise ValueError(f"For 'valid' mode, one must be at least as large as the other in every dimension; in1 has the shape {x.shape}, in2 {w.shape}")
 
@@ -159,6 +169,12 @@ def _either(x: np.ndarray, w: np.ndarray, pads: Pads, method: str) -> np.ndarray
     return (np.rint(whole[parts]) if dtype.kind in "iub" else whole[parts]).astype(dtype, copy=False)
 
 
+def _there(mode: str, x: Any, w: np.ndarray, dtype: np.dtype | None = None) -> Any:
+    """The correlation, not conjugated, on a GPU."""
+    _swapped(mode, x, w)
+    return device.correlated(x, w, _pads(mode, w.shape), "constant", dtype or np.result_type(x.dtype, w)).owner
+
+
 @filter_function
 def convolve(in1: Array, in2: Array, mode: str = "full", method: str = "auto") -> Array:
     """n-D convolution of two arrays with as many axes.
@@ -183,6 +199,8 @@ def convolve(in1: Array, in2: Array, mode: str = "full", method: str = "auto") -
     """
     x, w = _pair(in1, in2)
     _choice("mode", mode, MODES), _choice("method", method, METHODS)
+    if not isinstance(x, np.ndarray):
+        return _there(mode, x, _flip(w))
     if not x.ndim:
         return x * w
     if _shorter_first(mode, x, w):
@@ -199,6 +217,8 @@ def correlate(in1: Array, in2: Array, mode: str = "full", method: str = "auto") 
     """
     x, w = _pair(in1, in2)
     _choice("mode", mode, MODES), _choice("method", method, METHODS)
+    if not isinstance(x, np.ndarray):
+        return _there(mode, x, w.conj())
     if not x.ndim:
         return x * w.conj()
     if _shorter_first(mode, x, w):
@@ -216,11 +236,13 @@ def _plane(in1: Array, in2: Array, mode: Any, boundary: Any, fillvalue: Any, fli
     fill = np.asarray(fillvalue)
     if fill.size != 1:
         raise ValueError(f"fillvalue is {fillvalue!r}; `fillvalue` must be scalar or an array with one element.")
-    dtype = np.result_type(x, w)
+    dtype = np.result_type(x.dtype, w)
     if not np.can_cast(fill.dtype, dtype, "same_kind") and fill.dtype.kind not in "iub":
         if fill.dtype.kind == "c" or dtype.kind in "iub" and fill.item() != int(fill.item()):
             raise ValueError(f"could not cast `fillvalue` directly to the output type: it is {fillvalue!r}, for {dtype}")
     pads = _pads(mode, w.shape, late=not flip)
+    if not isinstance(x, np.ndarray):
+        return device.correlated(x, _flip(w) if flip else w.conj(), pads, border, dtype, fill.item()).owner
     if border == "constant" and fill.item() != 0:
         x = np.pad(x.astype(dtype), pads, constant_values=fill.item())
         pads = _pads("valid", w.shape)
@@ -281,10 +303,14 @@ def oaconvolve(in1: Array, in2: Array, mode: str = "full", axes: Any = None) -> 
     """
     x, w = _pair(in1, in2)
     _choice("mode", mode, MODES)
-    if not x.ndim:
+    if isinstance(x, np.ndarray) and not x.ndim:
         return x * w
-    along = _broadcast(x, w, axes)
-    dtype = np.result_type(x, w, np.float32 if np.result_type(x, w).kind in "fc" else np.float64)
+    along, common = _broadcast(x, w, axes), np.result_type(x.dtype, w)
+    dtype = np.result_type(common, np.float32 if common.kind in "fc" else np.float64)
+    if not isinstance(x, np.ndarray):
+        if any(w.shape[axis] > 1 for axis in range(x.ndim) if axis not in along):
+            raise ValueError(f"in2 has the shape {w.shape}; allowed is, on a GPU, 1 along the axes that are not in axes: {axes!r}")
+        return _there(mode, x, _flip(w), dtype)
     x, w = x.astype(dtype, copy=False), w.astype(dtype, copy=False)
     if mode == "valid" and _swapped(mode, *(np.empty([a.shape[axis] for axis in along]) for a in (x, w))):
         x, w = w, x
@@ -300,7 +326,10 @@ def oaconvolve(in1: Array, in2: Array, mode: str = "full", axes: Any = None) -> 
 
 
 def _floating(name: str, value: Any) -> np.ndarray:
-    x = arguments.array(name, value)
+    return _numeric(name, device.image(name, value) if name in ("input", "x", "zi") else arguments.array(name, value))
+
+
+def _numeric(name: str, x: np.ndarray) -> np.ndarray:
     if x.dtype.name not in (*arguments.REAL, *arguments.COMPLEX):
         raise TypeError(f"{name} has dtype {x.dtype}; allowed are {', '.join((*arguments.REAL, *arguments.COMPLEX))}")
     return x
@@ -331,9 +360,10 @@ def sepfir2d(input: Array, hrow: Array, hcol: Array) -> Array:
         weights = np.ascontiguousarray(h[::-1], np.float64)
         passes.append(arguments.make_pass(axis, len(h), weights, "reflect", 0.0, 0, ""))
     narrow = x.dtype.name in ("float32", "complex64") or (x.dtype.kind in "iub" and x.dtype.itemsize <= 2)
-    output = np.empty(x.shape, ("c" if x.dtype.kind == "c" else "f") + str((4 if narrow else 8) * (1 + (x.dtype.kind == "c"))))
+    dtype = np.dtype(("c" if x.dtype.kind == "c" else "f") + str((4 if narrow else 8) * (1 + (x.dtype.kind == "c"))))
+    output = arguments.new(x, dtype)
     arguments.run_passes(x, output, passes)
-    return output
+    return output if isinstance(x, np.ndarray) else output.owner
 
 
 @filter_function
@@ -364,23 +394,30 @@ def lfilter(b: Array, a: Array, x: Array, axis: int = -1, zi: Array | None = Non
         raise ValueError(f"a is {a!r}; allowed is a number that is not 0, or an array whose other entries are: recursive filters are not here")
     b = np.concatenate([b, np.zeros(max(0, len(a) - len(b)), b.dtype)])
     number, k = arguments.axis_number(axis, x.ndim), len(b)
-    dtype = np.result_type(b, a, x) if zi is None else np.result_type(b, a, x, _floating("zi", zi))
+    zi = None if zi is None else _floating("zi", zi)
+    if zi is not None and isinstance(x, np.ndarray) != isinstance(zi, np.ndarray):
+        raise TypeError(f"zi lies elsewhere than x; allowed are both on a GPU, or neither: {zi!r}")
+    dtype = np.result_type(b, a, x.dtype) if zi is None else np.result_type(b, a, x.dtype, zi.dtype)
     dtype = dtype if dtype.kind in "fc" else np.dtype(np.float64)
     taps = (b / a[0]).astype(np.complex128 if dtype.kind == "c" and b.dtype.kind == "c" or a.dtype.kind == "c" else np.float64)
-    state = None if zi is None else _state(arguments.array("zi", zi), x.shape, number, k)
-    if state is not None:
-        x = np.concatenate([x, np.zeros(state.shape, x.dtype)], number)
-    y = np.empty(x.shape, dtype)
-    x = x.astype(dtype, copy=False) if dtype.kind == "c" else x
+    state = None if zi is None else _state(zi, x.shape, number, k)
 
     def real(part: np.ndarray, w: np.ndarray, to: np.ndarray, cval: Any) -> None:
         turned = np.ascontiguousarray(w[::-1])
         arguments.run_passes(part, to, [Pass(number, k, turned, arguments.CONSTANT, 0.0, (k - 1) // 2)])
 
-    if dtype.kind == "c":
-        arguments.by_parts(real, x, taps, y, 0j)
-    else:
-        real(x, taps, y, 0.0)
+    def run(x: np.ndarray, y: np.ndarray) -> None:
+        if dtype.kind == "c":
+            arguments.by_parts(real, x, taps, y, 0j)
+        else:
+            real(x, taps, y, 0.0)
+
+    if not isinstance(x, np.ndarray):
+        return device.along(x, k, number, dtype, state, run)
+    if state is not None:
+        x = np.concatenate([x, np.zeros(state.shape, x.dtype)], number)
+    y = np.empty(x.shape, dtype)
+    run(x.astype(dtype, copy=False) if dtype.kind == "c" else x, y)
     if state is None:
         return y
     head = (slice(None),) * number
@@ -393,7 +430,7 @@ def _state(zi: np.ndarray, shape: tuple[int, ...], axis: int, taps: int) -> np.n
     wanted = (*shape[:axis], taps - 1, *shape[axis + 1 :])
     if zi.ndim != len(shape) or any(n not in (m, 1) for n, m in zip(zi.shape, wanted)) or zi.shape[axis] != taps - 1:
         raise ValueError(f"Unexpected shape for zi: expected {wanted}, found {zi.shape}.")
-    return np.broadcast_to(zi, wanted)
+    return np.broadcast_to(zi, wanted) if isinstance(zi, np.ndarray) else device.spread(zi, wanted)
 
 
 def __getattr__(name: str) -> object:

@@ -316,6 +316,64 @@ def test_filters():
     assert done.stdout.strip() == "right", done.stdout + done.stderr
 
 
+SIGNALS = """
+import numpy, sepconv, sepconv.signal as sig
+from numba import cuda
+r = numpy.random.default_rng(0)
+there = cuda.to_device
+
+def close(got, want, image):
+    if isinstance(want, tuple):
+        return [close(g, w, image) for g, w in zip(got, want)]
+    got = got.copy_to_host()
+    assert (got.shape, got.dtype) == (want.shape, want.dtype), (got.shape, want.shape, got.dtype, want.dtype)
+    numpy.testing.assert_allclose(got, want, rtol=1e-5 if want.dtype.name in ("float32", "complex64") else 1e-12, atol=1e-4)
+
+def drawn(shape, dtype):
+    x = r.integers(0, 250, shape).astype(dtype)
+    return x + 1j * x[::-1] if x.dtype.kind == "c" else x
+
+for dtype in ("uint8", "int64", "float32", "complex64"):
+    x, line = drawn((3, 4), dtype), drawn(6, dtype)
+    for taps in (drawn((2, 3), dtype), drawn((1, 2), "complex128")):
+        for mode in sig.MODES:
+            fn = {"full": sig.convolve, "same": sig.correlate, "valid": sig.oaconvolve}[mode]
+            close(fn(there(x), taps, mode), fn(x, taps, mode), x)
+            border, fill = {"full": ("fill", 3), "same": ("wrap", 0), "valid": ("symm", 0)}[mode]
+            for fn in (sig.convolve2d, sig.correlate2d):
+                close(fn(there(x), there(taps), mode, border, fill), fn(x, taps, mode, border, fill), x)
+    for b in ([1, 2, 3], [1j, 2]):
+        close(sig.lfilter(b, 2, there(line)), sig.lfilter(b, 2, line), line)
+        for axis in (0, 1):
+            state = drawn((len(b) - 1, 1) if axis == 0 else (3, len(b) - 1), "float64")
+            close(sig.lfilter(b, [2, 0], there(x), axis, there(state)), sig.lfilter(b, [2, 0], x, axis, state), x)
+    close(sig.sepfir2d(there(x), [1, 2, 1], [0.5, 1, 0]), sig.sepfir2d(x, [1, 2, 1], [0.5, 1, 0]), x)
+    close(sig.convolve(there(line), line), sig.convolve(line, line), line)
+    cube = drawn((2, 2, 3), dtype)
+    close(sig.oaconvolve(there(cube), cube[:1, :, :1], axes=1), sig.oaconvolve(cube, cube[:1, :, :1], axes=1), cube)
+assert "a thread an output" in str(sepconv.explain(sig.convolve, there(x), x[:2, :2]))
+for words, call in {
+    "as in2 is one": lambda: sig.convolve(x, there(x)), "no larger than in1": lambda: sig.convolve(there(x[:2]), x, "valid"),
+    "at least 1": lambda: sig.convolve(there(x), x[:0]), "both on a GPU": lambda: sig.lfilter([1, 2], 1, there(line), zi=[1.0]),
+    "float16": lambda: sig.convolve(there(line.real.astype("float16")), [1.0]),
+}.items():
+    try:
+        call()
+    except (TypeError, ValueError) as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(words)
+print("right")
+"""
+
+
+@compiled
+def test_signals():
+    """`sepconv.signal` on a GPU's arrays: what it makes of NumPy's, as arrays there; in the simulator."""
+    done = child("-c", SIGNALS, simulator=True)
+    assert done.stdout.strip() == "right", done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("sums", ("float32", "float64"))
 def test_machine_code_of_filters(sums, machine_code):
     """In float64 products and sums are apart, as in SciPy: nothing is fused. In float32 there is no double. No spills, no local memory."""
@@ -323,7 +381,7 @@ def test_machine_code_of_filters(sums, machine_code):
 
     sorts = (-1, 0, 1, 2) if sums == "float64" else (-1, 1)
     kernels = [linear.kernel(linear.along, "float32", "float32", sums, 4, 4, sort, 3) for sort in sorts]
-    mixes = [(linear.dense,), *((linear.mixed, what) for what in ("copy", "add", "subtract", "square", "root"))] if sums == "float64" else []
+    mixes = [(linear.dense,), *((linear.mixed, what) for what in ("copy", "add", "subtract", "square", "root", "fill"))] if sums == "float64" else []
     kernels += [linear.kernel(factory, "float32", "float32", sums, 4, 4, *what) for factory, *what in mixes]
     for kernel in kernels:
         found = machine_code.judge(kernel, runtime.signature(linear.WORDS), 128)

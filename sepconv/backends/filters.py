@@ -6,6 +6,10 @@ A backend that filters has
     dense(input, output, weights, modes, cval, origins)             one n-D filter, for each axis a mode and an origin
     describe(what, input, output, ...)                              the same arguments -> what would run, in lines for people
 
+One that filters arrays other than NumPy's also has
+
+    combined(what, x, y, number)                                    y becomes something of x and y, element by element
+
 `passes` and `dense` may return a callable that does it again, f(input, output) for arrays of the same shapes, strides and dtypes that share no
 memory; it returns whether it could.
 

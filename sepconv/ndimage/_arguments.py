@@ -72,7 +72,7 @@ def result(output: Any, input: np.ndarray, complex_result: bool | None = None) -
     """
     promoted = np.promote_types(input.dtype, np.complex64) if complex_result else input.dtype
     if output is None:
-        return _new(input, promoted.newbyteorder("="))
+        return new(input, promoted.newbyteorder("="))
     if isinstance(output, (str, type, np.dtype)):
         dtype = np.dtype(output)
         if isinstance(output, str) and not issubclass(dtype.type, np.number):
@@ -82,7 +82,7 @@ def result(output: Any, input: np.ndarray, complex_result: bool | None = None) -
                 raise RuntimeError(f"output must have complex dtype, but is {output!r}")
             warnings.warn("promoting specified output dtype to complex", stacklevel=4)
             dtype = np.promote_types(dtype, np.complex64)
-        return _new(input, dtype)
+        return new(input, dtype)
     target = array("output", output) if isinstance(input, np.ndarray) else _device.output(output, input)
     if target.shape != input.shape:
         raise RuntimeError(f"output shape not correct: it is {target.shape}, and the input's is {input.shape}")
@@ -95,7 +95,7 @@ def result(output: Any, input: np.ndarray, complex_result: bool | None = None) -
     return numbers("output", target)
 
 
-def _new(input: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def new(input: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """An array for the result, of input's library."""
     return (
         numbers("output", np.empty(input.shape, dtype))
@@ -273,6 +273,11 @@ def run_dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, mode: 
     _run("passes", between, output, passes[-1:])
 
 
+def explain_dense(input: np.ndarray, weights: np.ndarray) -> None:
+    """Tells what would run for such taps, on images of this kind."""
+    _run("dense", input, input, weights)
+
+
 def run_quick(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Sequence[int], cval: Any) -> bool:
     """One n-D filter in place of several 1-D ones, if that is in the bounds of both and faster: whether it was done."""
     quick = getattr(_engine(input)[1], "quick", None)
@@ -305,7 +310,7 @@ def by_parts(filter_real: Callable[[np.ndarray, np.ndarray, np.ndarray, Any], No
     input = copied(input) if shares(input, output) else input
     (a, b), (u, v), (re, im) = _parts(input), _parts(weights), outsides
     real, imaginary = _parts(output)
-    rest = _new(input, a.dtype)  # of the input's precision, as in SciPy
+    rest = new(input, a.dtype)  # of the input's precision, as in SciPy
     filter_real(a, u, real, re)
     filter_real(b, v, rest, im)
     combine("subtract", rest, real)
@@ -314,5 +319,7 @@ def by_parts(filter_real: Callable[[np.ndarray, np.ndarray, np.ndarray, Any], No
     combine("add", rest, imaginary)
 
 
-__all__ = ["CONSTANT", "Told", "array", "axis_number", "axis_numbers", "by_parts", "combine", "copied", "exact", "filter_function", "make_pass",
-           "mode_code", "numbers", "one_each", "real_number", "result", "run_dense", "run_passes", "run_quick", "same_kind", "shares"]  # fmt: skip
+__all__ = [
+    "CONSTANT", "Told", "array", "axis_number", "axis_numbers", "by_parts", "combine", "copied", "exact", "explain_dense", "filter_function",
+    "make_pass", "mode_code", "new", "numbers", "one_each", "real_number", "result", "run_dense", "run_passes", "run_quick", "same_kind", "shares",
+]  # fmt: skip

@@ -45,11 +45,12 @@ def like(x: Any, dtype: np.dtype) -> Any:
     return arrays.empty(x.shape, dtype, tuple(range(len(x.shape))), x)
 
 
-def combined(what: str, x: Any, y: Any) -> None:
-    """As the engine's function of that name, of complex arrays too if parts do not meet."""
+def combined(what: str, x: Any, y: Any, number: complex = 0.0) -> None:
+    """As the engine's function of that name, of complex arrays too, part by part; of a real one as the real part."""
     engine = dispatch.find(x.owner).filter_engine()
-    for one, other in zip(*(parts(v) if v.dtype.kind == "c" else (v,) for v in (x, y))):
-        engine.combined(what, one, other)
+    numbers = float(np.real(number)), float(np.imag(number))
+    for one, other, own in zip(*(parts(v) if v.dtype.kind == "c" else (v,) for v in (x, y)), numbers):
+        engine.combined(what, one, other, own)
 
 
 def output(value: Any, input: Any) -> Any:

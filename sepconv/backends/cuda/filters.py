@@ -69,9 +69,9 @@ def dense(input: View, output: View, weights: np.ndarray, modes: Sequence[int], 
             _along(target, output, Pass(0, 1, np.ones(1), 0, 0.0, 0), stream)
 
 
-def combined(what: str, x: View, y: View) -> None:
-    """Of real arrays, element by element: y becomes x, y + x or y - x, x squared or its root, as `what` is "copy", "add", "subtract", "square" or
-    "root". The two are apart, or the same."""
+def combined(what: str, x: View, y: View, number: float = 0.0) -> None:
+    """Of real arrays, element by element: y becomes x, y + x or y - x, x squared or its root, or the number, as `what` is "copy", "add",
+    "subtract", "square", "root" or "fill". The two are apart, or the same."""
     if 0 in y.shape:
         return
     if x.dtype == y.dtype and x.dtype.itemsize == 8 and what == "copy":
@@ -83,7 +83,7 @@ def combined(what: str, x: View, y: View) -> None:
         outer = range(max(0, len(y.shape) - AXES))
         for one, other in zip(_slices(x, outer), _slices(y, outer)):
             cells = (_kind(one), other.dtype.name, "float64", align(one), align(other), what)
-            _launch(linear.mixed, cells, one, other, range(len(other.shape)), (), 0, 0.0, [0] * AXES, (0, 0), stream)
+            _launch(linear.mixed, cells, one, other, range(len(other.shape)), (), 0, number, [0] * AXES, (0, 0), stream)
 
 
 def describe(what: str, input: View, output: View, *arguments: Any) -> list[str]:

@@ -109,7 +109,7 @@ def dense(x_kind, y_kind, sums, x_align, y_align):  # type: ignore[no-untyped-de
 
 
 def mixed(x_kind, y_kind, sums, x_align, y_align, what):  # type: ignore[no-untyped-def]
-    """y becomes x, y + x or y - x, or x squared, or its root."""
+    """y becomes x, y + x or y - x, or x squared, or its root, or the value beyond the edge."""
     kind, read, _ = _lanes(x_kind, sums, x_align)
     _, again, _ = _lanes("uint8" if y_kind == "bool" else y_kind, sums, y_align)
     old, sign = what in ("add", "subtract"), -1 if what == "subtract" else 1
@@ -123,7 +123,9 @@ def mixed(x_kind, y_kind, sums, x_align, y_align, what):  # type: ignore[no-unty
             i0, i1 = rest // q[S1], rest % q[S1]
             value = read(q[X] + i0 * q[X0] + i1 * q[X1] + i2 * q[X2] + i3 * q[X3], True, cval)
             to = q[Y] + i0 * q[Y0] + i1 * q[Y1] + i2 * q[Y2] + i3 * q[Y3]
-            if old:
+            if what == "fill":
+                value = cval
+            elif old:
                 value = again(to, True, cval) + sign * value
             elif what == "square":
                 value = value * value
