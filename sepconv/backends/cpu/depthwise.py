@@ -13,10 +13,10 @@ from .intrinsics import as_float, keep, keep_subnormals, prefetch, restore
 from .jit import callee
 from .loops import aligned, first_job, move, placed, snapshot, strange, within
 from .rows import block, blocks, fill_first, fill_last, room_first, room_last
-from .stencil import BORDER, FIRST, INSIDE, LAST, NARROW, tile
+from .stencil import BORDER, FIRST, INSIDE, LAST, MISSING, tile
 
 FAR = 2**23  # bytes of an image that come from memory: the processor foresees rows of pixels worse than it could
-EDGES, NARROW_EDGES = 1 << INSIDE | 1 << BORDER, 1 << NARROW
+EDGES = f"{INSIDE} {BORDER}"
 
 
 @callee
@@ -80,17 +80,15 @@ def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat
 
 
 @callee(inline="always")
-def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
+def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
            q, x0, here, there, z, row, taps, pitch, y, y_w):  # type: ignore[no-untyped-def] # fmt: skip
     """Channels last: the output row `row` of channels here to there, to address y on, which is channel 0's, y_w bytes from pixel to pixel.
 
     x0 is the image, at channel 0. Weights lie at `taps` for channel 0, `pitch` bytes from tap to tap. The row has no fewer pixels, STEP
     apart, than the tile.
     """
-    width, edges = lanes * vectors, NARROW_EDGES if narrow else EDGES
-    step, z0 = q[STEP], z * q[SD] - q[PD]
+    width, step, z0 = lanes * vectors, q[STEP], z * q[SD] - q[PD]
     l_step = step if rows > 1 else q[DW]  # the lines of one pixel are the kernel's
-    z_inside = z0 >= 0 and z0 + (q[KD] - 1) * q[DD] < q[ID]
     tiles = (there - here + width - 1) // width
     ahead = q[ID] * q[IH] * q[XH] > FAR
     top = row * q[SH] - q[PH]
@@ -101,8 +99,7 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
         for at0 in range(0, count, rows):
             col = first + placed(at0, rows, count, 1) * step
             left = col * q[SW] - q[PW]
-            inside = z_inside and left >= 0 and left + ((rows - 1) * stride + k - 1) * l_step < q[IW]
-            edge = NARROW if narrow else INSIDE if inside else BORDER
+            edge = max(0, -left) * MISSING + max(0, left + ((rows - 1) * stride + k - 1) * l_step + 1 - q[IW])
             x = x0 + z0 * q[XD] + top * q[XH] + left * q[XW]
             to = y + col * y_w
             if ahead:  # rows that the next output row reads first
@@ -184,11 +181,11 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
     return depthwise_channels_first
 
 
-def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow, staged):  # type: ignore[no-untyped-def]
+def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges, staged):  # type: ignore[no-untyped-def]
     """A kernel for k kernel columns; jobs are (group of GROUP channels, image, depth, band of rows, block of columns),
     worked through in BLOCK channels.
 
-    `narrow`: fewer channels than the tile has lanes; `staged` as for channels first.
+    `edges`: what the tile meets, see `stencil.py`; `staged` as for channels first.
     """
     width = lanes * vectors
 
@@ -220,7 +217,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                     x_in = fill_last(scratch.ctypes.data, q, s, x, here, there, z, row0, row1 - row0, col0, dtype, lanes, size)
                     z_in, row_in = 0, row0
                 for row in range(row0, row1):
-                    pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
+                    pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
                            s, x_in, here, there, z_in, row - row_in, taps, pitch, y + row * q[YH], q[YW])  # fmt: skip
         keep(packed)
         keep(scratch)

@@ -83,7 +83,7 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
     return separable_channels_first
 
 
-def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow, staged,
+def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges, staged,
                   out_rows, out_vectors):  # type: ignore[no-untyped-def] # fmt: skip
     """Jobs are (image, depth, band of rows, group of GROUP panels of output channels); the groups of a band share its depthwise rows.
 
@@ -121,7 +121,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, nar
                         x_in = fill_last(scratch.ctypes.data, q, t, x_in, here, there, z, row0, count, 0, dtype, lanes, size)
                         z_in, row_in = 0, 0
                     for row in range(count):
-                        pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, narrow,
+                        pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
                                t, x_in, here, there, z_in, row_in + row, taps, tap_by, b + row * q[OW] * pitch, pitch)  # fmt: skip
                 held = place
             for number in range(group * q[GROUP], min(panels, (group + 1) * q[GROUP])):

@@ -21,7 +21,9 @@ from numba.extending import intrinsic
 from .simd import Vectors, integer, rolled
 
 FIRST, LAST = 0, 1  # channels first, channels last
-INSIDE, BORDER, NARROW = range(3)  # what a tile may meet: the array alone; its border; that, and fewer channels than lanes
+# What a tile may meet: the array alone; its border, anywhere; that, and fewer channels than lanes; or, where it is known when compiled, MISSING *
+# how many of its first lines do not exist + how many of its last
+INSIDE, BORDER, NARROW, MISSING = 0, -1, -2, 64
 SKIP = 7  # kernel lines above which a line beyond the border is left out with its products; up to it, reading zeros costs less than a branch
 HELD = 31  # vector registers, of 32, that the weights of a tap may fill together with the accumulators and a line
 
@@ -52,6 +54,7 @@ class _Tile:
         self.order, self.k, self.taps, self.stride, self.lane_stride, self.rows, self.vectors, self.flat, self.loose = literals
         self.__dict__.update(arguments)
         self.reach = (self.rows - 1) * self.stride + self.k  # input lines that the tile reads
+        self.lead, self.trail = divmod(max(0, edge), MISSING)
         self.masked = edge != INSIDE and self.order == FIRST
         # Kernel lines go in groups whose weights of a tap stay in registers, over lines that may be left out as well.
         free = (HELD - (self.rows + 1) * self.vectors) // (self.vectors if self.order == LAST else 1)
@@ -80,7 +83,7 @@ class _Tile:
     def _existing(self) -> list[Any]:
         """Whether each input line exists; None where it is known to: a border no wider than the kernel takes a tile's outer lines alone."""
         found: list[Any] = [None] * self.reach
-        for i in range(self.reach if self.edge >= BORDER else 0):
+        for i in range(self.reach if self.edge in (BORDER, NARROW) else 0):
             if self.loose or i < self.k - 1 or i > self.reach - self.k:
                 at = self.b.add(self.l0, self.b.mul(integer(i), self.l_step))
                 found[i] = self.b.icmp_unsigned("<", at, self.l_size)
@@ -127,7 +130,7 @@ class _Tile:
             for t in group if self.held and self.edge != INSIDE else ():  # before a branch, so that all lines have them
                 for tap in taps:
                     self._weight(t, tap)
-            for i in range(self.reach):
+            for i in range(self.lead, self.reach - self.trail):
                 users = [(r, i - r * self.stride) for r in range(self.rows) if i - r * self.stride in group]
                 if users:
                     self._line(i, users, taps, x, masks, zeros, acc)
@@ -211,7 +214,7 @@ class _Tile:
 
     def _store(self, acc: list[Any]) -> None:
         m, b = self.m, self.b
-        if self.edge == INSIDE:
+        if self.edge == INSIDE or (self.edge > INSIDE and self.order == LAST):
             self._rows(acc, None)
             return
         rows = integer(self.rows)
@@ -249,8 +252,8 @@ def tile(typing: Any, dtype, lanes, order, k, taps, stride, lane_stride, rows, v
          bias, y, y_by, n_lanes, n_safe, act, lo, hi):  # fmt: skip
     """y[line r, lane v] = epilogue(sum over z, tap, i of w[i, tap, z] * x[z, line r * stride + i, tap + v * lane_stride]).
 
-    The first twelve are literals, of which `edges` lists in bits what the tile may meet and `edge` says what this one does; the rest are
-    int64 as `ARGUMENTS` says, but for lo and hi.
+    The first twelve are literals, of which `edges` lists what the tile may meet. `edge` says what this one does: MISSING * first lines that do
+    not exist + last ones; what is not in the list is its last entry. The rest are int64 as `ARGUMENTS` says, but for lo and hi.
     """
     literals = (dtype, lanes, order, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges)
     kind, width, *shape, some = (t.literal_value for t in literals)
@@ -258,7 +261,7 @@ def tile(typing: Any, dtype, lanes, order, k, taps, stride, lane_stride, rows, v
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         m, values = Vectors(context, b, kind, width), dict(zip(ARGUMENTS, args[len(literals) + 1 :]))
         values["act"] = args[-3:]
-        kinds = [edge for edge in range(3) if some >> edge & 1]
+        kinds = [int(edge) for edge in some.split()]
         after = b.append_basic_block("tile.end")
         blocks = [b.append_basic_block("tile") for _ in kinds]
         switch = b.switch(args[len(literals)], blocks[-1])

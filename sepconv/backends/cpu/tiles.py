@@ -16,6 +16,7 @@ from ...problem import Problem
 from . import depthwise, pointwise, rows, separable, standard
 from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
 from .runtime import Machine
+from .stencil import BORDER, INSIDE, MISSING, NARROW, SKIP
 
 # Work (MACs, direct: slower by RATE) under which one thread is faster than waking the others: a parallel launch costs some 4 us.
 SERIAL = 150_000
@@ -151,6 +152,19 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, ban
     return Choice(depthwise.channels_first, cells, cut, p.batch * blocks * bands * -(-ow // columns), reason + STAGED * staged, stage)
 
 
+ANYWHERE = f"{INSIDE} {BORDER}"
+
+
+def _edges(p: Problem, tall: int, stride: int) -> str:
+    """What the tiles of a row meet, channels last: first and last pixels that do not exist. Known when compiled, they cost nothing."""
+    size, count, before, step = p.in_size[-1], p.out_size[-1], p.pads[-1][0], p.stride[-1]
+    reach, found = (tall - 1) * stride + p.kernel[-1], set()
+    for at in range(0, count, tall):
+        left = min(at, count - tall) * step - before
+        found.add(max(0, -left) * MISSING + max(0, left + reach - size))
+    return " ".join(map(str, sorted(found))) if len(found) <= 4 else ANYWHERE
+
+
 def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fused: bool, astray: bool) -> Choice | None:
     (kd, kh, kw), (_, sh, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     (od, oh, ow), iw, size, channels = three(p.out_size, 1), p.in_size[-1], p.dtype.itemsize, p.out_channels
@@ -165,7 +179,6 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fuse
         step, joint = 1, False
     tall = next(r for r in (8, 7, 6, 4, 3, 2, 1) if r <= min(most, ow // step if joint else 1))
     width = lanes * vectors
-    narrow = int(channels < width)
     # Small planes are shared out by channels, so that each thread packs its own weights only; large ones by rows, which lie together.
     small = math.prod(p.in_size) * channels * size <= L2 and channels >= 2 * workers * width
     parts = _parts(p.batch * od, workers)
@@ -184,7 +197,10 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fuse
     bands, band = _span(oh, bands, 1)
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step}
-    cells = (p.dtype.name, size, lanes, kw, sw if tall > 1 else 1, tall, vectors, flat, _loose(p, 2) * (1 - staged), narrow, staged)
+    loose, stride = _loose(p, 2) * (1 - staged), sw if tall > 1 else 1
+    edges = _edges(p, tall, stride) if not (staged or loose) and step == 1 and kw <= SKIP else ANYWHERE
+    edges = str(NARROW) if channels < width else edges
+    cells = (p.dtype.name, size, lanes, kw, stride, tall, vectors, flat, loose, edges, staged)
     reason = f"vectors of {lanes} channels, {tall} pixels x {vectors} vectors a tile: each input pixel feeds {kw} kernel columns from registers"
     stage = functools.partial(rows.last, cut=cut, columns=columns, size=size) if staged else None
     return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands * -(-ow // columns), reason + STAGED * staged, stage)

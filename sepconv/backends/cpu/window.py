@@ -39,7 +39,7 @@ PAST = 35  # whether images and results are more than caches hold: then rows are
 USED, LENGTH = 36, 64
 PLAIN, CUT, SURE, BYTES = range(4)  # what becomes of sums: float32, or cut with no regard to rounding; cut as float64 would be; by `dots`
 
-ONE = 1 << INSIDE  # all that a tile over scratch meets
+ONE = str(INSIDE)  # all that a tile over scratch meets
 
 
 @intrinsic(prefer_literal=True)
