@@ -13,10 +13,9 @@ from .intrinsics import as_float, keep, keep_subnormals, prefetch, restore
 from .jit import callee
 from .loops import aligned, first_job, move, placed, snapshot, strange, within
 from .rows import block, blocks, fill_first, fill_last, room_first, room_last
-from .stencil import BORDER, FIRST, INSIDE, LAST, MISSING, tile
+from .stencil import FIRST, LAST, MASKED, MISSING, tile
 
 FAR = 2**23  # bytes of an image that come from memory: the processor foresees rows of pixels worse than it could
-EDGES = f"{INSIDE} {BORDER}"
 
 
 @callee
@@ -40,7 +39,7 @@ def existing(at, span, step, taps, size):  # type: ignore[no-untyped-def]
 
 
 @callee(inline="always")
-def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
+def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges,
            q, x0, begin, end, z, row0, step, count, y, y_c, y_h):  # type: ignore[no-untyped-def] # fmt: skip
     """Channels first: `count` output rows, from row0 in steps of `step`, of the output channels begin to end.
 
@@ -50,7 +49,6 @@ def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat
     width = lanes * vectors
     tight = y_h == q[OW] * size
     z0 = z * q[SD] - q[PD]
-    z_inside = z0 >= 0 and z0 + (q[KD] - 1) * q[DD] < q[ID]
     group, member = divmod(begin, q[GROUP_OUT])
     x0 += group * q[XC] + z0 * q[XD]
     l_step = step if rows > 1 else q[DH]  # the lines of one row are the kernel's
@@ -64,12 +62,12 @@ def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat
         for at0 in range(0, count, rows):
             at = placed(at0, rows, count, 1)
             top = (row0 + at * step) * q[SH] - q[PH]
-            inside = z_inside and top >= 0 and top + ((rows - 1) * stride + k - 1) * l_step < q[IH]
-            edge = INSIDE if inside and not sides else BORDER
+            edge = max(0, -top) * MISSING + max(0, top + ((rows - 1) * stride + k - 1) * l_step + 1 - q[IH])
+            edge += MASKED if sides or edge != 0 else 0
             safe = count - at - spill if tight else 0
             x, to, seat = x0 + top * q[XH] + left * size, y + at * y_h + col * size, member
             for c in range(begin, end):
-                tile(dtype, lanes, FIRST, k, taps, stride, lane_stride, rows, vectors, flat, loose, EDGES, edge,
+                tile(dtype, lanes, FIRST, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, edge,
                      x, top, l_step, q[IH], l_step * q[XH], left, q[DW], q[IW], q[DW] * size, first, last,
                      z0, q[DD], q[ID], q[DD] * q[XD], q[KD], q[WEIGHT] + c * q[WO], q[WH], q[WW], q[WD], q[ZEROS],
                      q[BIAS] + c * size, to, y_h, q[OW] - col, safe, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
@@ -143,7 +141,7 @@ def taps_of(q, packed, begin, end, width, size):  # type: ignore[no-untyped-def]
     return to - begin * size, pitch
 
 
-def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, staged):  # type: ignore[no-untyped-def]
+def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, staged):  # type: ignore[no-untyped-def]
     """A kernel for k kernel rows, and for `taps` columns if that is not 0; jobs are (image, strip of BLOCK output channels, band of
     rows, block of columns).
 
@@ -173,7 +171,7 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
                 if staged:
                     x_in = fill_first(scratch.ctypes.data, q, s, x, begin, end, z, row0, step, count, col0, dtype, lanes, size)
                     z_in, row_in, step_in = 0, 0, 1
-                planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
+                planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges,
                        s, x_in, begin, end, z_in, row_in, step_in, count, y + z * q[YD], q[YC], step * q[YH])  # fmt: skip
         keep(scratch)
         restore(before)

@@ -41,7 +41,7 @@ def pixels_of(q, place):  # type: ignore[no-untyped-def]
     return n, z, row0, (end + q[OW] - 1) // q[OW] - row0, begin - row0 * q[OW], end - begin
 
 
-def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, staged,
+def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, staged,
                    out_lanes, out_rows, out_vectors):  # type: ignore[no-untyped-def] # fmt: skip
     """Jobs are (image, depth, band of rows, group of GROUP output channels); the groups of a band share its depthwise rows."""
 
@@ -69,7 +69,7 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
                     if staged:
                         x_in = fill_first(scratch.ctypes.data, q, t, x_in, c, end, z, row0, 1, count, 0, dtype, lanes, size)
                         z_in, row_in = 0, 0
-                    planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose,
+                    planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges,
                            t, x_in, c, end, z_in, row_in, 1, count, b + c * pitch, pitch, q[OW] * size)  # fmt: skip
                 held = place
             begin = group * q[GROUP]

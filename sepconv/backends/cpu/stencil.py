@@ -21,9 +21,9 @@ from numba.extending import intrinsic
 from .simd import Vectors, integer, rolled
 
 FIRST, LAST = 0, 1  # channels first, channels last
-# What a tile may meet: the array alone; its border, anywhere; that, and fewer channels than lanes; or, where it is known when compiled, MISSING *
-# how many of its first lines do not exist + how many of its last
-INSIDE, BORDER, NARROW, MISSING = 0, -1, -2, 64
+# What a tile may meet: the array alone; its border, anywhere; that, and fewer channels than lanes. Or, where it is known when compiled, MISSING *
+# how many of its first lines do not exist + how many of its last; channels first, MASKED too: lanes may not exist.
+INSIDE, BORDER, NARROW, MISSING, MASKED = 0, -1, -2, 64, 4096
 SKIP = 7  # kernel lines above which a line beyond the border is left out with its products; up to it, reading zeros costs less than a branch
 HELD = 31  # vector registers, of 32, that the weights of a tap may fill together with the accumulators and a line
 
@@ -54,7 +54,7 @@ class _Tile:
         self.order, self.k, self.taps, self.stride, self.lane_stride, self.rows, self.vectors, self.flat, self.loose = literals
         self.__dict__.update(arguments)
         self.reach = (self.rows - 1) * self.stride + self.k  # input lines that the tile reads
-        self.lead, self.trail = divmod(max(0, edge), MISSING)
+        self.lead, self.trail = divmod(max(0, edge) % MASKED, MISSING)
         self.masked = edge != INSIDE and self.order == FIRST
         # Kernel lines go in groups whose weights of a tap stay in registers, over lines that may be left out as well.
         free = (HELD - (self.rows + 1) * self.vectors) // (self.vectors if self.order == LAST else 1)
@@ -252,8 +252,8 @@ def tile(typing: Any, dtype, lanes, order, k, taps, stride, lane_stride, rows, v
          bias, y, y_by, n_lanes, n_safe, act, lo, hi):  # fmt: skip
     """y[line r, lane v] = epilogue(sum over z, tap, i of w[i, tap, z] * x[z, line r * stride + i, tap + v * lane_stride]).
 
-    The first twelve are literals, of which `edges` lists what the tile may meet. `edge` says what this one does: MISSING * first lines that do
-    not exist + last ones; what is not in the list is its last entry. The rest are int64 as `ARGUMENTS` says, but for lo and hi.
+    The first twelve are literals, of which `edges` lists what the tile may meet. `edge` says what this one does, in the numbers that are
+    known when compiled; what is not in the list is its last entry. The rest are int64 as `ARGUMENTS` says, but for lo and hi.
     """
     literals = (dtype, lanes, order, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges)
     kind, width, *shape, some = (t.literal_value for t in literals)

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...problem import Problem
-from . import depthwise, pointwise, rows, separable, standard
+from . import depthwise, edges, pointwise, rows, separable, standard
+from .edges import ANYWHERE
 from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
 from .runtime import Machine
-from .stencil import BORDER, INSIDE, MISSING, NARROW, SKIP
+from .stencil import NARROW
 
 # Work (MACs, direct: slower by RATE) under which one thread is faster than waking the others: a parallel launch costs some 4 us.
 SERIAL = 150_000
@@ -115,8 +116,8 @@ def _tap_lanes(columns: int, length: int, taps: int, before: int, lanes: int) ->
     return total
 
 
-def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, band: int, astray: bool) -> Choice | None:
-    """`band`: rows of a band, if they are decided already; `astray`: x does not lie as the kernel reads it."""
+def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cuts: int, astray: bool) -> Choice | None:
+    """`cuts`: how many bands there are, if that is decided already; `astray`: x does not lie as the kernel reads it."""
     (kd, kh, kw), (_, sh, sw), (_, dh, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     (_, oh, ow), (_, ih, iw), size = three(p.out_size, 1), three(p.in_size, 1), p.dtype.itemsize
     if kh > 64:
@@ -131,38 +132,27 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, ban
             lanes //= 2
     planes = max(1, min(16, L1 // max(1, (ih * iw + oh * ow) * size), p.batch * p.out_channels // (4 * workers)))
     blocks = -(-p.out_channels // planes)
-    step = dh if kh > 1 and sh == 1 and not band else 1
+    step = dh if kh > 1 and sh == 1 and not cuts else 1
     if step > oh:
         return None
-    bands = step if step > 1 else min(oh, _parts(p.batch * blocks, workers))
+    bands = cuts or (step if step > 1 else min(oh, _parts(p.batch * blocks, workers)))
     columns, column = ow, kd * size * planes * (kw if apart else sw)  # bytes of a row that a column of the output adds
-    if staged and not band:
+    if staged and not cuts:
         columns = _columns(ow, 8 * lanes, column * kh + TABLE * (kw if apart else sw))
         bands = bands if step > 1 else _bands(oh, bands, column * sh * columns)
     # The lines of a tile are its kernel's and its rows' alike: with strides and dilations that do not fit each other it has one row.
     joint = sh <= 2 and (kh == 1 or dh == step)
-    tall, vectors = _rows_first(band or oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1)
+    tall, vectors = _rows_first(oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1)
     # Written out where the registers hold all weights, or where they hold those of a tap, which `stencil.py` loads as it comes to it.
     taps = kw if kh * kw <= 9 and machine.isa != "SSE2" else 0
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
-    cells = (p.dtype.name, size, lanes, kh, taps, sh if tall > 1 else 1, lane_stride, tall, vectors, flat, _loose(p, 1) * (1 - staged), staged)
+    loose, stride = _loose(p, 1) * (1 - staged), sh if tall > 1 else 1
+    met = ANYWHERE if staged or loose or step > 1 else edges.first(p, bands, tall, stride, lanes * vectors, lane_stride)
+    cells = (p.dtype.name, size, lanes, kh, taps, stride, lane_stride, tall, vectors, flat, loose, met, staged)
     reason = f"vectors of {lanes} along the width, {tall} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
     cut = {BANDS: bands, BLOCK: planes, STEP: step}
     stage = functools.partial(rows.first, cut=cut, columns=columns, size=size, width=lanes * vectors, lane_stride=lane_stride) if staged else None
     return Choice(depthwise.channels_first, cells, cut, p.batch * blocks * bands * -(-ow // columns), reason + STAGED * staged, stage)
-
-
-ANYWHERE = f"{INSIDE} {BORDER}"
-
-
-def _edges(p: Problem, tall: int, stride: int) -> str:
-    """What the tiles of a row meet, channels last: first and last pixels that do not exist. Known when compiled, they cost nothing."""
-    size, count, before, step = p.in_size[-1], p.out_size[-1], p.pads[-1][0], p.stride[-1]
-    reach, found = (tall - 1) * stride + p.kernel[-1], set()
-    for at in range(0, count, tall):
-        left = min(at, count - tall) * step - before
-        found.add(max(0, -left) * MISSING + max(0, left + reach - size))
-    return " ".join(map(str, sorted(found))) if len(found) <= 4 else ANYWHERE
 
 
 def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fused: bool, astray: bool) -> Choice | None:
@@ -198,9 +188,8 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fuse
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step}
     loose, stride = _loose(p, 2) * (1 - staged), sw if tall > 1 else 1
-    edges = _edges(p, tall, stride) if not (staged or loose) and step == 1 and kw <= SKIP else ANYWHERE
-    edges = str(NARROW) if channels < width else edges
-    cells = (p.dtype.name, size, lanes, kw, stride, tall, vectors, flat, loose, edges, staged)
+    met = str(NARROW) if channels < width else ANYWHERE if staged or loose else edges.last(p, tall, stride)
+    cells = (p.dtype.name, size, lanes, kw, stride, tall, vectors, flat, loose, met, staged)
     reason = f"vectors of {lanes} channels, {tall} pixels x {vectors} vectors a tile: each input pixel feeds {kw} kernel columns from registers"
     stage = functools.partial(rows.last, cut=cut, columns=columns, size=size) if staged else None
     return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands * -(-ow // columns), reason + STAGED * staged, stage)
@@ -345,12 +334,12 @@ def _first(p: Problem, lies: tuple[bool, ...]) -> bool:
     return wide and not (deep and (not x_wide or (p.channels_last and p.out_size[-1] == 1 and x_deep)))
 
 
-def _depthwise(p: Problem, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...], band: int = 0) -> tuple[Choice | None, bool]:
+def _depthwise(p: Problem, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...], cuts: int = 0) -> tuple[Choice | None, bool]:
     """(kernel, whether channels first) by how x and the result lie: where x lies otherwise than the result, it is staged."""
     x_wide, _, x_deep, deep = lies
     if _first(p, lies):
-        return _depthwise_first(p, machine, lanes, workers, band, not x_wide), True
-    return (_depthwise_last(p, machine, lanes, workers, band > 0, not x_deep) if deep else None), False
+        return _depthwise_first(p, machine, lanes, workers, cuts, not x_wide), True
+    return (_depthwise_last(p, machine, lanes, workers, cuts > 0, not x_deep) if deep else None), False
 
 
 def turns(p: Problem, g: Geometry, machine: Machine) -> bool:
@@ -399,7 +388,7 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
         return None
     places = p.batch * od
     bands = _evenly(max(-(-oh // max(1, L2 // row)), 1), places, oh, workers)
-    half, first = _depthwise(p, machine, lanes, 1, (x_wide, wide, x_deep, deep), oh // bands)
+    half, first = _depthwise(p, machine, lanes, 1, (x_wide, wide, x_deep, deep), bands)
     if half is None:
         return None
     if first:
