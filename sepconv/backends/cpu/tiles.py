@@ -155,19 +155,37 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     return Choice(depthwise.channels_first, cells, cut, p.batch * blocks * bands * -(-ow // columns), reason + STAGED * staged, stage)
 
 
+# The same, channels last: pixels x vectors of channels, of equal ones the first. Beyond 7 kernel columns weights take the registers.
+PIXELS_LAST = {
+    32: [(7, 2), (8, 2), (14, 1), (6, 2), (5, 2), (4, 2), (3, 2), (2, 2), (1, 2), *((n, 1) for n in (8, 7, 13, 12, 11, 10, 9, 6, 5, 4, 3, 2, 1))],
+    16: [(3, 2), (2, 2), (1, 2), (6, 1), (4, 1), (3, 1), (2, 1), (1, 1)],
+}
+
+
+def _pixels_last(width: int, channels: int, lanes: int, k: int, taps: int, stride: int, machine: Machine) -> tuple[int, int]:
+    """(pixels, vectors) of the tile with the least estimated cycles over a row of so many pixels: see `_rows_first`."""
+
+    def cycles(shape: tuple[int, int]) -> float:
+        pixels, vectors = shape
+        tiles = -(-width // pixels) * -(-channels // (lanes * vectors))
+        loads = ((pixels - 1) * stride + 2 * k) * vectors * taps
+        return tiles * (max(pixels * vectors * k * taps, loads) + 20 + 2 * pixels * vectors)
+
+    most = 14 if k <= 7 else 8
+    fits = lambda pixels, vectors: pixels <= min(width, most) and (vectors == 1 or (channels >= 2 * lanes and k <= 5))
+    return min((shape for shape in PIXELS_LAST[machine.registers] if fits(*shape)), key=cycles)
+
+
 def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fused: bool, astray: bool) -> Choice | None:
     (kd, kh, kw), (_, sh, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     (od, oh, ow), iw, size, channels = three(p.out_size, 1), p.in_size[-1], p.dtype.itemsize, p.out_channels
     if kw > 64:
         return None
     staged, joint = int(p.group_out != 1 or astray or p.mode != "constant"), sw <= 2 and (kw == 1 or sw == 1 or dw == 1)
-    many = machine.registers == 32
-    vectors = 2 if channels >= 2 * lanes and kw <= 5 else 1
-    most = (7 if vectors == 2 else 8) if many else (3 if vectors == 2 else 6)
     step = dw if kw > 1 and joint else 1
     if ow < step:
         step, joint = 1, False
-    tall = next(r for r in (8, 7, 6, 4, 3, 2, 1) if r <= min(most, ow // step if joint else 1))
+    tall, vectors = _pixels_last(ow // step if joint else 1, channels, lanes, kw, kh, sw, machine)
     width = lanes * vectors
     # Small planes are shared out by channels, so that each thread packs its own weights only; large ones by rows, which lie together.
     small = math.prod(p.in_size) * channels * size <= L2 and channels >= 2 * workers * width
