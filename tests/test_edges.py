@@ -1,0 +1,30 @@
+"""Tiles of depthwise convolution that know when they are compiled which of their lines lie beyond the border: `backends/cpu/edges.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracle
+import pytest
+
+import sepconv
+
+SIZES = [  # of the map, the kernel, stride, pads: one tile a line, equal ones, overlapping ones, more of a border on one side
+    ((7, 7), 5, 1, 2), ((14, 14), 3, 1, 1), ((17, 19), 5, 1, 2), ((13, 15), 3, 2, 1), ((14, 28), 5, 2, 2),
+    ((9, 33), 7, 1, ((1, 3), (0, 5))), ((8, 16), 3, 1, ((2, 0), (0, 2))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ("NCHW", "NHWC"))
+@pytest.mark.parametrize("size, taps, stride, pads", SIZES)
+def test_lines_beyond_the_border(size: tuple[int, int], taps: int, stride: int, pads: object, layout: str) -> None:
+    """Of whole vectors of channels, and some more; also where infinite weights lie beyond the border, and those of x at it."""
+    r = np.random.default_rng(taps)
+    x, weight = r.standard_normal((1, 40, *size)).astype(np.float32), r.standard_normal((40, taps, taps)).astype(np.float32)
+    x = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    options = dict(padding=pads, stride=stride, layout=layout)
+    want = oracle.check(sepconv.depthwise_conv2d, x, weight, **options)
+    with sepconv.num_threads(1):
+        assert np.array_equal(sepconv.depthwise_conv2d(x, weight, **options), want)
+    weight[7, 0, 0], weight[39, taps - 1, taps - 1] = np.inf, np.nan
+    x.reshape(-1)[::311] = np.inf
+    oracle.check(sepconv.depthwise_conv2d, x, weight, **options)
