@@ -111,7 +111,7 @@ def _multiply_adds(kernel: Kernel) -> set[int]:
     fused kernel's second tile too. Nothing for a kernel whose cells have other names."""
     cells, found = kernel.cells, set()
     if "rows" in cells:
-        found.add(cells["rows"] * cells["vectors"] * cells.get("k", 1) * (cells.get("taps", 0) or 1))
+        found.add(cells["rows"] * cells["vectors"] * cells.get("k", 1) * (cells.get("taps", 0) or 1) * (cells.get("tall", 0) or 1))
     if "out_rows" in cells:
         found.add(cells["out_rows"] * cells["out_vectors"])
     return found
@@ -176,6 +176,10 @@ def facts():
     return sepconv.backends()["cpu"]
 def first():
     oracle.check(sepconv.depthwise_conv2d, values(1, 16, 13, 19), values(16, 3, 3), padding=1)
+def rooms():
+    for threads in (1, 2):
+        with sepconv.num_threads(threads):
+            yield np.empty((1, 29, 41, 64), np.float32)
 def others():
     d, p, s = values(21, 3, 3), values(13, 21), values(7, 5, 3, 3)
     for layout, x, y in (("NCHW", values(1, 21, 13, 19), values(1, 5, 11, 18)), ("NHWC", values(1, 13, 19, 21), values(1, 11, 18, 5))):
@@ -183,6 +187,17 @@ def others():
         oracle.check(sepconv.pointwise_conv2d, x, p, layout=layout)
         oracle.check(sepconv.conv2d, y, s, padding=1, layout=layout)
     oracle.check(sepconv.separable_conv2d, values(1, 21, 13, 19), d, p, padding="same", activation="silu")
+    whole, late = "same", ((0, 4), (1, 0))
+    for k, stride, size, channels, pad in ((3, 1, 14, 24, whole), (3, 2, 15, 17, 1), (5, 1, 7, 9, late), (7, 1, 9, 40, whole), (5, 1, 5, 512, whole)):
+        x, w = values(1, size, size + 1, channels), values(channels, k, k)
+        oracle.check(sepconv.depthwise_conv2d, x, w, values(channels), padding=pad, stride=stride, layout="NHWC", activation="relu6")
+    oracle.check(sepconv.depthwise_conv2d, values(1, 7, 7, 1024), values(1024, 3, 3), padding=1, layout="NHWC")
+    x, w = values(1, 9, 11, 24), values(24, 3, 3)
+    w[5, 0, 0] = np.inf
+    oracle.check(sepconv.depthwise_conv2d, x, w, padding="same", layout="NHWC")
+    some = [sepconv.depthwise_conv2d(values(1, 29, 41, 64), values(64, 3, 3), padding="same", layout="NHWC", out=out) for out in rooms()]
+    assert (some[0].view(np.int32) == some[1].view(np.int32)).all()
+    oracle.check(sepconv.separable_conv2d, values(1, 13, 19, 21), values(21, 3, 3), values(13, 21), padding="same", layout="NHWC")
     x, d, p = (values(*shape, dtype=np.float64) for shape in ((21, 17, 23), (21, 3, 3), (13, 21)))
     oracle.check(sepconv.depthwise_conv2d, x, d, padding=1, stride=2)
     oracle.check(sepconv.pointwise_conv2d, x, p)

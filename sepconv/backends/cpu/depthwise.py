@@ -12,6 +12,7 @@ from .frame import *
 from .intrinsics import as_float, keep, keep_subnormals, prefetch, restore
 from .jit import callee
 from .loops import aligned, first_job, move, placed, snapshot, strange, within
+from .patch import patch
 from .rows import block, blocks, fill_first, fill_last, room_first, room_last
 from .stencil import FIRST, LAST, MASKED, MISSING, tile
 
@@ -114,6 +115,37 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
                      q[BIAS] + c * size, to + c * size, step * y_w, there - c, 0, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 
+@callee(inline="always")
+def patches(dtype, size, lanes, k_h, k_w, stride, tall, wide, vectors, margin,
+            q, x0, here, there, z, row0, count, taps, pitch, y, y_h, y_w):  # type: ignore[no-untyped-def] # fmt: skip
+    """Channels last by the tile of `patch.py`: `count` output rows, from row0 on, of channels here to there, to address y on; the rest as for
+    `pixels`. There are no fewer rows, and pixels of a row, than the tile has."""
+    width = lanes * vectors
+    tiles = (there - here + width - 1) // width
+    ahead = q[ID] * q[IH] * q[XH] > FAR
+    plane = x0 + (z * q[SD] - q[PD]) * q[XD]
+    for at0 in range(0, count, tall):
+        at = placed(at0, tall, count, 1)
+        top = (row0 + at) * stride - q[PH]
+        level = top >= 0 and top + (tall - 1) * stride + k_h <= q[IH]
+        for col0 in range(0, q[OW], wide):
+            col = placed(col0, wide, q[OW], 1)
+            left = col * stride - q[PW]
+            inside = level and left >= 0 and left + (wide - 1) * stride + k_w <= q[IW]
+            x, to = plane + top * q[XH] + left * q[XW], y + at * y_h + col * y_w
+            if ahead:  # rows that the next patches read first
+                for line in range(tall * stride):
+                    for pixel in range(wide * stride):
+                        soon = x + (tall * stride + k_h - stride + line) * q[XH] + (pixel + k_w - stride) * q[XW]
+                        for byte in range(here * size, there * size, 64):
+                            prefetch(soon + byte)
+            for number in range(tiles):
+                c = placed(here + number * width, width, there, 1) * size
+                patch(dtype, lanes, k_h, k_w, stride, tall, wide, vectors, margin, inside,
+                      x + c, q[XH], q[XW], top, q[IH], left, q[IW], taps + c, pitch, q[ZEROS], q[BIAS] + c, to + c, y_h, y_w,
+                      q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+
+
 @callee
 def tap_pitch(q, width, size):  # type: ignore[no-untyped-def]
     """Bytes from tap to tap where the weights lie as rows of channels, a tap each, no less than a tile wide; 0: they have to be packed."""
@@ -179,11 +211,12 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
     return depthwise_channels_first
 
 
-def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges, staged):  # type: ignore[no-untyped-def]
+def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges, staged, taps, tall, margin):  # type: ignore[no-untyped-def]
     """A kernel for k kernel columns; jobs are (group of GROUP channels, image, depth, band of rows, block of columns),
     worked through in BLOCK channels.
 
-    `edges`: what the tile meets, see `stencil.py`; `staged` as for channels first.
+    `edges`: what the tile meets, see `stencil.py`; `staged` as for channels first. `tall`: rows of a patch, see `patch.py`, over `taps`
+    kernel rows and with so wide a margin; 0: tiles lie along a row.
     """
     width = lanes * vectors
 
@@ -192,7 +225,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edg
         s = within(p, 0, 1) if staged else q
         scratch = np.empty(room_last(s) if staged else 0, np.uint8)
         packed, held = np.empty(room(q, q[GROUP], width, size), np.uint8), -1
-        taps, pitch = q[WEIGHT], 0
+        w, pitch = q[WEIGHT], 0
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             rest, part = divmod(job, blocks(q, s))
             rest, band = divmod(rest, q[BANDS])
@@ -201,7 +234,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edg
             begin = group * q[GROUP]
             end = min(q[C_OUT], begin + q[GROUP])
             if group != held:
-                taps, pitch = taps_of(q, packed, begin, end, width, size)
+                w, pitch = taps_of(q, packed, begin, end, width, size)
                 held = group
                 if not staged and strange(q, begin, end - begin, size):
                     p[STRANGE] = 1
@@ -214,9 +247,13 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edg
                 if staged:
                     x_in = fill_last(scratch.ctypes.data, q, s, x, here, there, z, row0, row1 - row0, col0, dtype, lanes, size)
                     z_in, row_in = 0, row0
-                for row in range(row0, row1):
-                    pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
-                           s, x_in, here, there, z_in, row - row_in, taps, pitch, y + row * q[YH], q[YW])  # fmt: skip
+                if tall:
+                    patches(dtype, size, lanes, taps, k, stride, tall, rows, vectors, margin,
+                            s, x_in, here, there, z_in, row0 - row_in, row1 - row0, w, pitch, y + row0 * q[YH], q[YH], q[YW])  # fmt: skip
+                else:
+                    for row in range(row0, row1):
+                        pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
+                               s, x_in, here, there, z_in, row - row_in, w, pitch, y + row * q[YH], q[YW])  # fmt: skip
         keep(packed)
         keep(scratch)
         restore(before)

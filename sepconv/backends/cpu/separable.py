@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .depthwise import pixels, planes, room, taps_of
+from .depthwise import patches, pixels, planes, room, taps_of
 from .frame import *
 from .intrinsics import keep, keep_subnormals, restore
 from .jit import callee
@@ -83,7 +83,7 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
     return separable_channels_first
 
 
-def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges, staged,
+def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges, staged, taps, tall, margin,
                   out_rows, out_vectors):  # type: ignore[no-untyped-def] # fmt: skip
     """Jobs are (image, depth, band of rows, group of GROUP panels of output channels); the groups of a band share its depthwise rows.
 
@@ -97,7 +97,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edg
         t = within(p, 0, 2) if staged else q
         scratch = np.empty(room_last(t) if staged else 0, np.uint8)
         packed = np.empty(room(q, q[C_OUT], width, size), np.uint8)
-        taps, tap_by = taps_of(q, packed, 0, q[C_OUT], width, size)
+        depthwise, tap_by = taps_of(q, packed, 0, q[C_OUT], width, size)
         pitch = (q[C_OUT] * size + 63) // 64 * 64
         pitch += 64 if pitch % 4096 == 0 else 0
         most = (q[OH] + q[BANDS] - 1) // q[BANDS] + (1 if q[BAND] != 0 else 0)  # rows of a band
@@ -120,9 +120,13 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edg
                     if staged:
                         x_in = fill_last(scratch.ctypes.data, q, t, x_in, here, there, z, row0, count, 0, dtype, lanes, size)
                         z_in, row_in = 0, 0
-                    for row in range(count):
-                        pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
-                               t, x_in, here, there, z_in, row_in + row, taps, tap_by, b + row * q[OW] * pitch, pitch)  # fmt: skip
+                    if tall:
+                        patches(dtype, size, lanes, taps, k, stride, tall, rows, vectors, margin,
+                                t, x_in, here, there, z_in, row_in, count, depthwise, tap_by, b, q[OW] * pitch, pitch)  # fmt: skip
+                    else:
+                        for row in range(count):
+                            pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
+                                   t, x_in, here, there, z_in, row_in + row, depthwise, tap_by, b + row * q[OW] * pitch, pitch)  # fmt: skip
                 held = place
             for number in range(group * q[GROUP], min(panels, (group + 1) * q[GROUP])):
                 at, end = number * out_width, min(s[C_OUT], (number + 1) * out_width)

@@ -158,34 +158,63 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
 # The same, channels last: pixels x vectors of channels, of equal ones the first. Beyond 7 kernel columns weights take the registers.
 PIXELS_LAST = {
     32: [(7, 2), (8, 2), (14, 1), (6, 2), (5, 2), (4, 2), (3, 2), (2, 2), (1, 2), *((n, 1) for n in (8, 7, 13, 12, 11, 10, 9, 6, 5, 4, 3, 2, 1))],
-    16: [(3, 2), (2, 2), (1, 2), (6, 1), (4, 1), (3, 1), (2, 1), (1, 1)],
+    16: [(4, 2), (3, 2), (2, 2), (1, 2), *((n, 1) for n in (8, 7, 6, 4, 3, 2, 1))],
 }
 
 
 def _pixels_last(width: int, channels: int, lanes: int, k: int, taps: int, stride: int, machine: Machine) -> tuple[int, int]:
     """(pixels, vectors) of the tile with the least estimated cycles over a row of so many pixels: see `_rows_first`."""
+    # On AVX2, 8 sums hide the latency of a multiply-add whose weight is an operand in memory; pixels two apart are as many loads again.
+    fused = machine.isa == "AVX2" and stride == 1
+    most, sums, short = (14 if k <= 7 else 8, 16, 5) if machine.registers == 32 else (8, 8, 11) if fused else (6, 6, 5)
 
     def cycles(shape: tuple[int, int]) -> float:
         pixels, vectors = shape
         tiles = -(-width // pixels) * -(-channels // (lanes * vectors))
         loads = ((pixels - 1) * stride + 2 * k) * vectors * taps
-        return tiles * (max(pixels * vectors * k * taps, loads) + 20 + 2 * pixels * vectors)
+        return tiles * (max(max(pixels * vectors, 8 * fused) * k * taps, loads) + 20 + 2 * pixels * vectors)
 
-    most = 14 if k <= 7 else 8
-    fits = lambda pixels, vectors: pixels <= min(width, most) and (vectors == 1 or (channels >= 2 * lanes and k <= 5))
+    wide = lambda pixels, vectors: vectors == 1 or (channels >= 2 * lanes and k <= short)
+    fits = lambda pixels, vectors: pixels <= min(width, most) and pixels * vectors <= sums and wide(pixels, vectors)
     return min((shape for shape in PIXELS_LAST[machine.registers] if fits(*shape)), key=cycles)
 
 
-def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fused: bool, astray: bool) -> Choice | None:
+# Depthwise, channels last, 16 registers: rows x pixels of a patch of one vector, or of two.
+PATCHES = {1: [(2, 4), (3, 3), (2, 5), (1, 7), (2, 3), (1, 4), (2, 2), (1, 2)], 2: [(2, 2), (1, 4), (1, 2)]}
+
+
+def _patch(p: Problem, rows_out: int, staged: int, flat: int, lanes: int, machine: Machine) -> tuple[int, int, int]:
+    """(rows, pixels, vectors) of the patch that takes the fewest cycles over bands of no fewer rows than given: multiply-adds, no fewer than hide
+    their latency, and what a patch costs besides. (0, 0, 0) where none fits."""
+    taps, oh, ow = math.prod(p.kernel), p.out_size[-2:][0], p.out_size[-1]
+    even = p.dims == 2 and flat and len({*p.stride}) == 1 and {*p.dilation} == {1} and all(max(pair) < min(p.kernel) for pair in p.pads)
+    if machine.isa != "AVX2" or p.out_channels < lanes or not even or not 4 <= taps <= 49 or ow < 2:
+        return 0, 0, 0
+    # Pixels that lie some KiB apart share few sets of the first cache: fewer of them then, and whole lines at once.
+    apart, read = p.out_channels * p.dtype.itemsize, [by + k for by, k in zip((p.stride[0], 3 * p.stride[0]), p.kernel)]
+    vectors = 2 if math.prod(read) > 8 * 4096 // max(64, math.gcd(apart, 4096)) and not staged else 1
+    cycles = lambda rows, pixels: -(-oh // rows) * -(-ow // pixels) * (max(rows * pixels * vectors, 7) * taps / 2 + 10)
+    fits = [shape for shape in PATCHES[vectors] if shape[0] <= rows_out and shape[1] <= ow]
+    return (*min(fits, key=lambda shape: cycles(*shape)), vectors)
+
+
+def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts: int, astray: bool) -> Choice | None:
+    """The arguments as for channels first."""
     (kd, kh, kw), (_, sh, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     (od, oh, ow), iw, size, channels = three(p.out_size, 1), p.in_size[-1], p.dtype.itemsize, p.out_channels
     if kw > 64:
         return None
-    staged, joint = int(p.group_out != 1 or astray or p.mode != "constant"), sw <= 2 and (kw == 1 or sw == 1 or dw == 1)
+    joint = sw <= 2 and (kw == 1 or sw == 1 or dw == 1)
+    staged = int(p.group_out != 1 or astray or p.mode != "constant")
+    flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
+    *_, patched = _patch(p, 1, staged, flat, lanes, machine)
+    if patched == 2 and channels * size % 4096 == 0:
+        staged = patched = 1  # pixels that all lie in the same sets of the first cache are better copied
     step = dw if kw > 1 and joint else 1
     if ow < step:
         step, joint = 1, False
     tall, vectors = _pixels_last(ow // step if joint else 1, channels, lanes, kw, kh, sw, machine)
+    vectors = patched or vectors
     width = lanes * vectors
     # Small planes are shared out by channels, so that each thread packs its own weights only; large ones by rows, which lie together.
     small = math.prod(p.in_size) * channels * size <= L2 and channels >= 2 * workers * width
@@ -199,16 +228,18 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, fuse
     near = channels if lines * channels <= L2 else L2 // 2 // lines // width * width
     block = max(width, near if far else L1 // lines // width * width)
     bands, columns, column = 1 if small else parts, ow, kd * sw * rows.pixel_bytes(block, channels, size)
-    if staged and not fused:
+    if staged and not cuts:
         columns = _columns(ow, 8 * step, column * kh + TABLE * sw)
         bands = _bands(oh, bands, column * sh * columns)
     bands, band = _span(oh, bands, 1)
-    flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step}
+    high, long, _ = _patch(p, oh // cuts if cuts else oh - (bands - 1) * band, staged, flat, lanes, machine)
+    tall, taps, margin = (long, kh, 0 if staged else max(map(max, p.pads))) if patched else (tall, 0, 0)
     loose, stride = _loose(p, 2) * (1 - staged), sw if tall > 1 else 1
-    met = str(NARROW) if channels < width else ANYWHERE if staged or loose else edges.last(p, tall, stride)
-    cells = (p.dtype.name, size, lanes, kw, stride, tall, vectors, flat, loose, met, staged)
-    reason = f"vectors of {lanes} channels, {tall} pixels x {vectors} vectors a tile: each input pixel feeds {kw} kernel columns from registers"
+    met = str(NARROW) if channels < width else ANYWHERE if staged or loose or patched else edges.last(p, tall, stride)
+    cells = (p.dtype.name, size, lanes, kw, stride, tall, vectors, flat, loose, met, staged, taps, high, margin)
+    shape = f"{high} x {tall} pixels x {vectors} vectors a tile" if patched else f"{tall} pixels x {vectors} vectors a tile"
+    reason = f"vectors of {lanes} channels, {shape}: each input pixel feeds {kw} kernel columns{f' and {high} rows' * (high > 1)} from registers"
     stage = functools.partial(rows.last, cut=cut, columns=columns, size=size) if staged else None
     return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands * -(-ow // columns), reason + STAGED * staged, stage)
 
@@ -357,7 +388,7 @@ def _depthwise(p: Problem, machine: Machine, lanes: int, workers: int, lies: tup
     x_wide, _, x_deep, deep = lies
     if _first(p, lies):
         return _depthwise_first(p, machine, lanes, workers, cuts, not x_wide), True
-    return (_depthwise_last(p, machine, lanes, workers, cuts > 0, not x_deep) if deep else None), False
+    return (_depthwise_last(p, machine, lanes, workers, cuts, not x_deep) if deep else None), False
 
 
 def turns(p: Problem, g: Geometry, machine: Machine) -> bool:
