@@ -63,8 +63,9 @@ def read(machine_code: Any, case: Any, cc: tuple[int, int]) -> Any:
         problems = (resolve(kind, 2, (x, dtype), ((outputs, c, k, k), dtype), layout=layout, activation=activation, **options),)
     else:
         problems = (depthwise(outputs, activation) if kind == "depthwise" else pointwise(x),)
-    plan = plans.imagined(problems, last)
+    plan = plans.imagined(problems, last, cc)
     assert plan.choice is not None and plan.tuned
+    assert ("mma.m16n8k16" in plan.choice.reason) == (kind != "depthwise" and dtype.itemsize == 2 and cc >= (8, 0))
     return machine_code.report(plan, cc)
 
 
@@ -73,8 +74,8 @@ def test_machine_code(case, machine_code):
     """No spills, no stack, no double in single precision, registers and occupancy within a budget, loads as wide as claimed; on four generations."""
     from sepconv.backends.cuda import runtime
 
-    (kind, _, _, taps, _, _, last, _), (registers, occupancy, widest, fmas) = case[:8], case[8:]
-    for cc in CCS:
+    (kind, _, _, taps, _, name, last, _), (registers, occupancy, widest, fmas) = case[:8], case[8:]
+    for cc in CCS[:1] if kind != "depthwise" and "16" in name else CCS:  # newer ones have tensor cores for it
         found = read(machine_code, case, cc)
         where = (
             f"sm_{cc[0]}{cc[1]}: {found.registers} registers, {found.spills} bytes spilled, {found.stack} of stack, occupancy {found.occupancy:.2f}"
@@ -89,6 +90,32 @@ def test_machine_code(case, machine_code):
             narrow = sum(n for size, n in found.loads.items() if size < widest)
             assert taps**2 <= found.counts["shared load"] <= 4 * taps**2 and narrow <= taps**2 + 4, found.loads
         assert fmas <= found.counts["fma"] and found.counts["double"] == 0 and ".f64" not in found.ptx, where
+
+
+TENSOR = [  # as KERNELS; the least occupancy is of two blocks, and the last number is of multiply-adds of the tensor cores
+    ("pointwise", 256, 256, 1, 1, "float16", True, None, 255, 0.12, 16, 64),
+    ("pointwise", 256, 256, 1, 1, "bfloat16", False, "relu", 255, 0.12, 16, 64),
+    ("separable", 128, 256, 3, 1, "float16", True, "relu", 128, 0.25, 16, 16),
+    ("separable", 32, 64, 3, 1, "bfloat16", False, None, 128, 0.15, 16, 16),
+    ("standard", 64, 64, 3, 1, "float16", True, None, 255, 0.12, 16, 32),
+    ("standard", 256, 256, 3, 1, "bfloat16", False, "relu6", 255, 0.12, 16, 32),
+    ("standard", 3, 32, 3, 2, "float16", False, None, 255, 0.12, 2, 8),
+]
+
+
+@pytest.mark.parametrize("case", TENSOR, ids=lambda case: "-".join(map(str, case[:8])))
+def test_tensor_cores(case, machine_code):
+    """From sm_80 on: every multiply-add of the product is a tensor core's, fragments come four registers at a time, nothing is moved or spilled."""
+    (*_, name, _, _), (registers, occupancy, widest, fmas) = case[:8], case[8:]
+    for cc in CCS[1:]:
+        found = read(machine_code, case, cc)
+        count = lambda pattern, sass=found.sass: len(re.findall(pattern, sass))
+        where = f"sm_{cc[0]}{cc[1]}: {found.registers} registers, {found.spills} bytes spilled, occupancy {found.occupancy:.2f}"
+        assert found.spills == 0 and found.stack == 0 and found.counts["local"] == 0, where
+        assert found.registers <= registers and found.occupancy >= occupancy and found.shared <= 48 * 2**10, where
+        assert count(r"HMMA\.16816\.F32" + r"\.BF16" * (name == "bfloat16")) == fmas, where
+        assert count(r"LDSM\.16\.MT?88\.4") * 2 <= fmas and max(found.loads) == widest, where
+        assert found.counts["double"] == 0 and ".f64" not in found.ptx, where
 
 
 def test_one_lowering_for_all(machine_code):

@@ -31,8 +31,8 @@ def problems(op: str, x: tuple[int, ...], weights: tuple[tuple[int, ...], ...], 
 
 def lines(found: tuple[Problem, ...], cc: tuple[int, int], full: bool) -> Iterator[str]:
     """What runs, and of each kernel the registers, the memory and the instructions; `full`: the machine code too."""
-    whole = plans.imagined(found, found[0].channels_last)
-    each = [whole] if whole.choice is not None else [plans.imagined((p,), p.channels_last) for p in found]
+    whole = plans.imagined(found, found[0].channels_last, cc)
+    each = [whole] if whole.choice is not None else [plans.imagined((p,), p.channels_last, cc) for p in found]
     for number, plan in enumerate(each):
         yield from ([""] if number else [])
         yield from plan.describe()

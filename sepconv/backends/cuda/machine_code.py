@@ -31,7 +31,7 @@ SORTS = {  # of instructions, by pattern; the rest are others
     "fma": r"(?:FFMA2?|HFMA2|DFMA|HMMA)\b",
     "integer": r"(?:IMAD|IADD3?|LEA|SHF|LOP3|IADD|UIADD3|UIMAD|UMOV|MOV|PRMT|VIADD|IABS|ULEA|ULOP3)\b",
     "predicate": r"(?:ISETP|FSETP|PLOP3|P2R|R2P|SEL|FSEL|UISETP|FMNMX)\b",
-    "global load": r"LDG?\b", "global store": r"STG?\b", "shared load": r"LDS\b",
+    "global load": r"LDG?\b", "global store": r"STG?\b", "shared load": r"LDSM?\b",
     "shared store": r"STS\b", "local": r"(?:LDL|STL)\b", "double": r"D(?:FMA|ADD|MUL|SETP)\b", "barrier": r"BAR\b",
 }  # fmt: skip
 

@@ -27,8 +27,8 @@ class Plan:
     """A problem, or the two of a separable convolution, with the strides, dtypes and alignment of its arrays: the kernel, the numbers that it takes,
     and the grid. Of two problems `choice` is None where no fused kernel fits, and they have plans of their own."""
 
-    def __init__(self, problems: Problems, given: Sequence[View | None], target: View) -> None:
-        self.problems, self.empty = problems, 0 in target.shape
+    def __init__(self, problems: Problems, given: Sequence[View | None], target: View, cc: tuple[int, int]) -> None:
+        self.problems, self.empty, self.cc = problems, 0 in target.shape, cc
         choice, records = (self._single if len(problems) == 1 else self._fused)(given, target)
         self.choice = choice
         if choice is None:
@@ -45,7 +45,7 @@ class Plan:
     def _single(self, given: Sequence[View | None], target: View) -> tuple[tiles.Choice | None, list[np.ndarray]]:
         (p,), (x, weight, bias, residual) = self.problems, given
         geometry = frame.measure(p, x, weight, residual, target)
-        choice = None if self.empty else tiles.choose(p, geometry, given, target)
+        choice = None if self.empty else tiles.choose(p, geometry, given, target, self.cc)
         whole = tiles.folded(geometry) if p.kind == "pointwise" else geometry
         return choice or _direct(p, given, target), [_record(p, whole, bias)]
 
@@ -53,7 +53,7 @@ class Plan:
         (first, second), (x, depthwise, depthwise_bias, pointwise, bias, residual) = self.problems, given
         g = frame.measure(first, x, depthwise, None, None)
         after = tiles.planes(frame.measure(second, None, pointwise, residual, target))
-        choice = None if self.empty else tiles.choose_separable(first, second, g, after, given, target)
+        choice = None if self.empty else tiles.choose_separable(first, second, g, after, given, target, self.cc)
         return choice, [_record(first, g, depthwise_bias), _record(second, after, bias)]
 
     def kernel(self) -> Any:
@@ -197,22 +197,24 @@ class Call:
 
 
 def plan(problems: Problems, given: Sequence[View | None], target: View) -> Plan:
-    key = (problems, *(None if v is None else (v.strides, v.shape, v.dtype, align(v), v.address % views.LINE) for v in (*given, target)))
+    cc = runtime.capability(target.device)
+    key = (problems, cc, *(None if v is None else (v.strides, v.shape, v.dtype, align(v), v.address % views.LINE) for v in (*given, target)))
     found = _plans.get(key)
     if found is None:
-        found = _plans[key] = Plan(problems, given, target)
+        found = _plans[key] = Plan(problems, given, target, cc)
     return found
 
 
-def imagined(problems: Problems, x_last: bool) -> Plan:
-    """The plan of problems whose arrays lie packed on whole cache lines, x and the result with their channels last or first: to look at."""
+def imagined(problems: Problems, x_last: bool, cc: tuple[int, int] = runtime.PRESUMED) -> Plan:
+    """The plan of problems whose arrays lie packed on whole cache lines, x and the result with their channels last or first, on a GPU of a compute
+    capability: to look at."""
     x, out = (_packed(name, p, x_last, name == "out") for name, p in (("x", problems[0]), ("out", problems[-1])))
     flat = lambda name, shape, dtype: View(name, None, views.NUMBA, views.LINE, shape, views.packed(shape, dtype.itemsize), dtype)
     given: list[View | None] = [x]
     for p in problems:
         given.append(flat("weight", (p.out_channels, p.group_in, *p.kernel), p.dtype))
         given.append(flat("bias", (p.out_channels,), p.result) if p.bias else None)
-    return Plan(problems, [*given, out if problems[-1].residual else None], out)
+    return Plan(problems, [*given, out if problems[-1].residual else None], out, cc)
 
 
 def _packed(name: str, p: Problem, last: bool, out: bool) -> View:

@@ -13,11 +13,14 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from . import depthwise, product, stencil
+from . import depthwise, matrix, stencil
 from .machine_code import SORTS, Report
 
 # Of an H100 SXM: multiprocessors, cycles and bytes of memory a second; of a multiprocessor, a cycle: lanes that issue (or multiply), bytes of L1
 PROCESSORS, CLOCK, MEMORY, LANES, L1 = 132, 1.755e9, 3.35e12, 128, 128
+# The same of its tensor cores, for 16-bit floats: what they are said to do, and the share that `mma` reaches of it, as measured by W. Luo et al.,
+# "Dissecting the NVIDIA Hopper Architecture through Microbenchmarking", 2025; multiply-adds of a lane in one instruction
+TENSOR, REACHED, MANY = 2048, 0.62, 64
 STAGED = 1.5  # wavefronts of a 16-byte load from shared memory: a row of a slab is read by several threads at once
 
 
@@ -63,18 +66,19 @@ def _loops(sass: str) -> tuple[list[str], list[bool]]:
 
 
 def _needed(plan: Any) -> int:
-    """Multiply-adds of a thread, from its tile."""
+    """Instructions of a thread that multiply and add, from its tile."""
     c, problems = plan.choice, plan.problems
     if c.kernel is depthwise.kernel:
         turns = c.cells[-2] if c.factory is depthwise.channels_last else 1
         return stencil.Tile.read(c.cells[0]).outputs * math.prod(problems[0].kernel) * turns
-    m = product.Matrix.read(c.cells[0])
+    m = matrix.Matrix.read(c.cells[0])
     last = problems[-1]
     steps = -(-last.group_in * math.prod(last.kernel) // m.deep)
+    own = m.outputs * m.deep // (MANY if m.tensor else 1)
     if len(problems) == 1:
-        return m.outputs * m.deep * steps
+        return own * steps
     _, _, vec, words = m.words(m.made_side)
-    return (m.outputs * m.deep + vec * words * math.prod(problems[0].kernel)) * steps
+    return (own + vec * words * math.prod(problems[0].kernel)) * steps
 
 
 def _traffic(problems: Any) -> int:
@@ -97,19 +101,22 @@ def predict(plan: Any, report: Report) -> Prediction:
     count = lambda pattern: sum(w for w, name in zip(weight, code) if re.match(pattern, name))
     width = lambda name: next((int(p) // 8 for p in name.split(".") if p in ("128", "64")), 4)
     issued, loads = sum(weight), count(SORTS["global load"])
-    cached = sum(w * width(name) / 4 for w, name in zip(weight, code) if re.match(r"LDG?\b|LDG?\.|STG?\b|STG?\.", name))
+    words = lambda pattern: sum(w * width(name) / 4 for w, name in zip(weight, code) if re.match(pattern, name))
+    cached = words(r"(?:LDG?|STG?)\b") + words(SORTS["shared store"]) + count("LDSM") * 4
     own = plan.choice.kernel is depthwise.kernel  # whose threads read words of their own
-    cached += sum(w * (width(name) / 4 if own else STAGED) for w, name in zip(weight, code) if re.match(SORTS["shared load"], name))
-    cached += count(SORTS["shared store"]) * 4
+    cached += words(r"LDS\b") if own else count(r"LDS\b") * STAGED
     threads = math.prod(plan.choice.grid) * math.prod(plan.choice.block)
     useful, moved = sum(p.macs for p in plan.problems), _traffic(plan.problems)
-    rate = PROCESSORS * CLOCK
+    rate, by_tensor = PROCESSORS * CLOCK, count("HMMA") * MANY
+    ordinary = threads * (count(SORTS["fma"]) - count("HMMA"))
     needs = {
-        "memory": moved / MEMORY, "multiply-add": max(useful, threads * count(SORTS["fma"])) / LANES / rate, "issue": threads * issued / LANES / rate,
+        "memory": moved / MEMORY, "multiply-add": (ordinary if by_tensor else max(useful, ordinary)) / LANES / rate,
+        "tensor cores": threads * by_tensor / (TENSOR * REACHED) / rate, "issue": threads * issued / LANES / rate,
         "L1": threads * cached * 4 / L1 / rate,
     }  # fmt: skip
     limit = max(needs, key=needs.__getitem__)
-    roof = max(needs["memory"], useful / LANES / rate)
+    least = sum(p.macs for p in plan.problems[:-1]) / LANES + plan.problems[-1].macs / TENSOR if by_tensor else useful / LANES
+    roof = max(needs["memory"], least / rate)
     last = plan.problems[-1]
     outputs = last.batch * last.out_channels * math.prod(last.out_size)
     per = threads / outputs

@@ -8,122 +8,17 @@ Algebra", 2008.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
 from ..cpu.simd import FLOATS, I32, I64
-from .lanes import SIMULATED, item, literal, on_device, piece, summed_in
-from .stencil import Maker, Tile, registers
-
-DEEP, WIDE = range(2)  # how a factor lies: next to each other along k, or along r (c)
-NONE, B_MADE, A_MADE = range(3)
-GROUP = 4  # neighbouring rows or columns of a thread: what one load from shared memory takes
-PAD = 4  # elements between the k-rows of a slab, so that threads that write a column meet different banks
-
-
-class Matrix(NamedTuple):
-    """A block's tile: threads down x across of tall x long sums, slabs `deep` long, and how the two factors and the result are read and written."""
-
-    dtype: str
-    down: int
-    across: int
-    tall: int
-    long: int
-    deep: int
-    a_form: int
-    a_vec: int
-    b_form: int
-    b_vec: int
-    out_vec: int
-    activation: int
-    bias_rows: int  # whether the bias belongs to rows; else to columns
-    made: int = NONE  # which factor's slabs are made by `slabs.py`, and not fetched
-
-    @property
-    def text(self) -> str:
-        return " ".join(map(str, self))
-
-    @classmethod
-    def read(cls, text: str) -> Matrix:
-        dtype, *rest = text.split()
-        return cls(dtype, *map(int, rest))
-
-    sums, size = property(lambda self: summed_in(self.dtype)), property(lambda self: item(self.dtype))
-
-    @property
-    def threads(self) -> int:
-        return self.down * self.across
-
-    @property
-    def rows(self) -> int:
-        return self.down * self.tall
-
-    @property
-    def cols(self) -> int:
-        return self.across * self.long
-
-    @property
-    def outputs(self) -> int:
-        return self.tall * self.long
-
-    def words(self, side: str) -> tuple[int, int, int, int]:
-        """(extent, form, vec, words a thread) of the A or the B slab."""
-        extent, form, vec = (self.rows, self.a_form, self.a_vec) if side == "A" else (self.cols, self.b_form, self.b_vec)
-        return extent, form, vec, -(-extent * self.deep // (vec * self.threads))
-
-    @property
-    def held(self) -> int:
-        """Elements of the next slab that a thread holds."""
-        return sum(vec * count for _, _, vec, count in map(self.words, "AB"))
-
-    @property
-    def cells(self) -> tuple[str, str, int, int, int, int]:
-        """What every kernel made of this tile is specialised by, as `pointwise.staged` takes it."""
-        return self.text, self.sums, self.outputs, self.held, self.slab, self.deep
-
-    def packed(self, side: str) -> bool:
-        """Whether a thread holds a word of the next slab as it lies in memory, two 16-bit elements in a register: widened on the way to the slab."""
-        return self.size == 2 and self.made == NONE and self.words(side)[2] > 1
-
-    @property
-    def made_side(self) -> str:
-        return " BA"[self.made]
-
-    def start(self, side: str) -> int:
-        """Where a factor's words begin among those that a thread holds."""
-        _, _, vec, count = self.words("A")
-        return 0 if side == "A" else vec * count
-
-    @property
-    def slab(self) -> int:
-        """Elements of shared memory of one slab."""
-        return self.deep * (self.rows + self.cols + 2 * PAD)
-
-    def base(self, side: str) -> int:
-        return 0 if side == "A" else self.deep * (self.rows + PAD)
-
-    def spots(self, side: str) -> Iterator[tuple[int, int, int, int, int]]:
-        """(number of the word, words across, along r?, vec, extent) of each word that a thread stages."""
-        extent, form, vec, count = self.words(side)
-        for i in range(count):
-            yield i, (self.deep if form == DEEP else extent) // vec, form, vec, extent
-
-
-def maker(context: Any, b: ir.IRBuilder, m: Matrix) -> Maker:
-    return Maker(context, b, Tile(m.dtype, (1, 1), (1, 1), (1, 1), (0, 0), m.tall, m.long, 1, m.out_vec, m.activation))
-
-
-def spot(mk: Maker, m: Matrix, thread: ir.Value, word: tuple[int, int, int, int, int]) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """(row or column, k, whether the slab has it) of the first element of a thread's word."""
-    b, (i, across, form, vec, extent) = mk.b, word
-    number = b.add(thread, mk.whole(i * m.threads))
-    major, minor = b.udiv(number, mk.whole(across)), mk.times(b.urem(number, mk.whole(across)), vec)  # both powers of two
-    r, k = (major, minor) if form == DEEP else (minor, major)
-    return r, k, b.icmp_unsigned("<", number, mk.whole(extent * m.deep // vec))
+from . import tensor
+from .lanes import SIMULATED, literal, on_device, piece
+from .matrix import DEEP, GROUP, PAD, WIDE, Matrix, keep, maker, spots
+from .stencil import Maker, registers
 
 
 def _fetch(
@@ -141,16 +36,17 @@ def _fetch(
         for side, address, far, most in (("A", a, a_far, rows), ("B", b_, b_far, cols)):
             if side == m.made_side:
                 continue
-            slot = m.start(side)
-            for word in m.spots(side):
-                r, k, exists = spot(mk, m, thread, word)
-                exists = b.and_(exists, b.and_(b.icmp_signed("<", r, most), b.icmp_signed("<", k, left)))
-                (major, minor), vec = ((r, b.add(k, k0)) if word[2] == DEEP else (b.add(k, k0), r)), word[3]
-                at = mk.at(address, b.mul(mk.wide(major), far), mk.wide(mk.times(minor, m.size)))
-                loaded = mk.loaded_if(exists, lambda at=at: at, vec)
-                parts = [b.bitcast(p, mk.m.element) for p in mk.pairs(loaded, vec)] if m.packed(side) else mk.split(loaded, vec)
-                for n, part in enumerate(parts):
-                    b.store(part, mk.slot(held, slot + n))
+            slot, on, at = m.start(side), 0, address
+            for spot in spots(mk, m, side, thread):
+                form, vec = spot.word.form, spot.word.vec
+                exists = b.and_(spot.exists, b.and_(b.icmp_signed("<", spot.r, most), b.icmp_signed("<", spot.k, left)))
+                if spot.below:  # as a sum of its own, each would be several instructions
+                    at = mk.fixed(mk.at(at, mk.times(far, spot.below - on)))
+                else:
+                    major, minor = (spot.r, b.add(spot.k, k0)) if form == DEEP else (b.add(spot.k, k0), spot.r)
+                    at = mk.at(address, b.mul(mk.wide(major), far), mk.wide(mk.times(minor, m.size)))
+                on = spot.below
+                keep(mk, m, side, held, slot, mk.loaded_if(exists, lambda at=at: at, vec), vec)
                 slot += vec
         return context.get_dummy_value()
 
@@ -170,22 +66,22 @@ def _put(typing: Any, shape: Any, thread: Any, held: Any, room: Any, buffer: Any
         mk, slot = maker(context, b, m), 0
         start = mk.times(buffer, m.slab)
         for side in "AB":
-            for word in m.spots(side):
-                r, k, exists = spot(mk, m, thread, word)
-                (_, _, form, vec, extent) = word
+            pitch = m.pitch(side)
+            for spot in spots(mk, m, side, thread):
+                form, vec = spot.word.form, spot.word.vec
                 values = [b.load(mk.slot(held, slot + n)) for n in range(vec // 2 if m.packed(side) else vec)]
                 values = mk.halves([b.bitcast(v, I32) for v in values]) if m.packed(side) else values
                 slot += vec
-                at = b.add(start, b.add(b.add(mk.times(k, extent + PAD), r), mk.whole(m.base(side))))
-                with b.if_then(exists):
+                at = b.add(start, b.add(b.add(mk.times(spot.k, pitch), spot.r), mk.whole(m.base(side))))
+                with b.if_then(spot.exists):
                     if form == WIDE:
                         _write(mk, b.gep(room, [at]), values)
                     else:
                         for n, value in enumerate(values):
-                            b.store(value, b.gep(room, [b.add(at, mk.whole(n * (extent + PAD)))]))
+                            b.store(value, b.gep(room, [b.add(at, mk.whole(n * pitch))]))
         return context.get_dummy_value()
 
-    return types.void(shape, types.int32, held, room, types.int32), codegen
+    return types.void(shape, types.int32, held, room, types.int32), tensor.put(m) if m.tensor else codegen
 
 
 def _write(mk: Maker, at: ir.Value, values: list[ir.Value]) -> None:
@@ -229,7 +125,7 @@ def _multiply(typing: Any, shape: Any, thread: Any, acc: Any, room: Any, buffer:
                     mk.add(acc, i * m.long + j, left, right)
         return context.get_dummy_value()
 
-    return types.void(shape, types.int32, acc, room, types.int32), codegen
+    return types.void(shape, types.int32, acc, room, types.int32), tensor.multiply(m) if m.tensor else codegen
 
 
 def _conclude(
@@ -264,7 +160,8 @@ def _conclude(
         return context.get_dummy_value()
 
     word, number = types.int64, types.int32
-    return types.void(shape, number, acc, word, word, number, number, word, word, word, word, word, word), codegen
+    made = tensor.conclude(m) if m.tensor else codegen
+    return types.void(shape, number, acc, word, word, number, number, word, word, word, word, word, word), made
 
 
 def _shared(typing: Any, dtype: Any, count: Any) -> Any:

@@ -19,6 +19,7 @@ from ...cache import Cache
 SIMULATED = bool(config.ENABLE_CUDASIM)
 INSTALL = 'pip install "sepconv[cuda]"'
 MOST_X, MOST_YZ = 2**31 - 1, 65_535  # blocks of a grid along x, and along y and z
+PRESUMED = 9, 0  # compute capability where there is no GPU
 MOST_THREADS, MOST_SHARED = 1024, 48 * 2**10  # of a block; bytes of shared memory that need no opting in
 
 
@@ -153,6 +154,15 @@ def _simulate(kernel: Any, grid: tuple[int, ...], block: tuple[int, ...], words:
 @functools.cache
 def device_count() -> int:
     return 1 if SIMULATED else len(cuda.gpus)
+
+
+@functools.cache
+def capability(ordinal: int | None) -> tuple[int, int]:
+    """The compute capability of a device; of the only one, or of the current one, where arrays name none."""
+    if SIMULATED:
+        return PRESUMED
+    major, minor = (cuda.get_current_device() if ordinal is None else cuda.gpus[ordinal]).compute_capability
+    return int(major), int(minor)
 
 
 def device_of(address: int) -> int:

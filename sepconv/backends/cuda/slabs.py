@@ -16,26 +16,29 @@ from numba import types
 from numba.core import cgutils
 
 from ..cpu.simd import I32, I64
-from .lanes import SIMULATED, literal, piece
-from .product import Matrix, maker, spot
+from . import tensor
+from .lanes import SIMULATED, literal, narrow, piece
+from .matrix import Matrix, keep, keep_each, maker, spots
 from .stencil import Maker, Tile, taps_first
 from .stencil_last import taps_last
 
 
 class Count(NamedTuple):
-    """How k counts the taps and the channels of a group: channel after channel, or, `inner`, tap after tap with the channels innermost."""
+    """How k counts the taps and the channels of a group: channel after channel, or, `inner`, tap after tap with the channels innermost; and whether
+    weights of neighbouring channels are neighbours in memory, too."""
 
     kernel: tuple[int, int, int]
     inner: int
+    near: int = 1
 
     @property
     def text(self) -> str:
-        return " ".join(map(str, (*self.kernel, self.inner)))
+        return " ".join(map(str, (*self.kernel, self.inner, self.near)))
 
     @classmethod
     def read(cls, text: str) -> Count:
-        *kernel, inner = map(int, text.split())
-        return cls(tuple(kernel), inner)  # type: ignore[arg-type]
+        *kernel, inner, near = map(int, text.split())
+        return cls(tuple(kernel), inner, near)  # type: ignore[arg-type]
 
     @property
     def taps(self) -> int:
@@ -52,12 +55,19 @@ def _row(mk: Maker, pixel: ir.Value, width: ir.Value, magic: ir.Value, shift: ir
 # --- a depthwise convolution ---------------------------------------------------------------------------------------
 
 
-def _kept(mk: Maker, held: ir.Value, slot: int, acc: ir.Value, added: list[ir.Value], exists: ir.Value, lo: ir.Value, hi: ir.Value) -> None:
-    """The epilogue of a word, into the registers of the slab; zeros where the slab has no such word."""
+def _kept(
+    mk: Maker, m: Matrix, held: ir.Value, slot: int, acc: ir.Value, added: list[ir.Value], exists: ir.Value, lo: ir.Value, hi: ir.Value
+) -> None:
+    """The epilogue of a word, into the registers of the slab; zeros where the slab has no such word. Slabs of 16 bits take it rounded."""
     b = mk.b
     values = mk.activated([b.fadd(b.load(mk.slot(acc, n)), more) for n, more in enumerate(added)], lo, hi)
+    values = [b.select(exists, value, mk.m.zero) for value in values]
+    if m.tensor:
+        pairs = [tensor.pair(mk, *two) for two in zip(values[::2], values[1::2])]
+        lone = [b.zext(narrow(mk.context, b, values[0], m.dtype), I32)] if len(values) == 1 else []
+        values = [b.bitcast(p, mk.m.element) for p in pairs + lone]
     for n, value in enumerate(values):
-        b.store(b.select(exists, value, mk.m.zero), mk.slot(held, slot + n))
+        b.store(value, mk.slot(held, slot + n))
 
 
 def _cleared(mk: Maker, count: int) -> ir.Value:
@@ -80,18 +90,17 @@ def _filtered(typing: Any, shape: Any, stencil: Any, multiplier: Any, thread: An
         (thread, held, x, x_c, pitch, height, width, first, cols, out_width, magic, shift, w, wo, wh, ww, bias, by, lo, hi, k0, depth) = args[3:]
         mk, slot = Maker(context, b, tile), m.start("B")
         acc, some = _cleared(mk, tile.cols), b.icmp_unsigned("!=", bias, ir.Constant(I64, 0))
-        for word in m.spots("B"):
-            r, k, _ = spot(mk, m, thread, word)
-            row, col = _row(mk, b.add(first, r), out_width, magic, shift)
-            c = b.add(k, k0)
-            exists = b.and_(b.icmp_signed("<", r, cols), b.icmp_signed("<", c, depth))
+        for spot in spots(mk, m, "B", thread):
+            row, col = _row(mk, b.add(first, spot.r), out_width, magic, shift)
+            c = b.add(spot.k, k0)
+            exists = b.and_(b.icmp_signed("<", spot.r, cols), b.icmp_signed("<", c, depth))
             c = mk.wide(b.select(b.icmp_signed("<", c, depth), c, b.sub(depth, mk.whole(1))))
             plane = mk.at(x, b.mul(b.udiv(c, ir.Constant(I64, multiplier.literal_value)), x_c))
             for n in range(tile.cols):
                 b.store(mk.m.zero, mk.slot(acc, n))
             taps_first(mk, acc, plane, pitch, b.select(exists, height, mk.whole(0)), width, row, col, mk.at(w, b.mul(c, wo)), wh, ww)
             (added,) = mk.word_if(some, lambda c=c: mk.at(bias, b.mul(c, by)), 1)
-            _kept(mk, held, slot, acc, [added] * tile.cols, exists, lo, hi)
+            _kept(mk, m, held, slot, acc, [added] * tile.cols, exists, lo, hi)
             slot += tile.cols
         return context.get_dummy_value()
 
@@ -112,18 +121,17 @@ def _filtered_last(typing: Any, shape: Any, stencil: Any, thread: Any, held: Any
         (thread, held, x, pitch, step, height, width, first, rows, out_width, magic, shift, w, wc, wh, ww, bias, by, lo, hi, k0, depth) = args[2:]
         mk, vec, slot = Maker(context, b, tile), tile.vec, m.start("A")
         acc, some = _cleared(mk, vec), b.icmp_unsigned("!=", bias, ir.Constant(I64, 0))
-        for word in m.spots("A"):
-            r, k, there = spot(mk, m, thread, word)
-            row, col = _row(mk, b.add(first, r), out_width, magic, shift)
-            c = b.add(k, k0)
-            exists = b.and_(there, b.and_(b.icmp_signed("<", r, rows), b.icmp_signed("<", c, depth)))
+        for spot in spots(mk, m, "A", thread):
+            row, col = _row(mk, b.add(first, spot.r), out_width, magic, shift)
+            c = b.add(spot.k, k0)
+            exists = b.and_(spot.exists, b.and_(b.icmp_signed("<", spot.r, rows), b.icmp_signed("<", c, depth)))
             c = mk.wide(b.select(b.icmp_signed("<", c, depth), c, b.sub(depth, mk.whole(vec))))
             for n in range(vec):
                 b.store(mk.m.zero, mk.slot(acc, n))
             image, weight = mk.at(x, mk.times(c, tile.size)), mk.at(w, b.mul(c, mk.wide(wc)))
             taps_last(mk, acc, image, pitch, step, b.select(exists, height, mk.whole(0)), width, row, col, weight, wc, wh, ww)
             added = [mk.word_if(some, lambda c=c, n=n: mk.at(bias, b.mul(b.add(c, ir.Constant(I64, n)), by)), 1)[0] for n in range(vec)]
-            _kept(mk, held, slot, acc, added, exists, lo, hi)
+            _kept(mk, m, held, slot, acc, added, exists, lo, hi)
             slot += vec
         return context.get_dummy_value()
 
@@ -137,26 +145,27 @@ def _filtered_last(typing: Any, shape: Any, stencil: Any, thread: Any, held: Any
 
 def _decoded(mk: Maker, count: Count, k: ir.Value, channels: ir.Value, magic: ir.Value, shift: ir.Value) -> tuple[ir.Value, ...]:
     """(channel, depth tap, row tap, column tap) of k."""
-    b, (_, kh, kw) = mk.b, count.kernel
+    b, (kd, kh, kw) = mk.b, count.kernel
     if count.inner:
         tap = b.trunc(b.lshr(b.mul(mk.wide(k), magic), shift), I32)
         c = b.sub(k, b.mul(tap, channels))
     else:
         c = b.udiv(k, mk.whole(count.taps))
         tap = b.sub(k, mk.times(c, count.taps))
-    d = b.udiv(tap, mk.whole(kh * kw))
+    # That one tap is the first one is not known to the compiler.
+    d = b.udiv(tap, mk.whole(kh * kw)) if kd > 1 else mk.whole(0)
     rest = b.sub(tap, mk.times(d, kh * kw))
-    i = b.udiv(rest, mk.whole(kw))
-    return c, d, i, b.sub(rest, mk.times(i, kw))
+    i = b.udiv(rest, mk.whole(kw)) if kh > 1 else mk.whole(0)
+    return c, d, i, b.sub(rest, mk.times(i, kw)) if kw > 1 else mk.whole(0)
 
 
 def _words(mk: Maker, m: Matrix, side: str, thread: ir.Value, most: ir.Value, left: ir.Value) -> Iterator[tuple[int, int, Any, Any, Any]]:
     """(slot, elements, row or column, k, whether there is one) of a thread's words of a slab; k from the slab's first one."""
     b, slot = mk.b, m.start(side)
-    for word in m.spots(side):
-        r, k, there = spot(mk, m, thread, word)
-        yield slot, word[3], r, k, b.and_(there, b.and_(b.icmp_signed("<", r, most), b.icmp_signed("<", k, left)))
-        slot += word[3]
+    for spot in spots(mk, m, side, thread):
+        inside = b.and_(b.icmp_signed("<", spot.r, most), b.icmp_signed("<", spot.k, left))
+        yield slot, spot.word.vec, spot.r, spot.k, b.and_(spot.exists, inside)
+        slot += spot.word.vec
 
 
 def _windows(typing: Any, shape: Any, count: Any, thread: Any, held: Any, x: Any, xc: Any, xd: Any, xh: Any, xw: Any, deep: Any, height: Any,
@@ -183,8 +192,7 @@ def _windows(typing: Any, shape: Any, count: Any, thread: Any, held: Any, x: Any
             exists = b.and_(exists, b.and_(mk.below(at_d, deep), b.and_(mk.below(at_h, height), mk.below(at_w, width))))
             inside = mk.wide(b.add(b.mul(at_h, xh), b.mul(at_w, xw)))
             at = mk.at(x, b.mul(mk.wide(c), xc), b.mul(mk.wide(at_d), xd), inside)
-            for n, value in enumerate(mk.word_if(exists, lambda at=at: at, vec)):
-                b.store(value, mk.slot(held, slot + n))
+            keep(mk, m, m.made_side, held, slot, mk.loaded_if(exists, lambda at=at: at, vec), vec)
         return context.get_dummy_value()
 
     word, number = types.int64, types.int32
@@ -205,8 +213,11 @@ def _taps(typing: Any, shape: Any, count: Any, thread: Any, held: Any, w: Any, w
         for slot, vec, r, k, exists in _words(mk, m, side, thread, outputs, b.sub(depth, k0)):
             each = zip(_decoded(mk, counted, b.add(k, k0), channels, c_magic, c_shift), (wi, wd, wh, ww))
             at = mk.at(w, b.mul(mk.wide(r), wo), *(b.mul(mk.wide(n), by) for n, by in each))
-            for n, value in enumerate(mk.word_if(exists, lambda at=at: at, vec)):
-                b.store(value, mk.slot(held, slot + n))
+            if counted.near:
+                keep(mk, m, side, held, slot, mk.loaded_if(exists, lambda at=at: at, vec), vec)
+                continue
+            places = [mk.at(at, mk.times(wi, n)) for n in range(vec)]
+            keep_each(mk, m, side, held, slot, [mk.loaded_if(exists, lambda at=at: at, 1) for at in places])
         return context.get_dummy_value()
 
     word, number = types.int64, types.int32

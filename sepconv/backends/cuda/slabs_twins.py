@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from . import slabs
-from .product import Matrix
-from .product_twins import spots
+from . import slabs, tensor_twins
+from .matrix import Matrix
+from .product_twins import hold, spots
 from .stencil import Tile
-from .stencil_twins import activated, first, last, memory, wide
+from .stencil_twins import activated, first, last, memory, wide, write
 
 
 def _words(m: Matrix, side: str, thread: int, held: Any, most: int, left: int) -> Iterator[tuple[int, int, int, int]]:
@@ -24,6 +24,14 @@ def _words(m: Matrix, side: str, thread: int, held: Any, most: int, left: int) -
         slot += vec
 
 
+def _kept(m: Matrix, held: Any, slot: int, values: np.ndarray) -> None:
+    """What is computed here, into the registers of the next slab."""
+    if m.tensor:
+        write(tensor_twins.bits(held)[2 * slot : 2 * slot + values.size].view("<u2" if m.dtype == "bfloat16" else "<f2"), values, m.dtype)
+    else:
+        held[slot : slot + values.size] = values
+
+
 def filtered(shape: str, stencil: str, multiplier: int, thread: int, held: Any, x: int, x_c: int, pitch: int, height: int, width: int, begin: int,
              cols: int, out_width: int, magic: int, shift: int, w: int, wo: int, wh: int, ww: int, bias: int, by: int, lo: int, hi: int, k0: int,
              depth: int) -> None:  # fmt: skip
@@ -34,7 +42,7 @@ def filtered(shape: str, stencil: str, multiplier: int, thread: int, held: Any, 
         acc = np.zeros(vec, tile.sums)
         first(stencil, acc, x + c // multiplier * x_c, pitch, height, width, row, col, w + c * wo, wh, ww)
         acc = acc + (wide(memory(bias + c * by, m.dtype, (1,), (by,)), m.dtype) if bias else 0)
-        held[slot : slot + vec] = activated(tile, acc, lo, hi)
+        _kept(m, held, slot, activated(tile, acc, lo, hi))
 
 
 def filtered_last(shape: str, stencil: str, thread: int, held: Any, x: int, pitch: int, step: int, height: int, width: int, begin: int, rows: int,
@@ -47,18 +55,13 @@ def filtered_last(shape: str, stencil: str, thread: int, held: Any, x: int, pitc
         acc = np.zeros(vec, tile.sums)
         last(stencil, acc, x + c * m.size, pitch, step, height, width, row, col, w + c * int(wc), wc, wh, ww, None)
         acc = acc + (wide(memory(bias + c * by, m.dtype, (vec,), (by,)), m.dtype) if bias else 0)
-        held[slot : slot + vec] = activated(tile, acc, lo, hi)
+        _kept(m, held, slot, activated(tile, acc, lo, hi))
 
 
 def _decoded(count: Any, k: int, channels: int) -> tuple[int, ...]:
     """(channel, depth tap, row tap, column tap)."""
     c, tap = (k % channels, k // channels) if count.inner else divmod(k, count.taps)
     return c, *map(int, np.unravel_index(tap, count.kernel))  # type: ignore[return-value]
-
-
-def _looked_up(m: Matrix, at: int, vec: int) -> np.ndarray:
-    assert at % (vec * m.size) == 0, "a word is not aligned"
-    return wide(memory(at, m.dtype, (vec,), (m.size,)), m.dtype)
 
 
 def windows(shape: str, count: str, thread: int, held: Any, x: int, xc: int, xd: int, xh: int, xw: int, deep: int, height: int, width: int, z: int,
@@ -71,7 +74,7 @@ def windows(shape: str, count: str, thread: int, held: Any, x: int, xc: int, xd:
         c, d, i, j = _decoded(counted, int(k + k0), int(channels))
         at = int(z + d * dd), int(row * sh + top + i * dh), int(col * sw + left + j * dw)
         if all(0 <= n < size for n, size in zip(at, (deep, height, width))):
-            held[slot : slot + vec] = _looked_up(m, x + c * xc + at[0] * xd + at[1] * int(xh) + at[2] * int(xw), vec)
+            hold(m, held, slot, x + c * xc + at[0] * xd + at[1] * int(xh) + at[2] * int(xw), vec)
 
 
 def taps(shape: str, count: str, thread: int, held: Any, w: int, wo: int, wi: int, wd: int, wh: int, ww: int, outputs: int, channels: int,
@@ -79,4 +82,5 @@ def taps(shape: str, count: str, thread: int, held: Any, w: int, wo: int, wi: in
     m, counted = Matrix.read(shape), slabs.Count.read(count)
     for slot, vec, r, k in _words(m, "B" if m.made_side == "A" else "A", thread, held, outputs, depth - k0):
         c, d, i, j = _decoded(counted, int(k + k0), int(channels))
-        held[slot : slot + vec] = _looked_up(m, int(w + r * wo + c * wi + d * wd + i * wh + j * ww), vec)
+        at = int(w + r * wo + c * wi + d * wd + i * wh + j * ww)
+        hold(m, held, slot, at, vec, m.size if counted.near else int(wi))

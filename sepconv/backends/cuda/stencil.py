@@ -130,7 +130,9 @@ class Maker:
         return self.halves(self.pairs(loaded, count))
 
     def pairs(self, loaded: ir.Value, count: int) -> list[ir.Value]:
-        """The 32-bit parts of a word of 16-bit elements."""
+        """The 32-bit parts of a word of 16-bit elements; a lone element is the lower half of one."""
+        if count == 1:
+            return [self.b.zext(loaded, I32)]
         return [loaded] if count == 2 else [self.b.extract_element(loaded, self.whole(n)) for n in range(count // 2)]
 
     def halves(self, pairs: list[ir.Value]) -> list[ir.Value]:
@@ -155,18 +157,23 @@ class Maker:
 
     def put(self, address: ir.Value, values: list[ir.Value]) -> None:
         """Neighbouring elements, by one store."""
-        b, count, kind = self.b, len(values), self.kind(len(values))
+        b = self.b
         if self.element == I16:
             values = [narrow(self.context, b, v, self.tile.dtype) for v in values]
-            if count > 1:
+            if len(values) > 1:
                 wide = [b.zext(v, I32) for v in values]
                 values = [b.or_(low, b.shl(high, self.whole(16))) for low, high in zip(wide[::2], wide[1::2])]
-        whole = values[0]
-        if len(values) > 1:
-            whole = ir.Constant(kind, ir.Undefined)
-            for n, value in enumerate(values):
-                whole = b.insert_element(whole, value, self.whole(n))
-        b.store(whole, pointer(self.context, b, address, kind), align=self.tile.size * count)
+                return self.put_parts(address, values, 2 * len(wide))
+        return self.put_parts(address, values, self.tile.size * len(values))
+
+    def put_parts(self, address: ir.Value, parts: list[ir.Value], size: int) -> None:
+        """What lies next to each other in `size` bytes, pairs of 16-bit elements as one, by one store."""
+        b, whole = self.b, parts[0]
+        if len(parts) > 1:
+            whole = ir.Constant(ir.VectorType(whole.type, len(parts)), ir.Undefined)
+            for n, part in enumerate(parts):
+                whole = b.insert_element(whole, part, self.whole(n))
+        b.store(whole, pointer(self.context, b, address, whole.type), align=size)
 
     def slot(self, acc: ir.Value, n: int) -> ir.Value:
         return self.b.gep(acc, [self.whole(n)])
