@@ -280,7 +280,7 @@ def _bench(chosen: argparse.Namespace) -> int:
     except RuntimeError as error:
         if chosen.device != "cuda":
             raise
-        return _fail(chosen, error)  # no GPU
+        return _fail(chosen, f"{error}; what would run on one, and what it costs: sepconv inspect OP --target cuda")
 
 
 # --- warm ---------------------------------------------------------------------------------------------------------

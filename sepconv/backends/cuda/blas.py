@@ -1,7 +1,8 @@
 """1x1 convolutions of PyTorch's and CuPy's arrays as a matrix product of that library, which is cuBLAS: where SEPCONV_CUDA_BLAS=1 asks for it.
 
 Not without being asked: how it rounds is then the library's to say (PyTorch's `allow_tf32`, say), and would differ from what the same call gives for
-an array of another library. In 16 bits the kernels here use tensor cores, too, by `mma`; a Hopper's cuBLAS has `wgmma`, half as fast again. Only what is one product and nothing else is handed over: packed memory, no bias, residual, activation or `out`.
+an array of another library. In 16 bits the kernels here use tensor cores, too, by `mma`; a Hopper's cuBLAS has `wgmma`, which is faster. Only
+what is one product and nothing else is handed over: packed memory, no bias, residual, activation or `out`.
 """
 
 from __future__ import annotations

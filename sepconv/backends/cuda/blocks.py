@@ -45,7 +45,7 @@ FEW = [Block(2, 2, 32, 32, 32), Block(2, 1, 16, 32, 32)]
 TENSOR = Blocks(
     [Block(2, 2, 64, 64, 32), Block(2, 2, 64, 32, 32), Block(2, 2, 32, 64, 32), *FEW], [Block(4, 2, 64, 32, 16), *FEW],
     [Block(2, 4, 32, 64, 16), *FEW],
-    [Block(4, 1, 64, 64, 16), Block(1, 4, 64, 64, 16), Block(2, 2, 64, 64, 32), Block(2, 2, 64, 32, 32), Block(2, 2, 32, 64, 32),
+    [Block(4, 1, 64, 64, 16), Block(1, 4, 64, 32, 32), Block(2, 2, 64, 64, 32), Block(2, 2, 64, 32, 32), Block(2, 2, 32, 64, 32),
      Block(4, 1, 32, 32, 32), Block(1, 4, 32, 32, 32), *FEW],
     {4096: 8.0, 2048: 7.0, 1024: 5.0, 512: 3.0},
 )  # fmt: skip
@@ -56,7 +56,12 @@ TENSOR_CORES = 8, 0  # the compute capability from which they take both 16-bit f
 # Of a large GPU: blocks that keep its multiprocessors at work; multiply-adds, and bytes of memory, a cycle; cycles that a launch costs; and
 # multiply-adds in the time of a byte from the second cache
 BUSY, MULTIPLY_ADDS, BYTES, LAUNCH, SECOND = 160, 132 * 128, 1900, 5000, 6
-LOOK_UP = 25  # instructions for an element of the windows of x
+LOOK_UP, LONE = 25, 5  # instructions for a word of the windows of x, or of weights, and for each of its elements that is loaded by itself
+
+
+def looked_up(pixels: int, outputs: int, x_vec: int, w_vec: int) -> int:
+    """Instructions that look up a k of a block's windows, and of its weights, unless they are rows of a matrix: `w_vec` is 0 then."""
+    return pixels * LOOK_UP // x_vec + (outputs * (LOOK_UP // w_vec + LONE) if w_vec else 0)
 
 
 def of(dtype: np.dtype, cc: tuple[int, int]) -> Blocks:

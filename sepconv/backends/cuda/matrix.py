@@ -185,6 +185,8 @@ def spots(mk: Maker, m: Matrix, side: str, thread: ir.Value) -> Iterator[Spot]:
         if first is None or below == 0:
             number = b.add(thread, mk.whole(word.number * m.threads))
             line, place = b.udiv(number, mk.whole(word.across)), mk.times(b.urem(number, mk.whole(word.across)), word.vec)  # both powers of two
+            if word.across == m.threads and word.order == PLAIN:  # which the compiler cannot know: a line is a constant then
+                line, place = mk.whole(word.number), mk.times(thread, word.vec)
             line = line if word.order == PLAIN else _bits(mk, line, ~5, (0, 1, 2), (2, 1, 0))
             own = _bits(mk, line, ~30, (1, 3, 3), (3, 3, 1)) if word.order == FOLDED else line
         else:

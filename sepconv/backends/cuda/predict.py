@@ -3,8 +3,9 @@
 python -m sepconv.backends.cuda.predict        the table of docs/cuda.md
 
 Instructions outside of loops count once. Those in loops count as often as makes the multiply-adds right: so many are known from the problem, and how
-far the compiler unrolled is not. A branch that goes forward counts as never taken. Then of memory, issue, multiply-adds and the first cache the
-slowest decides, as if all else were hidden behind it: S. Williams, A. Waterman, D. Patterson, "Roofline", 2009, with two more roofs.
+far the compiler unrolled is not. A branch that goes forward counts as never taken, but for the last one past the loads of a slab to come. Then of
+memory, issue, multiply-adds and the first cache the slowest decides, as if all else were hidden behind it: S. Williams, A. Waterman, D. Patterson,
+"Roofline", 2009, with more roofs.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from .machine_code import SORTS, Report
 
 # Of an H100 SXM: multiprocessors, cycles and bytes of memory a second; of a multiprocessor, a cycle: lanes that issue (or multiply), bytes of L1
 PROCESSORS, CLOCK, MEMORY, LANES, L1 = 132, 1.755e9, 3.35e12, 128, 128
-# The same of its tensor cores, for 16-bit floats: what they are said to do, and the share that `mma` reaches of it, as measured by W. Luo et al.,
-# "Dissecting the NVIDIA Hopper Architecture through Microbenchmarking", 2025; multiply-adds of a lane in one instruction
+# The same of its tensor cores, for 16-bit floats: what they are said to do, and the share of it that `mma` is taken to reach (`wgmma`, which Hopper
+# has beside it, is what reaches all); multiply-adds of a lane in one instruction
 TENSOR, REACHED, MANY = 2048, 0.62, 64
 STAGED = 1.5  # wavefronts of a 16-byte load from shared memory: a row of a slab is read by several threads at once
 
@@ -43,8 +44,8 @@ class Prediction(NamedTuple):
         )
 
 
-def _loops(sass: str) -> tuple[list[str], list[bool]]:
-    """The instructions, without padding, and whether each is in a loop."""
+def _loops(sass: str) -> tuple[list[str], list[bool], list[bool]]:
+    """The instructions, without padding; whether each is in a loop; and whether it is there in what a branch passes by that loads: the next slab."""
     code: list[str] = []
     labels: dict[str, int] = {}
     jumps: list[tuple[int, str]] = []
@@ -62,7 +63,12 @@ def _loops(sass: str) -> tuple[list[str], list[bool]]:
         start = labels.get(label, at)
         if start < at:
             inside[start : at + 1] = [True] * (at + 1 - start)
-    return code, inside
+    ahead = [False] * len(code)
+    for at, label in jumps:
+        end = labels.get(label, at)
+        if end > at and inside[at] and any(re.match(SORTS["global load"], name) for name in code[at:end]):
+            ahead[at + 1 : end] = inside[at + 1 : end]
+    return code, inside, ahead
 
 
 def _needed(plan: Any) -> int:
@@ -93,11 +99,13 @@ def predict(plan: Any, report: Report) -> Prediction:
     """Of a tuned plan, from the machine code of its kernel; ValueError for plain loops, whose counts depend on what they meet."""
     if not plan.tuned:
         raise ValueError("plan is of the direct kernel; allowed is a tuned one")
-    code, inside = _loops(report.sass)
+    code, inside, ahead = _loops(report.sass)
     fma = [bool(re.match(SORTS["fma"], name)) for name in code]
     once, often = (sum(f for f, i in zip(fma, inside) if i == loop) for loop in (False, True))
-    times = max(1.0, (_needed(plan) - once) / often) if often else 1.0
-    weight = [times if i else 1.0 for i in inside]
+    ahead = [a and plan.choice.kernel is not depthwise.kernel for a in ahead]  # whose branches are the image's border
+    passed = sum(f and a for f, a in zip(fma, ahead))  # once: the last slab has none after it
+    times = max(1.0, (_needed(plan) - once + passed) / often) if often else 1.0
+    weight = [max(0.0, times - 1) if a else times if i else 1.0 for i, a in zip(inside, ahead)]
     count = lambda pattern: sum(w for w, name in zip(weight, code) if re.match(pattern, name))
     width = lambda name: next((int(p) // 8 for p in name.split(".") if p in ("128", "64")), 4)
     issued, loads = sum(weight), count(SORTS["global load"])
@@ -128,8 +136,13 @@ CASES = [  # operation, channels, outputs, taps, stride, dtype, layout; 56 x 56 
     *(("depthwise", 128, 128, k, 1, "float32", "NHWC") for k in (3, 5, 7)),
     *(("depthwise", 128, 128, k, 1, "float16", layout) for k in (3, 7) for layout in ("NCHW", "NHWC")),
     *(("pointwise", 256, 256, 1, 1, dtype, layout) for dtype in ("float32", "float16") for layout in ("NCHW", "NHWC")),
-    *(("separable", c, out, 3, 1, "float32", layout) for c, out in ((32, 64), (128, 256)) for layout in ("NCHW", "NHWC")),
-    *(("standard", c, out, 3, s, "float32", layout) for c, out, s in ((3, 32, 2), (64, 64, 1), (256, 256, 1)) for layout in ("NCHW", "NHWC")),
+    *(("separable", *c, 3, 1, dtype, layout) for c in ((32, 64), (128, 256)) for dtype in ("float32", "float16") for layout in ("NCHW", "NHWC")),
+    *(
+        ("standard", c, out, 3, s, dtype, layout)
+        for c, out, s in ((3, 32, 2), (64, 64, 1), (256, 256, 1))
+        for dtype in ("float32", "float16")
+        for layout in ("NCHW", "NHWC")
+    ),
 ]
 BATCH = 32
 

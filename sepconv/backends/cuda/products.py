@@ -175,25 +175,25 @@ def windows_of(p: Problem, g: Geometry, given: Sequence[View | None], target: Vi
         return None
     most = most_of(found)
     out_vec = min(stored(found, matrix.DEEP if last else matrix.WIDE), word(size, target.address, y_long * size, *(g.out[a] for a in (0, 2, *y_far))))
-    count = slabs.Count(kernel, int(last))
     wo, wi, wd, wh, ww = g.weight
     kd, kh, kw = kernel
-    taps = kd * kh * kw
+    taps, near = kd * kh * kw, wi == size or p.group_in == 1
+    # Words of weights along the channels of a tap, of which each element is loaded by itself where they are no neighbours.
+    along = min(most, word(size, *((weight.address, wo, wd, wh, ww) if near else ()), p.group_in * size))
     if last:
-        near = wi == size or p.group_in == 1
         rows = near and (taps == 1 or (kw == 1 or ww == p.group_in * size) and (kh == 1 or wh == kw * p.group_in * size) and kd == 1)
-        w_vec = min(most, word(size, *((weight.address, wo, wd, wh, ww) if near else ()), p.group_in * size))
-        count = count._replace(near=int(near))
-        x_vec = min(most, word(size, x.address, p.group_in * size, *(g.x[a] for a in (0, 2, 3, 4))))
+        x_vec, w_vec = min(most, word(size, x.address, p.group_in * size, *(g.x[a] for a in (0, 2, 3, 4)))), along
     else:
         rows = (kw == 1 or ww == size) and (kh == 1 or wh == kw * size) and (kd == 1 or wd == kh * kw * size)
         rows = rows and (p.group_in == 1 or wi == taps * size)
-        w_vec = min(most, word(size, weight.address, wo, depth * size)) if rows else 1
-        x_vec = 1
+        x_vec, w_vec = 1, min(most, word(size, weight.address, wo, depth * size)) if rows else 1
     counts = (pixels, p.group_out) if last else (p.group_out, pixels)
-    looked_up = lambda t: (t.rows if last else t.cols) if rows else t.rows + t.cols  # of a slab's k
-    block = blocks.best(found, found.looked_up, size, counts, batch, lambda t: looked_up(t) * blocks.LOOK_UP)
-    sides = (matrix.DEEP, x_vec, matrix.DEEP, w_vec) if last else (matrix.DEEP, w_vec, matrix.WIDE, 1)
+    beside = lambda t: blocks.looked_up(*((t.rows, t.cols) if last else (t.cols, t.rows)), x_vec, 0 if rows else w_vec)
+    block = blocks.best(found, found.looked_up, size, counts, batch, beside)
+    count = slabs.Count(kernel, int(last), int(near) if last else 1)
+    # Where x has no words, a thread of those few keeps to its pixel.
+    form = matrix.WIDE if x_vec == 1 and cores(found) else matrix.DEEP
+    sides = (form, x_vec, matrix.DEEP, w_vec) if last else (matrix.DEEP, w_vec, matrix.WIDE, 1)
     made = matrix.A_MADE if last else matrix.B_MADE
     m = Matrix(p.dtype.name, *block, *sides, out_vec, p.activation.code, int(not last), made, cores(found))
     cells = (*m.cells, count.text, m.rows, m.cols, last, rows)
