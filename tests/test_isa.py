@@ -243,6 +243,19 @@ def test_forced(jobs: Jobs, isa: str) -> None:
     assert told["cache_misses"] > 5 and told["cache_hits"] == 0
 
 
+def test_nothing_is_remembered_of_this_machine() -> None:
+    """What compiles for another machine asks what that one has, also where this one was asked before."""
+    script = """
+from sepconv.backends.cpu import cross, runtime
+own = runtime.machine().isa, runtime.has("avx512f"), runtime.has("avx2")
+cross._pretend("sse2")
+assert (runtime.machine().isa, runtime.has("avx512f"), runtime.has("avx2")) == ("SSE2", False, False), own
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 WIDE, NARROW = {"avx512f", "fma"}, {"avx2", "fma"}
 NAMES = {"x86-64-v4": WIDE, "znver4": WIDE, "skylake-avx512": WIDE, "haswell": NARROW, "znver3": NARROW, "x86-64": set(), "sandybridge": set()}
 
