@@ -48,9 +48,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: LONGEST.index(name) if (name := item.path.stem.removeprefix("test_")) in LONGEST else len(LONGEST))
     if not config.getoption("--sweep"):
-        for item in items:
-            if item.get_closest_marker("sweep"):
-                item.add_marker(pytest.mark.skip(reason="a sweep; run with --sweep"))
+        longer = [item for item in items if item.get_closest_marker("sweep")]
+        config.hook.pytest_deselected(items=longer)
+        items[:] = [item for item in items if not item.get_closest_marker("sweep")]
     if SIMULATOR:
         for item in items:
             if item.get_closest_marker("large"):
@@ -78,6 +78,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     covered = ", ".join(name for name in CHECKED if reasons[name] is None)
     others = {name: reason or "tested in its own file" for name, reason in reasons.items() if reason or name not in CHECKED}
     missing = [f"backend {name} is not covered: {reason}" for name, reason in others.items()]
+    if not config.getoption("--sweep"):
+        missing.append("tests marked sweep are left out: --sweep runs them too")
     versions = ", ".join(_version(package) for package in ("numpy", "numba", "torch"))
     return [f"sepconv {sepconv.__version__}, backends covered: {covered}", *missing, f"with {versions}"]
 
