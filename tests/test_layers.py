@@ -46,18 +46,18 @@ class Example:
     def __init__(self, kind: str, dims: int, layout: str, dtype: Any = np.float32) -> None:
         operation, self.names = KINDS[kind]
         self.layer, self.function = getattr(layers, f"{kind}{dims}d"), getattr(sepconv, f"{operation}{dims}d")
-        size, taps, spatial, last = (7, 6, 5)[:dims], (3,) * dims, kind != "PointwiseConv", layout == LAYOUTS[dims][1]
+        size, taps, spatial, last = (9, 18, 4)[:dims], (3,) * dims, kind != "PointwiseConv", layout == LAYOUTS[dims][1]
         shapes = {
-            "Conv": {"weight": (6, 5, *taps), "bias": (6,)},
-            "DepthwiseConv": {"weight": (5, 1, *taps), "bias": (5,)},
-            "PointwiseConv": {"weight": (6, 5), "bias": (6,)},
-            "SeparableConv": {"depthwise": (5, *taps), "pointwise": (6, 5), "bias": (6,), "depthwise_bias": (5,)},
+            "Conv": {"weight": (5, 6, *taps), "bias": (5,)},
+            "DepthwiseConv": {"weight": (6, 1, *taps), "bias": (6,)},
+            "PointwiseConv": {"weight": (5, 6), "bias": (5,)},
+            "SeparableConv": {"depthwise": (6, *taps), "pointwise": (5, 6), "bias": (5,), "depthwise_bias": (6,)},
         }[kind]
         self.arrays = {name: drawn(*shape, dtype=dtype) for name, shape in shapes.items()}
         self.options: dict[str, Any] = {"layout": layout, **({"padding": 1} if spatial else {})}
         if kind == "SeparableConv" and np.dtype(dtype).kind != "c":
             self.options["depthwise_activation"] = "relu"
-        self.x = drawn(2, *size, 5, dtype=dtype) if last else drawn(2, 5, *size, dtype=dtype)
+        self.x = drawn(2, *size, 6, dtype=dtype) if last else drawn(2, 6, *size, dtype=dtype)
 
     def made(self, **options: Any) -> Any:
         return self.layer(**self.arrays, **self.options, **options)
@@ -134,14 +134,15 @@ def test_changing_the_arrays_afterwards_has_no_effect(kind: str, dims: int, layo
 @pytest.mark.parametrize("layout", LAYOUTS[2])
 def test_made_and_deleted_again_and_again(layout: str) -> None:
     """M19: new weights may come to lie where old ones did, in the same order of memory; nothing is remembered by address."""
-    x = drawn(1, 6, 6, 5) if layout == "NHWC" else drawn(1, 5, 6, 6)
+    x = drawn(1, 9, 18, 6) if layout == "NHWC" else drawn(1, 6, 9, 18)
+    options = {"layout": layout, "padding": 1}
     for number in range(40):
-        filters, mix = np.full((5, 3, 3), number, np.float32), np.full((4, 5), number + 1, np.float32)
-        layer = layers.SeparableConv2d(filters, mix, layout=layout)
+        filters, mix = np.full((6, 3, 3), number, np.float32), np.full((5, 6), number + 1, np.float32)
+        layer = layers.SeparableConv2d(filters, mix, **options)
         del filters, mix
         got = layer(x)
         del layer
-        kept = sepconv.separable_conv2d(x, np.full((5, 3, 3), number, np.float32), np.full((4, 5), number + 1, np.float32), layout=layout)
+        kept = sepconv.separable_conv2d(x, np.full((6, 3, 3), number, np.float32), np.full((5, 6), number + 1, np.float32), **options)
         assert_bits(got, kept)
 
 

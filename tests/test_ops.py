@@ -71,7 +71,7 @@ def test_random_calls_sweep(backend, scale, examples):
 
 def _some(op: str, kernel: int, dims: int) -> Any:
     """Each is a kernel to compile, of which a fused one takes longest."""
-    few = kernel == 3 or (dims == 2 and op in ("depthwise_conv", "pointwise_conv"))
+    few = kernel == 3 and (dims == 2 or op != "separable_conv") or (dims == 2 and op == "pointwise_conv")
     return pytest.param(op, kernel, dims, marks=() if few else pytest.mark.sweep)
 
 
@@ -136,8 +136,10 @@ def test_no_input_channels(backend, dims):
 
 @pytest.mark.parametrize("dims", DIMS)
 def test_empty_space(backend, dims):
-    """D9: zeros around nothing give zeros and the bias; other border modes have nothing to repeat; "same" of nothing is nothing."""
-    x, weight, bias = np.zeros((2, 3, *(0,) * dims), np.float32), np.ones((3, *(2,) * dims), np.float32), np.arange(3, dtype=np.float32)
+    """D9: zeros around nothing give zeros and the bias; other border modes have nothing to repeat; "same" of nothing is nothing. The tuned
+    kernels once, in 2-D."""
+    dtype = np.float32 if dims == 2 else np.int32
+    x, weight, bias = np.zeros((2, 3, *(0,) * dims), dtype), np.ones((3, *(2,) * dims), dtype), np.arange(3, dtype=dtype)
     fn = function("depthwise_conv", dims)
     result = check(fn, x, weight, bias, padding=1)
     assert result.shape == (2, 3, *(1,) * dims) and (result == bias.reshape(-1, *(1,) * dims)).all()
@@ -145,10 +147,10 @@ def test_empty_space(backend, dims):
         with pytest.raises(ValueError, match="padding_mode"):
             fn(x, weight, bias, padding=1, padding_mode=mode)
     assert check(fn, x, weight, bias, padding="same").shape == x.shape
-    cut = np.ones((2, 3, *(50,) * dims), np.float32)[:, :, :0]  # NumPy gives its own empty arrays strides of 0, and a slice those it had
-    assert fn(cut, weight, bias, padding="same", out=np.ones((2, 3, *(50,) * dims), np.float32)[:, :, :0]).shape == cut.shape
+    cut = np.ones((2, 3, *(50,) * dims), dtype)[:, :, :0]  # NumPy gives its own empty arrays strides of 0, and a slice those it had
+    assert fn(cut, weight, bias, padding="same", out=np.ones((2, 3, *(50,) * dims), dtype)[:, :, :0]).shape == cut.shape
     check(fn, cut, weight, bias, padding=1)
-    for short, filters in ((fn, weight), (function("pointwise_conv", dims), np.ones((4, 3), np.float32))):
+    for short, filters in ((fn, weight), (function("pointwise_conv", dims), np.ones((4, 3), dtype))):
         with pytest.raises(ValueError, match="kernel size"):
             short(x, filters)
 
@@ -188,12 +190,13 @@ def test_same_is_explicit_padding(backend, n, stride):
             assert_bits(same, sepconv.depthwise_conv2d(x, w, padding=(pads, (1, 1)), stride=(stride, 1), dilation=(dilation, 1)))
 
 
-@pytest.mark.parametrize("dims", DIMS)
-@pytest.mark.parametrize("op", ("conv", "depthwise_conv", "separable_conv"))
-def test_every_axis_its_own(backend, op, dims):
+@pytest.mark.parametrize("dtype", (np.int32, np.float32), ids=str)
+@pytest.mark.parametrize("op, dims", [*itertools.product(("conv", "depthwise_conv"), (2, 3)), ("separable_conv", 3)])
+def test_every_axis_its_own(backend, op, dims, dtype):
     """G6, G7: kernel, stride, dilation and all the pads different on every axis and side; and a single pad at the very end."""
-    size, kernel, stride, dilation = ((a, b, c)[:dims] for a, b, c in ((9, 11, 14), (2, 3, 4), (1, 2, 3), (3, 1, 2)))
-    arrays = arrays_of(op, rng(dims), (2, 3, *size), kernel, outputs=4)
+    kernel, stride, dilation = ((a, b, c)[:dims] for a, b, c in ((2, 3, 4), (1, 2, 3), (3, 1, 2)))
+    size = (9, 11) if dims == 2 else (5, 7, 9) if oracle.SIMULATOR else (9, 15, 20)
+    arrays = arrays_of(op, rng(dims), (2, 3, *size), kernel, outputs=4, dtype=dtype)
     for padding in (((0, 1), (2, 3), (5, 4))[:dims], ((0, 0), (0, 0), (0, 1))[3 - dims :]):
         check(function(op, dims), **arrays, stride=stride, dilation=dilation, padding=padding)
 
@@ -226,34 +229,50 @@ def test_border_formula():
 
 @pytest.mark.parametrize("mode", REPEATING)
 def test_borders_against_padded_copy(backend, mode):
-    """G18, G20: pads up to five sizes, one side only, both sides, on every short length."""
-    w = values(rng(1), (2, 1, 3), np.float64)
-    for n in range(1, 9):
-        x = values(rng(n), (2, 2, n), np.float64)
-        for pads in ((4, 0), (0, 3), (n, n), (5 * n, 0), (0, 5 * n), (5 * n, 4 * n + 1)):
+    """G18, G20: pads up to five sizes, one side only, both sides, on every short length: of integers, and of floats for one length of the
+    result, which is one kernel."""
+    for n, dtype in itertools.product(range(1, 9), (np.int32,) if oracle.SIMULATOR else (np.int32, np.float64)):
+        x, w = values(rng(n), (2, 2, n), dtype, small=True), values(rng(1), (2, 1, 3), dtype, small=True)
+        some = ((4, 0), (0, 3), (n, n), (5 * n, 0), (0, 5 * n), (5 * n, 4 * n + 1))
+        for pads in some if dtype is np.int32 else [(before, 23 - n - before) for before in range(24 - n)]:
             if n + sum(pads) < 3:
                 continue
             result = check(sepconv.depthwise_conv1d, x, w, padding=pads, padding_mode=mode)
             np.testing.assert_allclose(result, sepconv.depthwise_conv1d(padded(x, [pads], mode), w), rtol=1e-12, atol=1e-12)
 
 
+FEW = {  # (kernel, stride, dilation)
+    1: (((2,), (1,), (3,)), ((3,), (2,), (1,))),
+    2: (((2, 3), (1, 2), (1, 2)), ((3, 2), (2, 1), (2, 1))),
+    3: (((2, 3, 2), (2, 1, 1), (1, 1, 3)), ((3, 2, 3), (1, 2, 2), (2, 2, 1))),
+}
+
+
 @given(data=st.data())
 def test_borders_with_everything(backend, data, sweep):
-    """G21: mode x stride x dilation x even kernels x unequal pads equals "valid" on the padded copy; few kernels, but in sweeps."""
+    """G21: mode x stride x dilation x even kernels x unequal pads equals "valid" on the padded copy. But in sweeps, floats have few kernel
+    sizes and results of one size, which are few kernels to compile; integers have any."""
     dims = data.draw(st.sampled_from(DIMS))
     each = lambda least, most: tuple(data.draw(st.integers(least, most)) for _ in range(dims))  # noqa: E731
-    taps, steps, dtypes = ((1, 4), (1, 3), (np.float32,)) if sweep else ((2, 3), (1, 2), (np.float32,))
-    kernel, stride, dilation, before, after = each(*taps), each(*steps), each(1, 3), each(0, 8), each(0, 8)
-    size = tuple(max(1, n, d * (k - 1) + 1 - a - b) for n, d, k, a, b in zip(each(1, 9), dilation, kernel, before, after))
+    dtype = data.draw(st.sampled_from((np.float32, np.int32)))
+    before, after, dilation, (kernel, stride) = each(0, 8), each(0, 8), each(1, 3), (each(1, 4), each(1, 3))
+    if dtype is np.int32 or sweep:
+        size = tuple(max(1, n, d * (k - 1) + 1 - a - b) for n, d, k, a, b in zip(each(1, 9), dilation, kernel, before, after))
+    else:
+        kernel, stride, dilation = data.draw(st.sampled_from(FEW[dims]))
+        whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip((2, 4, 5)[-dims:], stride, dilation, kernel)]
+        before = tuple(min(b, n - 1) for b, n in zip(before, whole))
+        after = tuple(min(a, n - 1 - b) for a, b, n in zip(after, before, whole))
+        size = tuple(n - b - a for n, b, a in zip(whole, before, after))
     pads, mode = list(zip(before, after)), data.draw(st.sampled_from(REPEATING))
-    op = data.draw(st.sampled_from(("conv", "depthwise_conv", "separable_conv")))
-    arrays = arrays_of(op, rng(sum(size)), (1, 3, *size), kernel, outputs=2, dtype=data.draw(st.sampled_from(dtypes)))
+    op = data.draw(st.sampled_from(("conv", "depthwise_conv", "separable_conv") if dims == 2 or sweep else ("conv", "depthwise_conv")))
+    arrays = arrays_of(op, rng(sum(size)), (1, 3, *size), kernel, outputs=2, dtype=dtype)
     want = oracle.expected(function(op, dims), **{**arrays, "x": padded(arrays["x"], pads, mode)}, stride=stride, dilation=dilation)
     oracle.compare(function(op, dims)(**arrays, stride=stride, dilation=dilation, padding=pads, padding_mode=mode), want)
 
 
-@pytest.mark.parametrize("op", ("conv", "depthwise_conv", "separable_conv"))
 @pytest.mark.parametrize("stride, dilation", ((1, 1), (2, 1), (1, 3), (3, 2)))
+@pytest.mark.parametrize("op", ("conv", "depthwise_conv", pytest.param("separable_conv", marks=pytest.mark.sweep)))
 def test_causal(backend, op, stride, dilation):
     """G22: length ceil(n / stride); what comes later changes no bit of what came before."""
     arrays = arrays_of(op, rng(stride, dilation), (2, 5, 23), (4,), outputs=3)
@@ -302,20 +321,19 @@ def test_groups(backend, groups):
 
 
 @pytest.mark.parametrize("dims", DIMS)
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", ("conv", "depthwise_conv", "separable_conv"))
 def test_not_flipped(backend, op, dims):
     """G23: a unit in the middle gives the kernel back to front; the first tap meets the pixel before."""
-    if op == "separable_conv" and dims != 2:
-        pytest.skip("nothing but another kernel to compile")
-    x = np.zeros((1, 1, *(5,) * dims), np.float32)
-    x[(0, 0) + (2,) * dims] = 1
-    if op == "pointwise_conv":
-        assert check(function(op, dims), x + np.float32(0.5), np.array([[3.0]], np.float32)).max() == 4.5
-        return
+    size = (5,) * dims if oracle.SIMULATOR else {1: (21,), 2: (9, 19), 3: (3, 6, 21)}[dims]
+    x, one = np.zeros((2, 6, *size), np.float32), tuple(n // 2 for n in size)
+    x[(1, 0, *one)] = 1
     w = np.arange(1, 3**dims + 1, dtype=np.float32).reshape((1, 1) + (3,) * dims)
-    arrays = {"depthwise": w, "pointwise": np.ones((1, 1), np.float32)} if op == "separable_conv" else {"weight": w}
-    result = check(function(op, dims), x, **arrays)
-    np.testing.assert_array_equal(result[0, 0], np.flip(w[0, 0]))
+    each = np.broadcast_to(w, (5 if op == "conv" else 6, 6 if op == "conv" else 1, *(3,) * dims))
+    arrays = {"depthwise": each, "pointwise": np.ones((5, 6), np.float32)} if op == "separable_conv" else {"weight": each}
+    result = check(function(op, dims), x, **arrays, padding=1)
+    around = tuple(slice(n - 1, n + 2) for n in one)
+    np.testing.assert_array_equal(result[(1, 0, *around)], np.flip(w[0, 0]))
+    assert result[1, 0].sum() == w.sum()
 
 
 @pytest.mark.parametrize("dims", DIMS)

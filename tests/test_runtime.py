@@ -81,9 +81,9 @@ def test_environment_changed_after_launch(tmp_path):
     script = """
     good = [right(call())]
     os.environ["NUMBA_NUM_THREADS"] = "1"
-    y = sepconv.depthwise_conv2d(x.astype(np.float64), w)
+    y = sepconv.conv2d(x.astype(np.float64), v)
     with sepconv.use_backend("reference"):
-        good.append(right(y, sepconv.depthwise_conv2d(x.astype(np.float64), w)))
+        good.append(right(y, sepconv.conv2d(x.astype(np.float64), v)))
     del os.environ["NUMBA_NUM_THREADS"]
     y = sepconv.conv2d(x[:, :2], w[None, :2])
     with sepconv.use_backend("reference"):
