@@ -11,10 +11,10 @@ import pytest
 from oracle import LAYOUTS
 
 import sepconv
-from sepconv.backends.cpu import depthwise, plans, rows, runtime, standard, tiles
+from sepconv.backends.cpu import choice, depthwise, plans, rows, runtime, standard
 from sepconv.problem import resolve
 
-MOST = 4 * tiles.L2  # bytes of scratch that a thread may take
+MOST = 4 * choice.L2  # bytes of scratch that a thread may take
 # (operation, channels, outputs or multiplier, size, kernel, options): rows longer than a block, of every way into scratch
 LONG: dict[str, tuple[str, int, int, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "border": ("depthwise_conv", 3, 1, (200_001,), (5,), {"padding": 7, "padding_mode": "reflect"}),

@@ -14,6 +14,7 @@ import numpy as np
 from ..borders import CONSTANT, WRAP
 from ..filters import GENERAL
 from . import bands, digits, dots, frame, fused, runtime, tiles, window
+from .choice import SERIAL
 from .fused import FEW, LARGE, WHOLE, holds, lies_in_rows, planes_of
 from .plans import address
 from .programs import Program, Step, launched
@@ -95,7 +96,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray,
     _, yo, _, yr, _, _ = planes_of(y, axis)  # type: ignore[misc]
     taps = weights.reshape(weights.shape[axis], -1)
     (k, across), machine, workers = taps.shape, runtime.machine(), runtime.workers()
-    workers = workers if taps.size * x.size > tiles.SERIAL else 1
+    workers = workers if taps.size * x.size > SERIAL else 1
     strips = 1 if modes[axis + 1] == WRAP and across > 1 and cols < 2 * WIDE else max(1, cols // max(WIDE, 4 * across * step))
     cut = max(-(-rows // DEEP), min(rows, -(-workers // (planes * strips))))
     lanes, high, vectors = _tile(rows // cut, cols // strips // 16 * 16 or cols, k, across)

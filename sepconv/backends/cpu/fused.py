@@ -14,7 +14,8 @@ import numpy as np
 
 from ..borders import CONSTANT, WRAP
 from ..filters import Pass, symmetry
-from . import bands, digits, dots, frame, runtime, sweep, tiles
+from . import bands, digits, dots, frame, runtime, sweep
+from .choice import SERIAL
 from .plans import address
 from .programs import Program, Step, launched
 
@@ -247,7 +248,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     kept.append(places := _places(across.taps, step * size, height, tile, pitch))
     record[[sweep.OUTSIDE, sweep.OUTSIDE2, sweep.PLACES2]] = [address(each) for each in kept[-3:]]
     record[[sweep.SUMS2, sweep.LEVELS]] = places.shape[1], height
-    workers = runtime.workers() if x.size * (down.taps + across.taps) > tiles.SERIAL else 1
+    workers = runtime.workers() if x.size * (down.taps + across.taps) > SERIAL else 1
     cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
     lines = tile + height + 3 + (down.taps + 1) * (way.down == bands.BLOCKS)
     record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, lines * pitch + (tile + 2 * (down.taps + across.taps) + 64) * 8 + 4096

@@ -12,6 +12,7 @@ from ... import dtypes, overlap
 from ...cache import Cache
 from ...problem import ARRAYS, Problem
 from . import direct, frame, poison, runtime, tiles
+from .choice import RATE, SERIAL, Choice
 from .entry import PEEK, Entry, address
 from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, PANEL, RESIDUAL, STRANGE, TURNED, WEIGHT, YN, YW, ZEROS, X
 from .panels import panels
@@ -65,14 +66,14 @@ class Plan:
             self.record[at + frame.OVERLAP] = twice
             self.record[at + frame.BIAS_BY] = p.result.itemsize if p.bias else 0
             self.record[at + ZEROS] = self.record[at + BIAS] = address(self.zeros)
-        cost = sum(p.macs for p in problems) * (1 if self.tuned else tiles.RATE)
-        self.workers = min(workers, choice.jobs) if cost > tiles.SERIAL else 1
+        cost = sum(p.macs for p in problems) * (1 if self.tuned else RATE)
+        self.workers = min(workers, choice.jobs) if cost > SERIAL else 1
         self.record[CHUNKS] = max(1, self.workers)
         self.launches = min(choice.jobs, max(1, cost // (MACS_A_LAUNCH * self.workers)) if self.workers else 1)
         self.alignment = max(max(p.dtype.alignment, p.result.alignment) for p in problems)
 
     def _single(self, arrays: Sequence[Any], target: np.ndarray, twice: bool, workers: int,
-                turn: bool) -> tuple[tiles.Choice | None, list[np.ndarray]]:  # fmt: skip
+                turn: bool) -> tuple[Choice | None, list[np.ndarray]]:  # fmt: skip
         (p,), (x, weight, _, residual), last = self.problems, arrays, 0
         geometry = frame.measure(p, x, weight, residual, target)
         g = frame.flat(geometry) if p.kind == "pointwise" else geometry
@@ -87,7 +88,7 @@ class Plan:
         record[TURNED] = last
         return choice, [record]
 
-    def _fused(self, arrays: Sequence[Any], target: np.ndarray, twice: bool, workers: int) -> tuple[tiles.Choice | None, list[np.ndarray]]:
+    def _fused(self, arrays: Sequence[Any], target: np.ndarray, twice: bool, workers: int) -> tuple[Choice | None, list[np.ndarray]]:
         first, second = self.problems
         x, depthwise, _, pointwise, _, residual = arrays
         g, after = frame.measure(first, x, depthwise, None, None), frame.measure(second, None, pointwise, residual, target)
@@ -136,13 +137,13 @@ class Plan:
         return [f"{kind} kernel {c.factory.__module__.rsplit('.', 1)[-1]}.{c.factory.__name__} for {m.isa}: {reason}", threads + launches]
 
 
-def _direct(p: Problem, g: frame.Geometry) -> tiles.Choice:
+def _direct(p: Problem, g: frame.Geometry) -> Choice:
     kind = dtypes.KINDS[p.dtype.name]
     sort = 0 if kind.real else 1 if kind.integer else 2
     cells = (p.dtype.name, kind.result, getattr(np, kind.accumulate), sort)
     jobs = g.out_size[0] * g.out_size[1] * g.out_size[2] * g.out_size[3]
     reason = "plain loops over output rows, for any dtype, geometry and strides"
-    return tiles.Choice(direct.rows, cells, {}, jobs, reason)
+    return Choice(direct.rows, cells, {}, jobs, reason)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

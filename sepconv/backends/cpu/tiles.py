@@ -1,65 +1,26 @@
 """Which kernel and which register tile carries a problem on this machine: a table, and a reason for each row.
 
-Only speed is decided here. `choose` returns None where no tile fits, and `direct.py` then takes the problem.
+Only speed is decided here. `choose` returns None where no tile fits, and `direct.py` then takes the problem. `products.py` has the rows of products.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import numpy as np
 
 from ...problem import Problem
-from . import depthwise, edges, pointwise, rows, separable, standard
+from . import choice, depthwise, edges, products, rows, separable
+from .choice import L1, L2, STAGED, TABLE, Choice
 from .edges import ANYWHERE
 from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
 from .runtime import Machine
 from .stencil import NARROW
-
-# Work (MACs, direct: slower by RATE) under which one thread is faster than waking the others: a parallel launch costs some 4 us.
-SERIAL = 150_000
-RATE = 16
-L2 = 2**19  # bytes that stay in a core's second cache
-
-
-class Choice(NamedTuple):
-    """A kernel to compile, `factory(*cells)`, how its jobs are cut, and why."""
-
-    factory: Callable[..., Any]
-    cells: tuple[Any, ...]
-    cut: dict[int, int]  # fields of the record: BANDS, BAND ...
-    jobs: int
-    reason: str
-    stage: Callable[[np.ndarray], np.ndarray] | None = None  # the record of a band in scratch, from the problem's: see rows.py
-    panel: tuple[int, int] | None = None  # (lanes, vectors) of the panels that the kernel reads a weight in, if it can be given them
-
 
 # Depthwise, channels first: tiles of rows x vectors along the width. Many rows reuse each loaded input often; two vectors serve low bands.
 ROWS_FIRST = {
     32: [(7, 4), (7, 2), (14, 1), (8, 2), (8, 1), (7, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
     16: [(4, 2), (8, 1), (7, 1), (6, 1), (5, 1), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
 }
-L1 = 24 * 2**10  # bytes that stay in a core's first cache
-
-
-def _span(size: int, bands: int, least: int) -> tuple[int, int]:
-    """(number of bands, size of one) that cut `size` in about `bands` parts of a multiple of `least`."""
-    tiles = -(-size // least)
-    band = -(-tiles // max(1, min(bands, tiles))) * least
-    return -(-size // band), band
-
-
-def _parts(jobs: int, workers: int) -> int:
-    """In how many parts each of `jobs` equal pieces of work is cut, so that all threads get nearly the same."""
-    return 1 if jobs % workers == 0 or jobs >= 16 * workers else workers
-
-
-def _evenly(bands: int, places: int, rows_out: int, workers: int) -> int:
-    """No fewer bands than given, of as many places each, so that all threads get as many."""
-    return bands if places * bands % workers == 0 or rows_out < workers else min(rows_out, -(-bands // workers) * workers)
 
 
 def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, lane_stride: int, machine: Machine, most: int) -> tuple[int, int]:
@@ -87,24 +48,6 @@ def _loose(p: Problem, axis: int) -> int:
     """Whether an axis is padded wider than the kernel reaches, so that whole windows lie outside."""
     (before, after), reach = three(p.pads, (0, 0))[axis], (three(p.kernel, 1)[axis] - 1) * three(p.dilation, 1)[axis]
     return int(max(before, after) > reach)
-
-
-def _bands(rows_out: int, bands: int, row_bytes: int) -> int:
-    """No fewer bands than given, so that what one reads stays in half of the second cache once it is staged."""
-    return min(rows_out, max(bands, rows_out * row_bytes // (L2 // 2)))
-
-
-TABLE = 8  # bytes of a number that says where a staged element is from
-
-
-def _columns(columns: int, least: int, column_bytes: int) -> int:
-    """How many columns of the output are staged at a time: all, or as many as the second cache holds, of rows that are long."""
-    if columns * column_bytes <= L2:
-        return columns
-    return min(columns, max(least, L2 // column_bytes // 64 * 64))
-
-
-STAGED = "; rows are filled into scratch first, with the border"
 
 
 def _tap_lanes(columns: int, length: int, taps: int, before: int, lanes: int) -> int:
@@ -135,11 +78,11 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     step = dh if kh > 1 and sh == 1 and not cuts else 1
     if step > oh:
         return None
-    bands = cuts or (step if step > 1 else min(oh, _parts(p.batch * blocks, workers)))
+    bands = cuts or (step if step > 1 else min(oh, choice.parts(p.batch * blocks, workers)))
     columns, column = ow, kd * size * planes * (kw if apart else sw)  # bytes of a row that a column of the output adds
     if staged and not cuts:
-        columns = _columns(ow, 8 * lanes, column * kh + TABLE * (kw if apart else sw))
-        bands = bands if step > 1 else _bands(oh, bands, column * sh * columns)
+        columns = choice.columns(ow, 8 * lanes, column * kh + TABLE * (kw if apart else sw))
+        bands = bands if step > 1 else choice.bands(oh, bands, column * sh * columns)
     # The lines of a tile are its kernel's and its rows' alike: with strides and dilations that do not fit each other it has one row.
     joint = sh <= 2 and (kh == 1 or dh == step)
     tall, vectors = _rows_first(oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1)
@@ -218,8 +161,8 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts
     width = lanes * vectors
     # Small planes are shared out by channels, so that each thread packs its own weights only; large ones by rows, which lie together.
     small = math.prod(p.in_size) * channels * size <= L2 and channels >= 2 * workers * width
-    parts = _parts(p.batch * od, workers)
-    groups, group = _span(channels, parts, width)
+    parts = choice.parts(p.batch * od, workers)
+    groups, group = choice.span(channels, parts, width)
     if not small or channels - (groups - 1) * group < width:
         small, groups, group = False, 1, channels
     # Rows of all channels lie in memory one after the other; of an image that stays in the second cache, few channels stay in the first. Of a
@@ -229,9 +172,9 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts
     block = max(width, near if far else L1 // lines // width * width)
     bands, columns, column = 1 if small else parts, ow, kd * sw * rows.pixel_bytes(block, channels, size)
     if staged and not cuts:
-        columns = _columns(ow, 8 * step, column * kh + TABLE * sw)
-        bands = _bands(oh, bands, column * sh * columns)
-    bands, band = _span(oh, bands, 1)
+        columns = choice.columns(ow, 8 * step, column * kh + TABLE * sw)
+        bands = choice.bands(oh, bands, column * sh * columns)
+    bands, band = choice.span(oh, bands, 1)
     cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step}
     high, long, _ = _patch(p, oh // cuts if cuts else oh - (bands - 1) * band, staged, flat, lanes, machine)
     tall, taps, margin = (long, kh, 0 if staged else max(map(max, p.pads))) if patched else (tall, 0, 0)
@@ -244,149 +187,10 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts
     return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands * -(-ow // columns), reason + STAGED * staged, stage)
 
 
-PIXELS = 256  # of a thread, which make packing all panels worth it
-
-
-def _pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...], overlap: bool) -> Choice:
-    groups, count = out[0] * out[2] * out[3], out[4]
-    lane_size, row_size = (p.out_channels, count) if last else (count, p.out_channels)
-    vectors = 2 if lane_size > lanes else 1
-    rows = _rows(row_size, vectors, machine)
-    if last and row_size == 1 and lane_size >= 8 * lanes:
-        vectors = 8  # a matrix times a vector: long pieces of the matrix's rows, as they come from memory
-    width = lanes * vectors
-    cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)
-    if last:
-        pixel = p.in_channels * p.dtype.itemsize
-        columns = min(count, max(1, L2 // 2 // max(1, pixel) // rows) * rows)
-        # Pixels 4 KiB apart drive each other out of the first cache, and so many are too many for the kernel's own copy. The last block of
-        # columns overlaps the one before, which is not for a result that is its own residual.
-        if pixel and pixel % 4096 == 0 and row_size * pixel > 2 * L2 and (overlap or count % columns == 0):
-            return _gathered(p, machine, lanes, workers, True, (*out[:4], count), columns)
-        panels = -(-lane_size // width)
-        # Threads share out the panels, or the pixels where few panels, or a narrow last one, would give one of them more.
-        parts, inner = -(-4 * workers // (panels * groups)), 0
-        if lane_size % (workers * width) and row_size >= PIXELS * workers and pixel * lane_size <= L2 // 4:
-            parts, inner = workers, panels
-        elif panels * groups * parts % workers:
-            parts *= workers
-        bands, band = _span(row_size, parts, rows)
-        cut = {BANDS: bands, BAND: band, GROUP: inner}
-        reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
-        return Choice(pointwise.channels_last, cells, cut, panels * groups * bands, reason, panel=(lanes, vectors))
-    panel = max(1, width * p.in_channels * p.dtype.itemsize)
-    pixels = max(1, L2 // 2 // panel, min(4, L2 // panel))  # panels of x that stay in L2: of few, the weights come by too often
-    panels, parts = max(1, lane_size // width), -(-4 * workers // groups) if workers > 1 else 1
-    # A block takes few panels of pixels only where there are not as many of output channels: the last one has what is left over.
-    least = -(-panels // max(-(-panels // pixels), min(parts, panels // 4), 1))
-    blocks = -(-panels // least)
-    bands, band = _span(row_size, -(-2 * workers // (blocks * groups)) if workers > 1 else 1, rows)
-    reason = f"vectors of {lanes} pixels, {rows} output channels x {vectors} vectors a tile, x read in place"
-    return Choice(pointwise.channels_first, cells, {BANDS: bands, BAND: band, BLOCK: least * width, GROUP: blocks}, groups * blocks * bands, reason)
-
-
-# Rows of a product's tile: as many as the registers hold beside a line of vectors and a splat, or fewer that divide the size better.
-PRODUCT_ROWS = {(32, 2): (14, 12, 10, 8, 7, 4, 2, 1), (32, 1): (14, 12, 10, 8, 7, 4, 2, 1), (16, 2): (6, 4, 2, 1), (16, 1): (8, 6, 4, 2, 1)}
-
-
-def _rows(size: int, vectors: int, machine: Machine, more: tuple[int, ...] = ()) -> int:
-    """The rows that take the fewest cycles: those of all tiles, an overlapping last one included, and two a tile for its vectors' loads."""
-    most = 14 if machine.bytes == 64 or vectors == 1 else 12  # a splat takes a register where it is no operand of the multiplication
-    return min((r for r in (*PRODUCT_ROWS[machine.registers, vectors], *more) if r <= min(most, max(1, size))), key=lambda r: -(-size // r) * (r + 1))
-
-
-SHUFFLED = 1.3  # how much longer a tap takes whose lanes lie every second place, and are shuffled out of two vectors
-GATHER = 14  # output channels whose products take as long as filling scratch with their taps
-
-
-def _gathered(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...] = (), columns: int = 0) -> Choice:
-    """A standard convolution as a pointwise one over a band of its taps in scratch; or a pointwise one, whose result has the sizes `out`, over
-    so many pixels at a time."""
-    batch, _, od, oh, ow = out or (p.batch, 0, *three(p.out_size, 1))
-    size, depth, places = p.dtype.itemsize, p.group_in * math.prod(p.kernel), batch * p.groups * od
-    what = f"{columns} pixels at a time in scratch, further apart" if columns else "the taps of {bands} bands of rows in scratch"
-    columns = columns or _columns(ow, 4 * lanes, depth * size + TABLE * p.kernel[-1])
-    parts = places * -(-ow // columns)
-    bands = _evenly(_bands(oh, _parts(parts, workers), columns * depth * size), parts, oh, workers)
-    pixels = oh // bands * columns
-    vectors = 2 if (p.group_out if last else pixels) > lanes else 1
-    tall = _rows(pixels if last else p.group_out, vectors, machine)
-    reason = f"{what.format(bands=bands)}, then a product of {tall} rows x {vectors} vectors of {lanes}"
-    stage = functools.partial(rows.gathered, columns=columns, size=size)
-    factory = standard.gathered_last if last else standard.gathered_first
-    return Choice(factory, (p.dtype.name, size, lanes, tall, vectors), {BANDS: bands}, parts * bands, reason, stage)
-
-
-def _dense(p: Problem, g: Geometry, size: int) -> bool:
-    """Whether a standard weight lies as a matrix, (C_out, taps of all input channels)."""
-    step = size
-    for n, by in zip(reversed((p.group_in, *three(p.kernel, 1))), reversed(g.weight[1:])):
-        if n > 1 and by != step:
-            return False
-        step *= n
-    return True
-
-
-def _standard(p: Problem, g: Geometry, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...]) -> Choice | None:
-    x_wide, _, x_deep, deep = lies
-    plain = p.mode == "constant"
-    if not _first(p, lies):
-        if deep and plain and x_deep:
-            return _standard_last(p, machine, lanes, workers)
-        return _gathered(p, machine, lanes, workers, True) if deep and p.groups == 1 else None
-    dense, choice = _dense(p, g, p.dtype.itemsize), None
-    if plain and x_wide and p.stride[-1] <= 2:
-        choice = _standard_first(p, machine, lanes, workers)
-        _, _, lanes_, _, vectors, _ = choice.cells
-        computed = -(-p.out_size[-1] // (lanes_ * vectors)) * lanes_ * vectors  # lanes of a row's tiles, which overlap
-        if computed * (SHUFFLED if p.stride[-1] == 2 else 1) < p.out_size[-1] * (1 + GATHER / p.group_out):
-            return choice
-    return _gathered(p, machine, lanes, workers, False) if dense else choice
-
-
-def _standard_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice:
-    (_, _, sw), (od, oh, ow) = three(p.stride, 1), three(p.out_size, 1)
-    while lanes > 4 and ow <= lanes // 2:
-        lanes //= 2
-    vectors = 2 if ow >= 2 * lanes else 1
-    rows = _rows(p.group_out, vectors, machine)
-    bands, band = _span(oh, _parts(p.batch * p.groups * od, workers), 1)
-    cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors, sw)
-    reason = f"vectors of {lanes} along the width, {rows} output channels x {vectors} vectors a tile, summed over taps and channels in registers"
-    return Choice(standard.channels_first, cells, {BANDS: bands, BAND: band}, p.batch * p.groups * od * bands, reason)
-
-
-def _standard_last(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice:
-    od, oh, ow = three(p.out_size, 1)
-    vectors = 2 if p.group_out > lanes else 1
-    rows, width = _rows(ow, vectors, machine), lanes * vectors
-    jobs = p.groups * -(-p.group_out // width) * p.batch * od
-    bands, band = _span(oh, _parts(jobs, workers), 1)
-    cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)
-    reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile, summed over taps and channels in registers"
-    return Choice(standard.channels_last, cells, {BANDS: bands, BAND: band}, jobs * bands, reason)
-
-
-def _unit(g: Geometry, axis: int, size: int, residual: bool) -> tuple[bool, bool]:
-    """Whether (x, everything that is written) has its elements next to each other on an axis."""
-    written = all(s[axis] == size or g.out_size[axis] == 1 for s in ((g.out, g.residual) if residual else (g.out,)))
-    return g.x[axis] == size or g.in_size[axis] == 1, written
-
-
-def _tunable(p: Problem) -> bool:
-    return p.dtype.name in ("float32", "float64")
-
-
-def _first(p: Problem, lies: tuple[bool, ...]) -> bool:
-    """Whether a kernel for channels first writes the result; where both could, as x lies."""
-    x_wide, wide, x_deep, deep = lies
-    return wide and not (deep and (not x_wide or (p.channels_last and p.out_size[-1] == 1 and x_deep)))
-
-
 def _depthwise(p: Problem, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...], cuts: int = 0) -> tuple[Choice | None, bool]:
     """(kernel, whether channels first) by how x and the result lie: where x lies otherwise than the result, it is staged."""
     x_wide, _, x_deep, deep = lies
-    if _first(p, lies):
+    if choice.first(p, lies):
         return _depthwise_first(p, machine, lanes, workers, cuts, not x_wide), True
     return (_depthwise_last(p, machine, lanes, workers, cuts, not x_deep) if deep else None), False
 
@@ -394,7 +198,7 @@ def _depthwise(p: Problem, machine: Machine, lanes: int, workers: int, lies: tup
 def turns(p: Problem, g: Geometry, machine: Machine) -> bool:
     """Whether a depthwise problem is faster with x and the weight in each other's place: a kernel larger than the map, whose weights are so many
     that a multiply-add loads its own. Those of a line of the map stay in registers."""
-    if p.kind != "depthwise" or not _tunable(p) or p.mode != "constant" or p.batch > 1 or p.dims > 2 or p.groups != p.out_channels:
+    if p.kind != "depthwise" or not choice.tunable(p) or p.mode != "constant" or p.batch > 1 or p.dims > 2 or p.groups != p.out_channels:
         return False
     ones, deep = {*p.stride, *p.dilation} == {1}, g.x[1] == g.weight[0] == g.out[1] == p.dtype.itemsize
     larger = all(k >= n for k, n in zip(p.kernel, p.in_size)) and 7 <= p.in_size[-1] <= 16
@@ -403,17 +207,17 @@ def turns(p: Problem, g: Geometry, machine: Machine) -> bool:
 
 def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: int) -> Choice | None:
     """The tuned kernel for a problem with these strides, or None; for a pointwise problem the geometry is `frame.flat`'s."""
-    if not _tunable(p):
+    if not choice.tunable(p):
         return None
     size, lanes = p.dtype.itemsize, machine.lanes(p.dtype.name)
-    (x_wide, wide), (x_deep, deep) = (_unit(g, axis, size, p.residual) for axis in (4, 1))
+    (x_wide, wide), (x_deep, deep) = (choice.unit(g, axis, size, p.residual) for axis in (4, 1))
     if p.kind == "pointwise":
         if x_wide and wide and (g.out_size[4] > 1 or not deep):
-            return _pointwise(p, machine, lanes, workers, False, g.out_size, overlap)
-        return _pointwise(p, machine, lanes, workers, True, g.out_size, overlap) if deep else None
+            return products.choose_pointwise(p, machine, lanes, workers, False, g.out_size, overlap)
+        return products.choose_pointwise(p, machine, lanes, workers, True, g.out_size, overlap) if deep else None
     if p.kind == "depthwise":
         return _depthwise(p, machine, lanes, workers, (x_wide, wide, x_deep, deep))[0]
-    return _standard(p, g, machine, lanes, workers, (x_wide, wide, x_deep, deep))
+    return products.choose_standard(p, g, machine, lanes, workers, (x_wide, wide, x_deep, deep))
 
 
 def _dense_rows(g: Geometry, residual: bool) -> bool:
@@ -426,29 +230,29 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
 
     `g` has the strides of x, `after` those of the result.
     """
-    if not (_tunable(p) and _tunable(s)):
+    if not (choice.tunable(p) and choice.tunable(s)):
         return None
     size, lanes = p.dtype.itemsize, machine.lanes(p.dtype.name)
-    (_, wide), (_, deep) = (_unit(after, axis, size, s.residual) for axis in (4, 1))
+    (_, wide), (_, deep) = (choice.unit(after, axis, size, s.residual) for axis in (4, 1))
     x_wide, x_deep = (g.x[axis] == size or g.in_size[axis] == 1 for axis in (4, 1))
     od, oh, ow = three(p.out_size, 1)
     row = p.out_channels * ow * size  # bytes of the middle tensor that a row takes
     if row > 2 * L2:
         return None
     places = p.batch * od
-    bands = _evenly(max(-(-oh // max(1, L2 // row)), 1), places, oh, workers)
+    bands = choice.evenly(max(-(-oh // max(1, L2 // row)), 1), places, oh, workers)
     half, first = _depthwise(p, machine, lanes, 1, (x_wide, wide, x_deep, deep), bands)
     if half is None:
         return None
     if first:
         vectors = 2 if oh // bands * ow > lanes else 1
-        outer = (lanes, _rows(s.out_channels, vectors, machine), vectors)
+        outer = (lanes, products.product_rows(s.out_channels, vectors, machine), vectors)
         count, factory, even = s.out_channels, separable.channels_first, True
     else:
         vectors = 2 if s.out_channels > lanes else 1
         even = oh % workers == 0 or bands != workers or not _dense_rows(after, s.residual)
         pixels = oh // bands * ow if even else -(-oh * ow // bands)
-        outer = (_rows(pixels, vectors, machine, (13,) if machine.bytes == 64 and not even else ()), vectors)
+        outer = (products.product_rows(pixels, vectors, machine, (13,) if machine.bytes == 64 and not even else ()), vectors)
         count, factory = -(-s.out_channels // (lanes * vectors)), separable.channels_last
     # Few bands are shared out by output channels as well; each thread then computes the depthwise half for itself.
     groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)

@@ -1,0 +1,134 @@
+"""Which product carries a pointwise or a standard convolution: the rows of the table in `tiles.py` that are matrix products."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+from ...problem import Problem
+from . import choice, pointwise, rows, standard
+from .choice import L2, TABLE, Choice
+from .frame import BAND, BANDS, BLOCK, GROUP, Geometry, three
+from .runtime import Machine
+
+PIXELS = 256  # of a thread, which make packing all panels worth it
+
+
+def choose_pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...], overlap: bool) -> Choice:
+    groups, count = out[0] * out[2] * out[3], out[4]
+    lane_size, row_size = (p.out_channels, count) if last else (count, p.out_channels)
+    vectors = 2 if lane_size > lanes else 1
+    rows = product_rows(row_size, vectors, machine)
+    if last and row_size == 1 and lane_size >= 8 * lanes:
+        vectors = 8  # a matrix times a vector: long pieces of the matrix's rows, as they come from memory
+    width = lanes * vectors
+    cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)
+    if last:
+        pixel = p.in_channels * p.dtype.itemsize
+        columns = min(count, max(1, L2 // 2 // max(1, pixel) // rows) * rows)
+        # Pixels 4 KiB apart drive each other out of the first cache, and so many are too many for the kernel's own copy. The last block of
+        # columns overlaps the one before, which is not for a result that is its own residual.
+        if pixel and pixel % 4096 == 0 and row_size * pixel > 2 * L2 and (overlap or count % columns == 0):
+            return _gathered(p, machine, lanes, workers, True, (*out[:4], count), columns)
+        panels = -(-lane_size // width)
+        # Threads share out the panels, or the pixels where few panels, or a narrow last one, would give one of them more.
+        parts, inner = -(-4 * workers // (panels * groups)), 0
+        if lane_size % (workers * width) and row_size >= PIXELS * workers and pixel * lane_size <= L2 // 4:
+            parts, inner = workers, panels
+        elif panels * groups * parts % workers:
+            parts *= workers
+        bands, band = choice.span(row_size, parts, rows)
+        cut = {BANDS: bands, BAND: band, GROUP: inner}
+        reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
+        return Choice(pointwise.channels_last, cells, cut, panels * groups * bands, reason, panel=(lanes, vectors))
+    panel = max(1, width * p.in_channels * p.dtype.itemsize)
+    pixels = max(1, L2 // 2 // panel, min(4, L2 // panel))  # panels of x that stay in L2: of few, the weights come by too often
+    panels, parts = max(1, lane_size // width), -(-4 * workers // groups) if workers > 1 else 1
+    # A block takes few panels of pixels only where there are not as many of output channels: the last one has what is left over.
+    least = -(-panels // max(-(-panels // pixels), min(parts, panels // 4), 1))
+    blocks = -(-panels // least)
+    bands, band = choice.span(row_size, -(-2 * workers // (blocks * groups)) if workers > 1 else 1, rows)
+    reason = f"vectors of {lanes} pixels, {rows} output channels x {vectors} vectors a tile, x read in place"
+    return Choice(pointwise.channels_first, cells, {BANDS: bands, BAND: band, BLOCK: least * width, GROUP: blocks}, groups * blocks * bands, reason)
+
+
+# Rows of a product's tile: as many as the registers hold beside a line of vectors and a splat, or fewer that divide the size better.
+PRODUCT_ROWS = {(32, 2): (14, 12, 10, 8, 7, 4, 2, 1), (32, 1): (14, 12, 10, 8, 7, 4, 2, 1), (16, 2): (6, 4, 2, 1), (16, 1): (8, 6, 4, 2, 1)}
+
+
+def product_rows(size: int, vectors: int, machine: Machine, more: tuple[int, ...] = ()) -> int:
+    """The rows that take the fewest cycles: those of all tiles, an overlapping last one included, and two a tile for its vectors' loads."""
+    most = 14 if machine.bytes == 64 or vectors == 1 else 12  # a splat takes a register where it is no operand of the multiplication
+    return min((r for r in (*PRODUCT_ROWS[machine.registers, vectors], *more) if r <= min(most, max(1, size))), key=lambda r: -(-size // r) * (r + 1))
+
+
+SHUFFLED = 1.3  # how much longer a tap takes whose lanes lie every second place, and are shuffled out of two vectors
+GATHER = 14  # output channels whose products take as long as filling scratch with their taps
+
+
+def _gathered(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...] = (), columns: int = 0) -> Choice:
+    """A standard convolution as a pointwise one over a band of its taps in scratch; or a pointwise one, whose result has the sizes `out`, over
+    so many pixels at a time."""
+    batch, _, od, oh, ow = out or (p.batch, 0, *three(p.out_size, 1))
+    size, depth, places = p.dtype.itemsize, p.group_in * math.prod(p.kernel), batch * p.groups * od
+    what = f"{columns} pixels at a time in scratch, further apart" if columns else "the taps of {bands} bands of rows in scratch"
+    columns = columns or choice.columns(ow, 4 * lanes, depth * size + TABLE * p.kernel[-1])
+    parts = places * -(-ow // columns)
+    bands = choice.evenly(choice.bands(oh, choice.parts(parts, workers), columns * depth * size), parts, oh, workers)
+    pixels = oh // bands * columns
+    vectors = 2 if (p.group_out if last else pixels) > lanes else 1
+    tall = product_rows(pixels if last else p.group_out, vectors, machine)
+    reason = f"{what.format(bands=bands)}, then a product of {tall} rows x {vectors} vectors of {lanes}"
+    stage = functools.partial(rows.gathered, columns=columns, size=size)
+    factory = standard.gathered_last if last else standard.gathered_first
+    return Choice(factory, (p.dtype.name, size, lanes, tall, vectors), {BANDS: bands}, parts * bands, reason, stage)
+
+
+def _dense(p: Problem, g: Geometry, size: int) -> bool:
+    """Whether a standard weight lies as a matrix, (C_out, taps of all input channels)."""
+    step = size
+    for n, by in zip(reversed((p.group_in, *three(p.kernel, 1))), reversed(g.weight[1:])):
+        if n > 1 and by != step:
+            return False
+        step *= n
+    return True
+
+
+def choose_standard(p: Problem, g: Geometry, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...]) -> Choice | None:
+    x_wide, _, x_deep, deep = lies
+    plain = p.mode == "constant"
+    if not choice.first(p, lies):
+        if deep and plain and x_deep:
+            return _standard_last(p, machine, lanes, workers)
+        return _gathered(p, machine, lanes, workers, True) if deep and p.groups == 1 else None
+    dense, found = _dense(p, g, p.dtype.itemsize), None
+    if plain and x_wide and p.stride[-1] <= 2:
+        found = _standard_first(p, machine, lanes, workers)
+        _, _, lanes_, _, vectors, _ = found.cells
+        computed = -(-p.out_size[-1] // (lanes_ * vectors)) * lanes_ * vectors  # lanes of a row's tiles, which overlap
+        if computed * (SHUFFLED if p.stride[-1] == 2 else 1) < p.out_size[-1] * (1 + GATHER / p.group_out):
+            return found
+    return _gathered(p, machine, lanes, workers, False) if dense else found
+
+
+def _standard_first(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice:
+    (_, _, sw), (od, oh, ow) = three(p.stride, 1), three(p.out_size, 1)
+    while lanes > 4 and ow <= lanes // 2:
+        lanes //= 2
+    vectors = 2 if ow >= 2 * lanes else 1
+    rows = product_rows(p.group_out, vectors, machine)
+    bands, band = choice.span(oh, choice.parts(p.batch * p.groups * od, workers), 1)
+    cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors, sw)
+    reason = f"vectors of {lanes} along the width, {rows} output channels x {vectors} vectors a tile, summed over taps and channels in registers"
+    return Choice(standard.channels_first, cells, {BANDS: bands, BAND: band}, p.batch * p.groups * od * bands, reason)
+
+
+def _standard_last(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice:
+    od, oh, ow = three(p.out_size, 1)
+    vectors = 2 if p.group_out > lanes else 1
+    rows, width = product_rows(ow, vectors, machine), lanes * vectors
+    jobs = p.groups * -(-p.group_out // width) * p.batch * od
+    bands, band = choice.span(oh, choice.parts(jobs, workers), 1)
+    cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)
+    reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile, summed over taps and channels in registers"
+    return Choice(standard.channels_last, cells, {BANDS: bands, BAND: band}, jobs * bands, reason)
