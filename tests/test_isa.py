@@ -23,6 +23,7 @@ import sepconv
 from sepconv.backends.cpu import assembly, cross, machine
 from sepconv.backends.cpu.assembly import Code
 from sepconv.backends.cpu.cross import Call, Kernel
+from sepconv.backends.cpu.stencil import INSIDE, MISSING
 
 Jobs = dict[str, Future[Any]]
 
@@ -33,7 +34,7 @@ LANES = {"avx512": 16, "avx2": 8, "sse2": 4, "neon": 4, "zen3": 8}  # of float32
 # What is known not to be so, as "where machine sample", and why.
 _MASKS = "masks, or the addresses of zeros, beside accumulators, weights and a line"
 _BRANCHES = "no masked loads there: LLVM makes a branch a lane"
-_WRITTEN_OUT = "taps written out: LLVM holds the splats of many at once"
+_WRITTEN_OUT = "taps written out: LLVM holds the weights of many at once"
 KNOWN = {
     "at the border avx512 depthwise_conv *": _MASKS,
     "at the border avx512 separable_conv *": _MASKS,
@@ -46,7 +47,10 @@ KNOWN = {
     "inside * separable_conv NCHW s2": _WRITTEN_OUT,
     "inside avx2 depthwise_conv NCHW*": _WRITTEN_OUT,
     "inside avx2 separable_conv NCHW*": _WRITTEN_OUT,
+    "inside avx2 depthwise_conv NHWC*": _WRITTEN_OUT,
+    "inside avx2 separable_conv NHWC*": _WRITTEN_OUT,
     "inside sse2 *": "an addition to memory is no operand of a multiplication there, each product takes a register",
+    "inside neon depthwise_conv NCHW 14x14": _BRANCHES,
     "inside neon * NHWC*": "28 accumulators leave too few registers where no operand lies in memory; with a stride LLVM loads many pixels ahead",
     "* zen3 *": "LLVM unrolls the loop over taps or depth twice",
 }
@@ -106,12 +110,22 @@ def _ids() -> list[Any]:
     return [pytest.param(*pair, id=" ".join(pair), marks=[pytest.mark.sweep] if swept(*pair) else []) for pair in pairs]
 
 
+def _taps(cells: dict[str, Any]) -> set[int]:
+    """Of a row of pixels, channels last: the taps that exist. Where no tile is away from the border, those of each tile that there is."""
+    kinds = {int(kind) for kind in cells["edges"].split()}
+    pixels, stride, k = cells["rows"], cells["stride"], cells["k"]
+    sides = [(0, 0)] if min(kinds) <= INSIDE else [divmod(kind, MISSING) for kind in kinds]
+    end = (pixels - 1) * stride + k
+    return {sum(left <= p * stride + t < end - right for p in range(pixels) for t in range(k)) for left, right in sides}
+
+
 def _multiply_adds(kernel: Kernel) -> set[int]:
     """What one turn of a tile's inner loop has: over all outputs of the tile, and all taps along the lines, or all that are written out; of the
     fused kernel's second tile too. Nothing for a kernel whose cells have other names."""
     cells, found = kernel.cells, set()
     if "rows" in cells:
-        found.add(cells["rows"] * cells["vectors"] * cells.get("k", 1) * (cells.get("taps", 0) or 1) * (cells.get("tall", 0) or 1))
+        taps = _taps(cells) if "tall" in cells else {cells["rows"] * cells.get("k", 1)}
+        found |= {n * cells["vectors"] * (cells.get("taps", 0) or 1) * (cells.get("tall", 0) or 1) for n in taps}
     if "out_rows" in cells:
         found.add(cells["out_rows"] * cells["out_vectors"])
     return found
