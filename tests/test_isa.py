@@ -114,7 +114,7 @@ def _taps(cells: dict[str, Any]) -> set[int]:
     """Of a row of pixels, channels last: the taps that exist. Where no tile is away from the border, those of each tile that there is."""
     kinds = {int(kind) for kind in cells["edges"].split()}
     pixels, stride, k = cells["rows"], cells["stride"], cells["k"]
-    sides = [(0, 0)] if min(kinds) <= INSIDE else [divmod(kind, MISSING) for kind in kinds]
+    sides = [divmod(kind, MISSING) for kind in kinds if kind > INSIDE] if max(kinds) > INSIDE and INSIDE not in kinds else [(0, 0)]
     end = (pixels - 1) * stride + k
     return {sum(left <= p * stride + t < end - right for p in range(pixels) for t in range(k)) for left, right in sides}
 

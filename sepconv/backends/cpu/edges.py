@@ -1,48 +1,61 @@
 """What the tiles of a depthwise problem meet of its border, for `stencil.py` to know when it generates them: lines that do not exist are then
-left out with their products. Told at run time alone, they are read as zeros, and what that takes had vectors of the tile on the stack."""
+left out with their products. Told at run time alone, they are read as zeros, and what that takes had vectors of the tile on the stack.
+
+What is known is what the usual padding of a kernel makes, whatever the size of the map, so that all sizes share few kernels; a tile of any border
+is generated as well, and takes what else there is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from ...problem import Problem
 from .frame import three
 from .stencil import BORDER, INSIDE, MASKED, MISSING, SKIP
 
-ANYWHERE = f"{INSIDE} {BORDER}"
-MOST = 4  # tiles that are generated for one kernel; where there are more kinds, one for any border takes their place
+SMALL = 7  # rows or columns of maps, from which on one that is a single tile has a kernel for itself
 
 
-def _places(begin: int, end: int, tile: int) -> Iterator[int]:
-    """Where `loops.placed` puts the tiles of a line of outputs."""
-    return (min(at, end - tile) if end - begin >= tile else at for at in range(begin, end, tile))
+def _listed(kinds: Iterable[int]) -> str:
+    return " ".join(map(str, [*dict.fromkeys(kinds), BORDER]))
 
 
-def _missing(at: int, step: int, before: int, reach: int, size: int) -> int:
-    left = at * step - before
-    return max(0, -left) * MISSING + max(0, left + reach - size)
+ANYWHERE = _listed([INSIDE])
 
 
-def _listed(found: set[int]) -> str:
-    return " ".join(map(str, sorted(found))) if len(found) <= MOST else ANYWHERE
+def _usual(k: int, stride: int) -> tuple[int, int]:
+    """How many lines of a kernel lie before the first and beyond the last of a map: padded by half of it, and of an even size if every second
+    line is left out."""
+    return ((k - 1) // 2, k // 2) if stride == 1 else (k // 2, max(0, (k - 1) // 2 - 1))
 
 
-def last(p: Problem, tall: int, stride: int) -> str:
+def _alone(p: Problem, axis: int, k: int, step: int) -> tuple[int, int]:
+    """How many lines do not exist before and after a tile that is all of an axis."""
+    (before, _), n, out = three(p.pads, (0, 0))[axis], three(p.in_size, 1)[axis], three(p.out_size, 1)[axis]
+    return max(0, before), max(0, (out - 1) * step + k - before - n)
+
+
+def last(p: Problem, tall: int) -> str:
     """Channels last: tiles of `tall` neighbouring pixels, in rows of the output."""
-    k, line = p.kernel[-1], (p.stride[-1], p.pads[-1][0], (tall - 1) * stride + p.kernel[-1], p.in_size[-1])
+    k, step = p.kernel[-1], p.stride[-1]
     if k > SKIP or (p.dilation[-1] > 1 and k > 1):
         return ANYWHERE
-    return _listed({_missing(at, *line) for at in _places(0, p.out_size[-1], tall)})
+    before, after = _usual(k, step)
+    if p.out_size[-1] == tall >= SMALL and _alone(p, 2, k, step) == (before, after):
+        return _listed([before * MISSING + after])
+    return _listed([INSIDE, before * MISSING, after])
 
 
-def first(p: Problem, bands: int, tall: int, stride: int, width: int, lane_stride: int) -> str:
+def first(p: Problem, bands: int, tall: int, width: int, lane_stride: int) -> str:
     """Channels first: tiles of `tall` rows in bands of the output, and `width` lanes. One that meets any border masks its lanes."""
-    (_, k, kw), (_, step, sw), (_, dh, dw), (_, oh, ow), (_, ih, iw) = (three(v, 1) for v in (p.kernel, p.stride, p.dilation, p.out_size, p.in_size))
-    _, (top, _), (left, _) = three(p.pads, (0, 0))
+    (_, k, kw), (_, step, _), (_, dh, dw), (_, oh, ow), iw = (*(three(v, 1) for v in (p.kernel, p.stride, p.dilation, p.out_size)), p.in_size[-1])
     if k > SKIP or (dh > 1 and k > 1):
         return ANYWHERE
-    reach = (kw - 1) * dw + (width - 1) * lane_stride
-    sides = {at * sw < left or at * sw - left + reach >= iw or at + width > ow for at in _places(0, ow, width)}
-    cuts = [oh * band // bands for band in range(bands + 1)]
-    lines = {_missing(at, step, top, (tall - 1) * stride + k, ih) for cut in zip(cuts, cuts[1:]) for at in _places(*cut, tall)}
-    return _listed({MASKED + line if side or line else INSIDE for side in sides for line in lines})
+    before, after = _usual(k, step)
+    if oh == tall >= SMALL and bands == 1 and _alone(p, 1, k, step) == (before, after) != (0, 0):
+        return _listed([MASKED + before * MISSING + after])
+    left = three(p.pads, (0, 0))[2][0]
+    # The first tile of a row masks lanes: all do, if it is the only one.
+    if left > 0 or (kw - 1) * dw + (width - 1) * lane_stride - left >= iw or ow < width:
+        return _listed([MASKED, MASKED + before * MISSING, MASKED + after] if ow <= width else [INSIDE, MASKED])
+    return ANYWHERE

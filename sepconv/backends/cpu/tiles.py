@@ -90,7 +90,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     taps = kw if kh * kw <= 9 and machine.isa != "SSE2" else 0
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     loose, stride = _loose(p, 1) * (1 - staged), sh if tall > 1 else 1
-    met = ANYWHERE if staged or loose or step > 1 else edges.first(p, bands, tall, stride, lanes * vectors, lane_stride)
+    met = ANYWHERE if staged or loose or step > 1 else edges.first(p, bands, tall, lanes * vectors, lane_stride)
     cells = (p.dtype.name, size, lanes, kh, taps, stride, lane_stride, tall, vectors, flat, loose, met, staged)
     reason = f"vectors of {lanes} along the width, {tall} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
     cut = {BANDS: bands, BLOCK: planes, STEP: step}
@@ -100,7 +100,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
 
 # The same, channels last: pixels x vectors of channels, of equal ones the first. Beyond 7 kernel columns weights take the registers.
 PIXELS_LAST = {
-    32: [(7, 2), (8, 2), (14, 1), (6, 2), (5, 2), (4, 2), (3, 2), (2, 2), (1, 2), *((n, 1) for n in (8, 7, 13, 12, 11, 10, 9, 6, 5, 4, 3, 2, 1))],
+    32: [(7, 2), (8, 2), (14, 1), (6, 2), (5, 2), (4, 2), (3, 2), (2, 2), (1, 2), *((n, 1) for n in (8, 7, 10, 6, 5, 4, 3, 2, 1))],
     16: [(4, 2), (3, 2), (2, 2), (1, 2), *((n, 1) for n in (8, 7, 6, 4, 3, 2, 1))],
 }
 
@@ -179,7 +179,7 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts
     high, long, _ = _patch(p, oh // cuts if cuts else oh - (bands - 1) * band, staged, flat, lanes, machine)
     tall, taps, margin = (long, kh, 0 if staged else max(map(max, p.pads))) if patched else (tall, 0, 0)
     loose, stride = _loose(p, 2) * (1 - staged), sw if tall > 1 else 1
-    met = str(NARROW) if channels < width else ANYWHERE if staged or loose or patched else edges.last(p, tall, stride)
+    met = str(NARROW) if channels < width else ANYWHERE if staged or loose or patched else edges.last(p, tall)
     cells = (p.dtype.name, size, lanes, kw, stride, tall, vectors, flat, loose, met, staged, taps, high, margin)
     shape = f"{high} x {tall} pixels x {vectors} vectors a tile" if patched else f"{tall} pixels x {vectors} vectors a tile"
     reason = f"vectors of {lanes} channels, {shape}: each input pixel feeds {kw} kernel columns{f' and {high} rows' * (high > 1)} from registers"
