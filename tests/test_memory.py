@@ -145,7 +145,7 @@ def test_between_fences(backend):
 @pytest.mark.sweep
 @needs_mprotect
 def test_between_fences_sweep(backend):
-    _between_fences(backend, 600, 60)
+    _between_fences(backend, 400, 40)
 
 
 # --- strides ------------------------------------------------------------------------------------------------------

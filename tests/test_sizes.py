@@ -49,7 +49,7 @@ def test_small_maps(backend, kernel):
 def test_small_maps_sweep(backend):
     """G16: every map from narrower than a vector to two vectors and one more; of most kernels those around the ends of vectors."""
     for channels, kernel, stride in SMALL:
-        if stride == 1 or kernel in (2, 3, 5):  # a stride of 2 has tiles of its own for each kernel size
+        if kernel == 3 or (channels in (1, 9) and (stride == 1 or kernel in (2, 5))):  # a stride of 2 has tiles of its own for each kernel size
             _small_maps(channels, kernel, stride, range(1, 34) if kernel == 3 else (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33))
 
 
