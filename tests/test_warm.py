@@ -126,7 +126,7 @@ def test_bad_files_name_the_row(tmp_path: Path) -> None:
 def test_models_have_their_layers_and_pairs() -> None:
     assert set(models()) == {*data.networks(), "efficientnet_lite0"}
     lite0 = shapes_of("efficientnet_lite0")
-    assert [sum(s.kind == kind for s in lite0) for kind in ("standard", "depthwise", "pointwise", "separable")] == [1, 16, 34, 16]  # the mean over the pixels is a 1x1 too
+    assert [sum(s.kind == kind for s in lite0) for kind in ("standard", "depthwise", "pointwise", "separable")] == [1, 16, 34, 16]
     assert sum(s.residual for s in lite0) == 18 and {s.depthwise_activation for s in lite0 if s.kind == "separable"} == {"relu6"}
     assert lite0[0].padding == ((0, 1), (0, 1))
     assert sum(s.kind == "separable" for s in shapes_of("mobilenet_v1")) == 13

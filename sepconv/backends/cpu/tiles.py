@@ -109,7 +109,7 @@ def _pixels_last(width: int, channels: int, lanes: int, k: int, taps: int, strid
     """(pixels, vectors) of the tile with the least estimated cycles over a row of so many pixels: see `_rows_first`."""
     # On AVX2, 8 sums hide the latency of a multiply-add whose weight is an operand in memory; pixels two apart are as many loads again.
     fused = machine.isa == "AVX2" and stride == 1
-    most, sums, short = (14 if k <= 7 else 8, 16, 5) if machine.registers == 32 else (8, 8, 11) if fused else (6, 6, 5)
+    most, sums, short = (14 if k <= 7 else 8, 16 if k <= 3 else 14, 5) if machine.registers == 32 else (8, 8, 11) if fused else (6, 6, 5)
 
     def cycles(shape: tuple[int, int]) -> float:
         pixels, vectors = shape
