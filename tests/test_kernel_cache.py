@@ -198,8 +198,8 @@ def test_what_compiles_nothing_new():
 
 
 def test_sizes_share_few_kernels():
-    """R23: over all sizes of a map a kernel size, a stride and a dtype have at most three times as many kernels as the table has tiles: on
-    vectors of a few lengths, for maps of one tile, for those as narrow as one, and for others."""
+    """R23: over all sizes of a map a kernel size, a stride and a dtype have at most twice as many kernels as the table has tiles: on vectors of
+    a few lengths, with planes that lie apart or not."""
     found = {}
     for height in range(1, 130, 3):
         for width in (1, 3, 7, 14, 20, 28, 33, 56, 61, 112, 130):
@@ -209,4 +209,4 @@ def test_sizes_share_few_kernels():
                 arrays = [np.empty(x[0], x[1]), np.empty((32, 1, k, k), x[1]), None, None]
                 found.setdefault((k, stride), set()).update(cpu.kernels([problem], arrays, None))
     most = len(tiles.ROWS_FIRST[runtime.machine().registers])
-    assert all(2 < len(kernels) <= 3 * most for kernels in found.values()), {key: len(kernels) for key, kernels in found.items()}
+    assert all(2 < len(kernels) <= 2 * most for kernels in found.values()), {key: len(kernels) for key, kernels in found.items()}

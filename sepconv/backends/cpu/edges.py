@@ -1,8 +1,8 @@
 """What the tiles of a depthwise problem meet of its border, for `stencil.py` to know when it generates them: lines that do not exist are then
 left out with their products. Told at run time alone, they are read as zeros, and what that takes had vectors of the tile on the stack.
 
-What is known is what the usual padding of a kernel makes, whatever the size of the map, so that all sizes share few kernels; a tile of any border
-is generated as well, and takes what else there is.
+What is known is what the usual padding of a kernel makes, whatever the size of the map, so that all sizes share few kernels; a problem that meets
+anything else has a tile for any border.
 """
 
 from __future__ import annotations
@@ -17,45 +17,59 @@ SMALL = 7  # rows or columns of maps, from which on one that is a single tile ha
 
 
 def _listed(kinds: Iterable[int]) -> str:
-    return " ".join(map(str, [*dict.fromkeys(kinds), BORDER]))
+    return " ".join(map(str, dict.fromkeys(kinds)))
 
 
-ANYWHERE = _listed([INSIDE])
+ANYWHERE = _listed([INSIDE, BORDER])
 
 
-def _usual(k: int, stride: int) -> tuple[int, int]:
-    """How many lines of a kernel lie before the first and beyond the last of a map: padded by half of it, and of an even size if every second
-    line is left out."""
-    return ((k - 1) // 2, k // 2) if stride == 1 else (k // 2, max(0, (k - 1) // 2 - 1))
+def _usual(k: int, stride: int) -> list[tuple[int, int]]:
+    """How many lines do not exist before the first and beyond the last of a map: half of a kernel, and of even sizes with every second place left
+    out one less, on one side or the other."""
+    half = k // 2
+    return [((k - 1) // 2, half)] if stride == 1 else [(half, half - 1), (half - 1, half)]
 
 
-def _alone(p: Problem, axis: int, k: int, step: int) -> tuple[int, int]:
-    """How many lines do not exist before and after a tile that is all of an axis."""
-    (before, _), n, out = three(p.pads, (0, 0))[axis], three(p.in_size, 1)[axis], three(p.out_size, 1)[axis]
-    return max(0, before), max(0, (out - 1) * step + k - before - n)
+def _met(p: Problem, axis: int, tall: int, bands: int) -> set[int]:
+    """What the tiles of a line, cut in bands, meet: `loops.placed` puts them."""
+    k, step, n, out = (three(values, 1)[axis] for values in (p.kernel, p.stride, p.in_size, p.out_size))
+    before, found, cuts = three(p.pads, (0, 0))[axis][0], set(), [out * band // bands for band in range(bands + 1)]
+    for begin, end in zip(cuts, cuts[1:]):
+        for at in range(begin, end, tall):
+            left = min(at, max(begin, end - tall)) * step - before
+            found.add(max(0, -left) * MISSING + max(0, left + (tall - 1) * step + k - n))
+    return found
+
+
+def _known(found: set[int], k: int, stride: int, tall: int) -> list[int]:
+    """What tiles are generated for: the one that is a whole line, or those of all lines with a usual padding; nothing where that is not enough,
+    or not worth it."""
+    if tall == 1:
+        return []
+    usual = _usual(k, stride)
+    alone = [before * MISSING + after for before, after in usual]
+    if tall >= SMALL and len(found) == 1 and found <= {*alone}:
+        return [*found]
+    if k <= 3:  # few enough for both sides at once
+        usual = [(max(before for before, _ in usual), k // 2)]
+    return next((kinds for before, after in usual if found <= {*(kinds := [INSIDE, before * MISSING, after])}), [])
 
 
 def last(p: Problem, tall: int) -> str:
     """Channels last: tiles of `tall` neighbouring pixels, in rows of the output."""
-    k, step = p.kernel[-1], p.stride[-1]
+    k = p.kernel[-1]
     if k > SKIP or (p.dilation[-1] > 1 and k > 1):
         return ANYWHERE
-    before, after = _usual(k, step)
-    if p.out_size[-1] == tall >= SMALL and _alone(p, 2, k, step) == (before, after):
-        return _listed([before * MISSING + after])
-    return _listed([INSIDE, before * MISSING, after])
+    return _listed(_known(_met(p, 2, tall, 1), k, p.stride[-1], tall) or [INSIDE, BORDER])
 
 
 def first(p: Problem, bands: int, tall: int, width: int, lane_stride: int) -> str:
     """Channels first: tiles of `tall` rows in bands of the output, and `width` lanes. One that meets any border masks its lanes."""
-    (_, k, kw), (_, step, _), (_, dh, dw), (_, oh, ow), iw = (*(three(v, 1) for v in (p.kernel, p.stride, p.dilation, p.out_size)), p.in_size[-1])
-    if k > SKIP or (dh > 1 and k > 1):
+    (_, k, kw), (_, step, _), (_, dh, dw), ow = (*(three(v, 1) for v in (p.kernel, p.stride, p.dilation)), p.out_size[-1])
+    if k > SKIP or (dh > 1 and k > 1) or (k <= 3 and step > 1):  # every second row of three at most: nothing is gained
         return ANYWHERE
-    before, after = _usual(k, step)
-    if oh == tall >= SMALL and bands == 1 and _alone(p, 1, k, step) == (before, after) != (0, 0):
-        return _listed([MASKED + before * MISSING + after])
-    left = three(p.pads, (0, 0))[2][0]
+    left, kinds = three(p.pads, (0, 0))[2][0], _known(_met(p, 1, tall, bands), k, step, tall)
     # The first tile of a row masks lanes: all do, if it is the only one.
-    if left > 0 or (kw - 1) * dw + (width - 1) * lane_stride - left >= iw or ow < width:
-        return _listed([MASKED, MASKED + before * MISSING, MASKED + after] if ow <= width else [INSIDE, MASKED])
-    return ANYWHERE
+    if left <= 0 and (kw - 1) * dw + (width - 1) * lane_stride - left < p.in_size[-1] and ow >= width:
+        return ANYWHERE
+    return _listed([MASKED + line for line in kinds] if kinds and ow <= width else [INSIDE, MASKED, BORDER])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 from ...problem import Problem
 from . import choice, depthwise, edges, products, rows, separable
@@ -21,6 +22,12 @@ ROWS_FIRST = {
     32: [(7, 4), (7, 2), (14, 1), (8, 2), (8, 1), (7, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
     16: [(4, 2), (8, 1), (7, 1), (6, 1), (5, 1), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
 }
+
+
+def _nearly_least(shapes: list[tuple[int, int]], cycles: Callable[[tuple[int, int]], float]) -> tuple[int, int]:
+    """The first of those that take little longer than the best one: so sizes share a kernel."""
+    most = 1.08 * min(map(cycles, shapes))
+    return next(shape for shape in shapes if cycles(shape) <= most)
 
 
 def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, lane_stride: int, machine: Machine, most: int) -> tuple[int, int]:
@@ -41,7 +48,7 @@ def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, lane_str
     most = min(most, 6 if k > 7 else 7 if k > 3 else 8) if machine.registers == 16 else most
     room = lambda rows, vectors: vectors == 1 or (min(height, most) == 1 if few else k <= 3 or rows <= 4)
     fits = lambda rows, vectors: rows * vectors <= accumulators and rows <= min(height, most) and room(rows, vectors)
-    return min((shape for shape in ROWS_FIRST[machine.registers] if fits(*shape)), key=cycles)
+    return _nearly_least([shape for shape in ROWS_FIRST[machine.registers] if fits(*shape)], cycles)
 
 
 def _loose(p: Problem, axis: int) -> int:
@@ -98,7 +105,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     return Choice(depthwise.channels_first, cells, cut, p.batch * blocks * bands * -(-ow // columns), reason + STAGED * staged, stage)
 
 
-# The same, channels last: pixels x vectors of channels, of equal ones the first. Beyond 7 kernel columns weights take the registers.
+# The same, channels last: pixels x vectors of channels, of those that take nearly as long the first. Beyond 7 columns weights take registers.
 PIXELS_LAST = {
     32: [(7, 2), (8, 2), (14, 1), (6, 2), (5, 2), (4, 2), (3, 2), (2, 2), (1, 2), *((n, 1) for n in (8, 7, 10, 6, 5, 4, 3, 2, 1))],
     16: [(4, 2), (3, 2), (2, 2), (1, 2), *((n, 1) for n in (8, 7, 6, 4, 3, 2, 1))],
@@ -119,7 +126,7 @@ def _pixels_last(width: int, channels: int, lanes: int, k: int, taps: int, strid
 
     wide = lambda pixels, vectors: vectors == 1 or (channels >= 2 * lanes and k <= short)
     fits = lambda pixels, vectors: pixels <= min(width, most) and pixels * vectors <= sums and wide(pixels, vectors)
-    return min((shape for shape in PIXELS_LAST[machine.registers] if fits(*shape)), key=cycles)
+    return _nearly_least([shape for shape in PIXELS_LAST[machine.registers] if fits(*shape)], cycles)
 
 
 # Depthwise, channels last, 16 registers: rows x pixels of a patch of one vector, or of two.
