@@ -174,9 +174,9 @@ def test_what_compiles_nothing_new():
     def count():
         f = facts()
         return f["cache_hits"] + f["cache_misses"]
-    for _ in range(2):
+    for _ in range(2):  # the second one goes through what all calls that are made again go through
         sepconv.depthwise_conv2d(x, w, padding=1)
-    before = count()  # the second one goes through what all calls that are made again go through
+    before = count()
     good = []
     def both(f):
         y = f()

@@ -8,7 +8,7 @@ import numpy as np
 from numba import cuda
 
 from .direct import border
-from .lanes import load, settle, times
+from .lanes import load, number, settle, times
 
 # Addresses of x, the result, the weights and the offsets of dense taps; how many weights; the value beyond the edge, as bits
 X, Y, WEIGHTS, OFFSETS, COUNT, CVAL = range(6)
@@ -48,36 +48,30 @@ def along(x_kind, y_kind, sums, x_align, y_align, sort, axis):  # type: ignore[n
     symmetric = sort == 1
     w_kind, w_size = sums, np.dtype(sums).itemsize
 
-    def filter_along(q, cval):  # type: ignore[no-untyped-def]
-        total = q[S0] * q[S1] * q[S2] * q[S3]
-        first = np.int64(cuda.blockIdx.x) * cuda.blockDim.x + cuda.threadIdx.x
+    def filter_along(q, cval, i0, i1, i2, i3):  # type: ignore[no-untyped-def]
         n, far, mode, taps, weights = q[n_at], q[step_at], q[mode_at], q[TAPS], q[WEIGHTS]
-        for place in range(first, total, np.int64(cuda.gridDim.x) * cuda.blockDim.x):
-            rest, i3 = place // q[S3], place % q[S3]
-            rest, i2 = rest // q[S2], rest % q[S2]
-            i0, i1 = rest // q[S1], rest % q[S1]
-            at = i0 if axis == 0 else i1 if axis == 1 else i2 if axis == 2 else i3
-            line = q[X] + i0 * q[X0] + i1 * q[X1] + i2 * q[X2] + i3 * q[X3] - at * far
-            begin = at - q[BEFORE]
-            acc = kind(0)
-            if sort == MEAN:
-                for j in range(taps):
-                    where = border(begin + j, n, mode)
-                    acc = acc + read(line + where * far, where >= 0, cval)
-                acc = acc / kind(taps)
-            elif sort == 0:
-                for term in range(taps):
-                    where = border(begin + (term - 1 if term > 0 else taps - 1), n, mode)
-                    acc = add(acc, read(line + where * far, where >= 0, cval), load(weights + term * w_size, w_kind, w_size))
-            else:
-                where = border(begin + taps // 2, n, mode)
-                acc = add(acc, read(line + where * far, where >= 0, cval), load(weights, w_kind, w_size))
-                for term in range(1, taps // 2 + 1):
-                    where, there = border(begin + term - 1, n, mode), border(begin + taps - term, n, mode)
-                    left, right = read(line + where * far, where >= 0, cval), read(line + there * far, there >= 0, cval)
-                    pair = left + right if symmetric else left - right
-                    acc = add(acc, pair, load(weights + term * w_size, w_kind, w_size))
-            settle(q[Y] + i0 * q[Y0] + i1 * q[Y1] + i2 * q[Y2] + i3 * q[Y3], acc, y_kind, y_align)
+        at = i0 if axis == 0 else i1 if axis == 1 else i2 if axis == 2 else i3
+        line = q[X] + i0 * q[X0] + i1 * q[X1] + i2 * q[X2] + i3 * q[X3] - at * far
+        begin = at - q[BEFORE]
+        acc = kind(0)
+        if sort == MEAN:
+            for j in range(taps):
+                where = border(begin + j, n, mode)
+                acc = acc + read(line + where * far, where >= 0, cval)
+            acc = acc / kind(taps)
+        elif sort == 0:
+            for term in range(taps):
+                where = border(begin + (term - 1 if term > 0 else taps - 1), n, mode)
+                acc = add(acc, read(line + where * far, where >= 0, cval), load(weights + term * w_size, w_kind, w_size))
+        else:
+            where = border(begin + taps // 2, n, mode)
+            acc = add(acc, read(line + where * far, where >= 0, cval), load(weights, w_kind, w_size))
+            for term in range(1, taps // 2 + 1):
+                where, there = border(begin + term - 1, n, mode), border(begin + taps - term, n, mode)
+                left, right = read(line + where * far, where >= 0, cval), read(line + there * far, there >= 0, cval)
+                pair = left + right if symmetric else left - right
+                acc = add(acc, pair, load(weights + term * w_size, w_kind, w_size))
+        settle(q[Y] + i0 * q[Y0] + i1 * q[Y1] + i2 * q[Y2] + i3 * q[Y3], acc, y_kind, y_align)
 
     return filter_along
 
@@ -86,24 +80,18 @@ def dense(x_kind, y_kind, sums, x_align, y_align):  # type: ignore[no-untyped-de
     """A filter over the four axes: of each tap its offsets, four int64, and its weight."""
     kind, read, add = _lanes(x_kind, sums, x_align)
 
-    def filter_dense(q, cval):  # type: ignore[no-untyped-def]
-        total = q[S0] * q[S1] * q[S2] * q[S3]
-        first = np.int64(cuda.blockIdx.x) * cuda.blockDim.x + cuda.threadIdx.x
-        for place in range(first, total, np.int64(cuda.gridDim.x) * cuda.blockDim.x):
-            rest, i3 = place // q[S3], place % q[S3]
-            rest, i2 = rest // q[S2], rest % q[S2]
-            i0, i1 = rest // q[S1], rest % q[S1]
-            acc = kind(0)
-            for tap in range(q[COUNT]):
-                offsets = q[OFFSETS] + tap * 32
-                w0 = border(i0 + load(offsets, "int64", 8), q[S0], q[M0])
-                w1 = border(i1 + load(offsets + 8, "int64", 8), q[S1], q[M1])
-                w2 = border(i2 + load(offsets + 16, "int64", 8), q[S2], q[M2])
-                w3 = border(i3 + load(offsets + 24, "int64", 8), q[S3], q[M3])
-                exists = w0 >= 0 and w1 >= 0 and w2 >= 0 and w3 >= 0
-                value = read(q[X] + w0 * q[X0] + w1 * q[X1] + w2 * q[X2] + w3 * q[X3], exists, cval)
-                acc = add(acc, value, load(q[WEIGHTS] + tap * 8, "float64", 8))
-            settle(q[Y] + i0 * q[Y0] + i1 * q[Y1] + i2 * q[Y2] + i3 * q[Y3], acc, y_kind, y_align)
+    def filter_dense(q, cval, i0, i1, i2, i3):  # type: ignore[no-untyped-def]
+        acc = kind(0)
+        for tap in range(q[COUNT]):
+            offsets = q[OFFSETS] + tap * 32
+            w0 = border(i0 + load(offsets, "int64", 8), q[S0], q[M0])
+            w1 = border(i1 + load(offsets + 8, "int64", 8), q[S1], q[M1])
+            w2 = border(i2 + load(offsets + 16, "int64", 8), q[S2], q[M2])
+            w3 = border(i3 + load(offsets + 24, "int64", 8), q[S3], q[M3])
+            exists = w0 >= 0 and w1 >= 0 and w2 >= 0 and w3 >= 0
+            value = read(q[X] + w0 * q[X0] + w1 * q[X1] + w2 * q[X2] + w3 * q[X3], exists, cval)
+            acc = add(acc, value, load(q[WEIGHTS] + tap * 8, "float64", 8))
+        settle(q[Y] + i0 * q[Y0] + i1 * q[Y1] + i2 * q[Y2] + i3 * q[Y3], acc, y_kind, y_align)
 
     return filter_dense
 
@@ -114,35 +102,33 @@ def mixed(x_kind, y_kind, sums, x_align, y_align, what):  # type: ignore[no-unty
     _, again, _ = _lanes("uint8" if y_kind == "bool" else y_kind, sums, y_align)
     old, sign = what in ("add", "subtract"), -1 if what == "subtract" else 1
 
-    def mix(q, cval):  # type: ignore[no-untyped-def]
-        total = q[S0] * q[S1] * q[S2] * q[S3]
-        first = np.int64(cuda.blockIdx.x) * cuda.blockDim.x + cuda.threadIdx.x
-        for place in range(first, total, np.int64(cuda.gridDim.x) * cuda.blockDim.x):
-            rest, i3 = place // q[S3], place % q[S3]
-            rest, i2 = rest // q[S2], rest % q[S2]
-            i0, i1 = rest // q[S1], rest % q[S1]
-            value = read(q[X] + i0 * q[X0] + i1 * q[X1] + i2 * q[X2] + i3 * q[X3], True, cval)
-            to = q[Y] + i0 * q[Y0] + i1 * q[Y1] + i2 * q[Y2] + i3 * q[Y3]
-            if what == "fill":
-                value = cval
-            elif old:
-                value = again(to, True, cval) + sign * value
-            elif what == "square":
-                value = value * value
-            elif what == "root":
-                value = kind(math.sqrt(value))
-            settle(to, value, y_kind, y_align)
+    def mix(q, cval, i0, i1, i2, i3):  # type: ignore[no-untyped-def]
+        value = read(q[X] + i0 * q[X0] + i1 * q[X1] + i2 * q[X2] + i3 * q[X3], True, cval)
+        to = q[Y] + i0 * q[Y0] + i1 * q[Y1] + i2 * q[Y2] + i3 * q[Y3]
+        if what == "fill":
+            value = cval
+        elif old:
+            value = again(to, True, cval) + sign * value
+        elif what == "square":
+            value = value * value
+        elif what == "root":
+            value = kind(math.sqrt(value))
+        settle(to, value, y_kind, y_align)
 
     return mix
 
 
 def kernel(factory, *cells):  # type: ignore[no-untyped-def]
-    """The CUDA kernel of a body, which is passed the value beyond the edge as a number."""
+    """The CUDA kernel of a body, which makes the output at a place of the four axes, and is passed the value beyond the edge as a number."""
     body, sums = cuda.jit(device=True, inline="always")(factory(*cells)), cells[2]
 
     def linear(q):  # type: ignore[no-untyped-def]
-        body(q, number(q[CVAL], sums))
-
-    from .lanes import number
+        total, cval = q[S0] * q[S1] * q[S2] * q[S3], number(q[CVAL], sums)
+        first = np.int64(cuda.blockIdx.x) * cuda.blockDim.x + cuda.threadIdx.x
+        for place in range(first, total, np.int64(cuda.gridDim.x) * cuda.blockDim.x):
+            rest, i3 = place // q[S3], place % q[S3]
+            rest, i2 = rest // q[S2], rest % q[S2]
+            i0, i1 = rest // q[S1], rest % q[S1]
+            body(q, cval, i0, i1, i2, i3)
 
     return linear
