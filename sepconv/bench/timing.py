@@ -78,7 +78,7 @@ def _turn(call: Callable[[], Any], burst: float, found: list[float], wake: float
     clock, append = time.perf_counter, found.append
     start = before = clock()
     call()
-    if clock() - start < max(burst, wake):
+    if clock() - start < burst:
         call()
     while clock() - start < wake:
         call()
