@@ -144,7 +144,7 @@ def _pretend(isa: str) -> None:
 
 def _assembly(function: Callable[..., None]) -> str:
     made = numba.njit(function, no_cpython_wrapper=True, **jit.OPTIONS)
-    with jit.lighter(function):
+    with jit.uncollected(), jit.lighter(function):
         made.compile(runtime.SIGNATURE)
     cpu_target.target_context.codegen()._tm.set_asm_verbosity(True)  # `assembly.py` reads the comments
     (text,) = made.inspect_asm().values()

@@ -30,7 +30,7 @@ from numba.np.ufunc import parallel as pool
 
 from ... import threads
 from .frame import BEGIN, CHUNKS, FAILED, STRANGE
-from .jit import OPTIONS, lighter
+from .jit import OPTIONS, lighter, uncollected
 from .machine import Machine as Machine
 from .machine import has as has
 from .machine import machine as machine
@@ -189,7 +189,7 @@ def _compile(function: Callable[..., None], signature: Any, **options: Any) -> C
     made = numba.njit(function, **OPTIONS, **options)
     if cache_folder() is not None:
         made._cache = _Cache(function)
-    with _steady_environment(), lighter(function):
+    with _steady_environment(), uncollected(), lighter(function):
         made.compile(signature)
     made.disable_compile()
     (compiled,) = made.overloads.values()
