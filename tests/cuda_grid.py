@@ -13,9 +13,11 @@ from unittest import mock
 
 import numba
 import numpy as np
-from numba.core import types
+from numba.core import config, types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from sepconv.backends.cpu.jit import callee
 from sepconv.backends.cuda import arrays, depthwise, lanes, pointwise, runtime, tiles
 
 
@@ -25,7 +27,7 @@ def hosted(function: Callable[..., Any]) -> Any:
     made = python_types.FunctionType(
         function.__code__, {**function.__globals__, **replaced}, function.__name__, function.__defaults__, function.__closure__
     )
-    return numba.njit(made, error_model="numpy")
+    return callee(made)
 
 
 def _is_piece(value: Any) -> bool:
@@ -139,11 +141,12 @@ class Host:
 def on_cpu() -> Iterator[None]:
     """Inside the block the CUDA backend runs on the CPU, on `Host` arrays."""
     kind = arrays.Kind(lambda shape, dtype, axes, like: Host(np.empty(shape, dtype).transpose(axes)), lambda a, i: None, lambda a, at: None)
+    cpu_target.target_context.codegen()  # made at the first compilation, by the level of all others; here little is to be computed
     with contextlib.ExitStack() as stack:
         for module, name, value in (
             (runtime, "require", lambda: None), (runtime, "launch", launch), (runtime, "kernel", lambda make, f, *c, registers: (make, f, c)),
             (runtime, "stream", lambda number: 0), (arrays, "NUMBA", kind), (tiles, "ENOUGH", 2),
-            (tiles, "PLENTY", 0), (runtime, "capability", lambda ordinal: runtime.PRESUMED),
+            (tiles, "PLENTY", 0), (runtime, "capability", lambda ordinal: runtime.PRESUMED), (config, "OPT", type(config.OPT)(1)),
         ):  # fmt: skip
             stack.enter_context(mock.patch.object(module, name, value))
         yield
