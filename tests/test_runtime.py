@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import platform
 import signal
@@ -166,6 +167,21 @@ def test_other_threads_run_meanwhile():
         stop.set()
         other.join()
     assert sum(began < t < ended for t in ticks) > (ended - began) / 0.05, f"{len(ticks)} ticks in {ended - began:.3f} s"
+
+
+@pytest.mark.parametrize("enabled", (True, False))
+def test_collector_is_as_it_was(enabled):
+    """While a kernel is compiled Python looks for no cycles; afterwards, also where that failed, as the program has it."""
+    from sepconv.backends.cpu import jit
+
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(KeyError), jit.uncollected():
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
 
 
 # --- Problems as keys (P5) ------------------------------------------------------------------------------------------------
