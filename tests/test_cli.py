@@ -205,7 +205,7 @@ def test_demo_leaves_a_table_and_a_picture(demo: ModuleType, tmp_path: Path, cap
 
 
 def test_demo_is_right(demo: ModuleType) -> None:
-    results = demo.work(np.random.default_rng(0).random((30, 41, 3), dtype=np.float32))
+    results = demo.work(np.random.default_rng(0).random((40, 32, 3), dtype=np.float32))
     assert results.identity_error < 1e-5
     assert [row.params for row in results.rows] == [147, 441, 9, 6, 2352, 195, 390, 975]
     close, off = results.rows[:5] + results.rows[-1:], results.rows[5:7]

@@ -37,10 +37,10 @@ SMALL = list(itertools.product((1, 2, 7, 8, 9), range(1, 8), (1, 2, 3)))
 @pytest.mark.large
 @pytest.mark.parametrize("kernel", (2, 3))
 def test_small_maps(backend, kernel):
-    """G16, thinned: every sort of width with one kernel, those around a vector with an even one, for each tile is compiled anew."""
+    """G16, thinned: every sort of width with one kernel, those around a vector with an even one: each tile is compiled. 2 and 5 in sweeps."""
     for channels, k, stride in SMALL:
         if (k, stride) == (kernel, 1) and (k == 3 or channels == 9):
-            _small_maps(channels, k, stride, (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33) if k == 3 else (15, 16))
+            _small_maps(channels, k, stride, (1, 3, 7, 8, 9, 15, 16, 17, 31, 33) if k == 3 else (15, 16))
         elif k == kernel == 3:
             _small_maps(channels, k, stride, (16, 33))
 
