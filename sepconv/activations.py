@@ -44,9 +44,13 @@ ALLOWED = "None, " + ", ".join(f'"{name}"' for name in NAMES) + ' or ("clip", lo
 def _bound(name: str, value: object, given: object) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.integer, np.floating)):
         raise TypeError(f"{name} is {given!r}; the bounds of a clip are real numbers")
-    if math.isnan(value):
+    try:
+        bound = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is {given!r}; the bounds of a clip are numbers that fit float64, or infinities") from None
+    if math.isnan(bound):
         raise ValueError(f"{name} is {given!r}; the bounds of a clip are numbers, not NaN")
-    return float(value)
+    return bound
 
 
 def resolve(name: str, given: object, dtype: np.dtype) -> Activation:

@@ -54,7 +54,7 @@ def find(x: Any) -> Any:
     cls = type(x)
     name = _found.get(cls)
     if name is None:
-        name = _search("x", x)
+        name = search("x", x)
         _found[cls] = name
     forced = (_special.get() or (None, ""))[0]
     if forced is not None:
@@ -80,7 +80,7 @@ def _family(x: Any) -> str | None:
     return INTERFACE if named is None and hasattr(x, INTERFACE) else named
 
 
-def _search(argument: str, x: Any) -> str:
+def search(argument: str, x: Any) -> str:
     family = _family(x)
     if family is None:
         taken = "; ".join(f"{name}: {', '.join(types)}" for name, types in _types.items())

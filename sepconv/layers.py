@@ -14,6 +14,7 @@ A `Chain` is layers one after the other, on arrays that stay the same.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -75,7 +76,9 @@ class _Layer:
 
     def _held(self, name: str, array: Array, last: bool) -> Array:
         if not isinstance(array, np.ndarray):
-            return array  # None, or another backend's: kept as it is
+            if array is not None:
+                dispatch.search(name, array)  # a TypeError for what no backend takes
+            return array  # kept as it is
         if not last or "bias" in name or type(array) is not np.ndarray or array.ndim < 2 or array.dtype.kind != "f" or array.size == 0:
             return array.copy()  # a subclass stays what it is, and the function looks at it
         return _innermost(array)
@@ -160,8 +163,8 @@ class Chain:
     steps : (layer, x, out) or (layer, x, out, residual) each. A layer may be any callable; those that are not of this module, or whose arrays
         have to be looked at or converted, are called each time.
 
-    Calling it runs the steps, on what the arrays hold then, and returns the last one's out. The arrays are not to be resized. ValueError: there are
-    no steps; a layer raises what it raises.
+    Calling it runs the steps, on what the arrays hold then, and returns the last one's out. The arrays are not to be resized or locked. ValueError,
+    TypeError: there are no steps, or one is something else; a layer raises what it raises.
 
     Example
     -------
@@ -172,6 +175,9 @@ class Chain:
     def __init__(self, *steps: tuple[Any, ...]) -> None:
         if not steps:
             raise ValueError("steps has none; allowed are (layer, x, out) or (layer, x, out, residual), one or more")
+        for step in steps:
+            if not isinstance(step, (tuple, list)) or len(step) not in (3, 4) or not callable(step[0]):
+                raise TypeError(f"steps has {reprlib.repr(step)}; allowed are (layer, x, out) and (layer, x, out, residual)")
         self._steps = [Step(*step) for step in steps]
         self._runs: dict[int, int] = {}  # by the number of threads, as far as they are counted
         self._tapes: dict[int, Any] = {}

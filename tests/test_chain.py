@@ -111,3 +111,7 @@ def test_long_chains_are_run_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_chain_refuses() -> None:
     with pytest.raises(ValueError, match="steps has none"):
         Chain()
+    layer, x = layers.DepthwiseConv1d(drawn(2, 3), padding=1), drawn(1, 2, 9)
+    for wrong in (layer, (layer, x), (layer, x, x, None, x), (x, x, x)):
+        with pytest.raises(TypeError, match=r"(?s)steps has .*\(layer, x, out\)"):
+            Chain((layer, x, x.copy()), wrong)

@@ -92,7 +92,12 @@ NAME = [(value, TypeError, "allowed are") for value in (0, 1.0, b"constant", ("c
 ACTIVATION = (
     [(value, ValueError, "leaky_relu") for value in ("swish", "ReLU", "", "clip", (), ("relu", 0, 1), ("clip", 1), ("clip", 1, 2, 3), ["silu"])]
     + [(value, TypeError, "leaky_relu") for value in (0, True, 1.0, b"relu", np.tanh, {"clip": 1})]
-    + [(("clip", 2, 1), ValueError, "lower bound"), (("clip", np.nan, 1), ValueError, "NaN"), (("clip", 0, np.float32("nan")), ValueError, "NaN")]
+    + [
+        (("clip", 0, 10**400), ValueError, "float64"),
+        (("clip", 2, 1), ValueError, "lower bound"),
+        (("clip", np.nan, 1), ValueError, "NaN"),
+        (("clip", 0, np.float32("nan")), ValueError, "NaN"),
+    ]
     + [(("clip", *bounds), TypeError, "real numbers") for bounds in ((True, 2), (0, "1"), (None, 1), (0, 1j), (0, [1]), (0, np.True_))]
 )
 GROUPS = (
@@ -309,6 +314,26 @@ def test_out_that_cannot_be(backend, op):
         shared = {name: memory[:size].reshape(arrays[name].shape), "out": memory[:needed].reshape(shape)}
         raises(ValueError, ("out overlaps", name), lambda: function(op, 2)(**arrays | shared))  # noqa: B023
         assert (memory == 1).all()
+
+
+def test_no_pixels(backend):
+    """An empty map is mixed into an empty one, and the two halves of a separable convolution agree on that."""
+    x, y = np.zeros((2, 6, 0, 8), np.float32), np.zeros((2, 5, 0, 8), np.float32)
+    mix, filters = np.ones((5, 6), np.float32), np.ones((6, 3, 3), np.float32)
+    for got in (
+        sepconv.pointwise_conv2d(x, mix, np.ones(5, np.float32), residual=y),
+        sepconv.separable_conv2d(x, filters, mix, padding="same"),
+        sepconv.pointwise_conv2d(x.transpose(0, 2, 3, 1), mix, layout="NHWC").transpose(0, 3, 1, 2),
+    ):
+        assert got.shape == y.shape and got.dtype == y.dtype
+
+
+def test_dilation_without_end():
+    """Taps that lie far outside of x are zeros however far that is, and no memory is asked for so many."""
+    x, filters, mix = np.arange(36, dtype=np.float32).reshape(1, 2, 18), np.full((2, 3), 2, np.float32), np.eye(2, dtype=np.float32)
+    for far in (2**40, 2**61):
+        np.testing.assert_array_equal(sepconv.depthwise_conv1d(x, filters, padding="same", dilation=far), 2 * x)
+        np.testing.assert_array_equal(sepconv.separable_conv1d(x, filters, mix, padding="same", dilation=far), 2 * x)
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -199,6 +199,8 @@ def test_docstrings_name_the_function() -> None:
         (lambda w: layers.Conv2d(w, w, w), "Conv2d takes weight, bias and keywords; 3 arrays were given"),
         (lambda w: layers.Conv2d(w, out=w), "out belongs to a call"),
         (lambda w: layers.PointwiseConv2d(w, residual=w), "residual belongs to a call"),
+        (lambda w: layers.Conv2d(w.tolist()), "weight is a builtins.list"),
+        (lambda w: layers.Conv2d(w, 1.0), "bias is a builtins.float"),
         (lambda w: layers.Conv2d(w)(w, residual=w), "residual"),
         (lambda w: layers.Conv2d(w, color=1)(w), "color"),
     ],

@@ -45,6 +45,15 @@ def test_refused_as_scipy_refuses(number: int) -> None:
         getattr(ndi, name)(x, **keywords)
 
 
+@pytest.mark.parametrize("name", ["correlate", "convolve"])
+def test_no_axes(name: str) -> None:
+    """A filter of numbers: one tap, real or complex."""
+    for x in (np.array(7, np.uint16), np.array(2 - 1j)):
+        for tap in (np.array(0.5), np.array(1 + 2j)):
+            got, want = getattr(ndi, name)(x, tap), getattr(scipy.ndimage, name)(x, tap)
+            assert got == want and got.dtype == want.dtype and got.shape == ()
+
+
 @pytest.mark.parametrize("order", [0, 1, 3])
 def test_a_sigma_of_single_precision(order: int) -> None:
     """Its square is of single precision, too."""

@@ -297,6 +297,7 @@ def _apart(input: np.ndarray, output: np.ndarray) -> np.ndarray:
 def by_parts(filter_real: Callable[[np.ndarray, np.ndarray, np.ndarray, Any], None], input: np.ndarray, weights: np.ndarray, output: np.ndarray,
              cval: Any) -> None:  # fmt: skip
     """A filter of complex input, weights or both from filters of real ones: filter_real(input, weights, output, cval)."""
+    weights = np.asarray(weights)  # flipped or conjugated, those of no axis are a scalar
     if weights.dtype.kind == "c" and input.dtype.kind != "c":
         input = copied(input) if shares(input, output) else input
         for w, to in zip(_parts(weights), _parts(output)):

@@ -19,6 +19,7 @@ from .panels import panels
 from .tape import MACS_A_LAUNCH, Recorded
 
 ALIGN_FROM = 16384  # bytes of a result
+FAR = 2**24  # elements from the first tap of a row to the last, beyond which no tile runs: it would read so many zeros beyond the border
 Problems = tuple[Problem, ...]  # one, or the two halves of a separable convolution
 _plans: Cache[Plan] = Cache(2048)
 _zeros = np.zeros(0, np.uint8)
@@ -60,7 +61,7 @@ class Plan:
         self.record = np.concatenate(records)
         self.record[END] = choice.jobs
         # Zeros stand in for what lies beyond the border, channels of a pixel or as much of a row as a tile reads, and for a missing bias.
-        most = max(max(p.in_channels, p.out_channels, (p.kernel[-1] - 1) * p.dilation[-1]) for p in problems)
+        most = max(max(p.in_channels, p.out_channels, _reach(p) * self.tuned) for p in problems)
         self.zeros = zeros(most * max(p.dtype.itemsize for p in (*problems, last)) + most * last.result.itemsize + 1024)
         for at, p in zip(range(0, len(self.record), LENGTH), problems):
             self.record[at + frame.OVERLAP] = twice
@@ -81,7 +82,7 @@ class Plan:
             self.straight = Plan(self.problems, arrays, target, twice, workers, False)
             self.slots = (WEIGHT, X, *self.slots[2:])
             p, g, last = frame.turned(p, g)
-        choice = None if self.empty else tiles.choose(p, g, runtime.machine(), twice, workers)
+        choice = None if self.empty or _reach(p) > FAR else tiles.choose(p, g, runtime.machine(), twice, workers)
         if choice is None:
             g, choice = geometry, _direct(p, geometry)
         record = frame.fill(p, g)
@@ -92,7 +93,7 @@ class Plan:
         first, second = self.problems
         x, depthwise, _, pointwise, _, residual = arrays
         g, after = frame.measure(first, x, depthwise, None, None), frame.measure(second, None, pointwise, residual, target)
-        choice = None if self.empty else tiles.choose_separable(first, second, g, after, runtime.machine(), workers)
+        choice = None if self.empty or _reach(first) > FAR else tiles.choose_separable(first, second, g, after, runtime.machine(), workers)
         return choice, [frame.fill(first, g), frame.fill(second, after)]
 
     def kernel(self) -> Callable[..., None]:
@@ -135,6 +136,11 @@ class Plan:
         launches = f" in {self.launches} launches, between which Ctrl-C is heard" if self.launches > 1 else ""
         reason = c.reason + ("; x and the weight in each other's place, since the weight is the larger" if self.straight is not None else "")
         return [f"{kind} kernel {c.factory.__module__.rsplit('.', 1)[-1]}.{c.factory.__name__} for {m.isa}: {reason}", threads + launches]
+
+
+def _reach(p: Problem) -> int:
+    """Elements of a row from the first tap to the last."""
+    return (p.kernel[-1] - 1) * p.dilation[-1]
 
 
 def _direct(p: Problem, g: frame.Geometry) -> Choice:
