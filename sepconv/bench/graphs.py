@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ class Prepared(NamedTuple):
 
 def model(case: Case, arrays: Arrays) -> bytes:
     """The case as a serialised ONNX model with input x and output y: a Conv node for each half, each with its epilogue."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
     nodes, constants, at = [], [], "x"
     for i, (step, weight, bias) in enumerate(zip(case.steps, arrays.weights, arrays.biases)):
@@ -41,12 +42,20 @@ def model(case: Case, arrays: Arrays) -> bytes:
         if arrays.relu:
             at = "y" if last else f"r{i}"
             nodes.append(helper.make_node("Relu", [made], [at]))
+    return serialised(nodes, constants, arrays.x.shape, arrays.out().shape)
+
+
+def serialised(nodes: Sequence[Any], constants: Sequence[Any], x: tuple[int, ...], y: tuple[int, ...]) -> bytes:
+    """A model of these nodes, from input x to output y of these shapes."""
+    from onnx import TensorProto, helper
+
     value = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    graph = helper.make_graph(nodes, "case", [value("x", arrays.x.shape)], [value("y", arrays.out().shape)], constants)
+    graph = helper.make_graph(nodes, "graph", [value("x", x)], [value("y", y)], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR).SerializeToString()
 
 
-def onnxruntime(case: Case, arrays: Arrays, threads: int) -> Prepared:
+def onnxruntime(graph: bytes, x: np.ndarray, out: np.ndarray, threads: int) -> Callable[[], Any]:
+    """A call of a graph from its input x, bound, to its output y."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()  # its threads spin between calls, the default: else small layers take up to twice as long. `timing.rest` waits
@@ -54,16 +63,15 @@ def onnxruntime(case: Case, arrays: Arrays, threads: int) -> Prepared:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    session = ort.InferenceSession(model(case, arrays), options, providers=["CPUExecutionProvider"])
-    out = arrays.out()
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
-    binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(arrays.x))
+    binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(x))
     binding.bind_ortvalue_output("y", ort.OrtValue.ortvalue_from_numpy(out))
-    run = session.run_with_iobinding
-    return Prepared(lambda: run(binding), lambda _: out)
+    return functools.partial(session.run_with_iobinding, binding)
 
 
-def openvino(case: Case, arrays: Arrays, threads: int) -> Prepared:
+def openvino(graph: bytes, x: np.ndarray, out: np.ndarray, threads: int) -> Callable[[], Any]:
+    """The same, its memory shared."""
     import openvino as ov
 
     core = ov.Core()
@@ -71,9 +79,13 @@ def openvino(case: Case, arrays: Arrays, threads: int) -> Prepared:
         "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "f32",  # else it computes in bfloat16 where the CPU can
     }  # fmt: skip
-    compiled = core.compile_model(core.read_model(model(case, arrays)), "CPU", settings)
-    request, out = compiled.create_infer_request(), arrays.out()
-    request.set_input_tensor(ov.Tensor(arrays.x, shared_memory=True))
+    request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
+    request.set_input_tensor(ov.Tensor(x, shared_memory=True))
     request.set_output_tensor(ov.Tensor(out, shared_memory=True))
-    infer = request.infer
-    return Prepared(lambda: infer(share_outputs=True), lambda _: out)
+    return functools.partial(request.infer, share_outputs=True)
+
+
+def prepared(engine: Callable[..., Callable[[], Any]], case: Case, arrays: Arrays, threads: int) -> Prepared:
+    """A case in one of the two."""
+    out = arrays.out()
+    return Prepared(engine(model(case, arrays), arrays.x, out, threads), lambda _: out)

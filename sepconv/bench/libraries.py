@@ -7,6 +7,7 @@ as the library wants them, and outputs are allocated before, where the library a
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +85,7 @@ def _sepconv(layout: str) -> Callable[[Case, Arrays, int], Prepared]:
 
 
 @contextlib.contextmanager
-def _torch_session(threads: int) -> Iterator[None]:
+def torch_session(threads: int) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
@@ -226,17 +227,17 @@ OURS = lambda threads: sepconv.num_threads(threads)
 LIBRARIES: tuple[Library, ...] = (
     Library("sepconv NCHW", "sepconv", "NCHW", _sepconv("NCHW"), OURS, "sepconv.layers, which lay their weights out once; into out="),
     Library("sepconv NHWC", "sepconv", "NHWC", _sepconv("NHWC"), OURS, "the same, channels last"),
-    Library("PyTorch", "torch", "NCHW", _torch(False), _torch_session, "conv2d, contiguous; it has no out=, each call allocates"),
-    Library("PyTorch channels_last", "torch", "NHWC", _torch(True), _torch_session, "conv2d, x and weights channels last; it has no out="),
-    Library(
-        "ONNX Runtime", "onnxruntime", "NCHW", graphs.onnxruntime, note="a graph of one or two Conv nodes; input and output bound", needs=("onnx",)
-    ),
-    Library("OpenVINO", "openvino", "NCHW", graphs.openvino, note="the same graph, float32, latency hint; input and output shared", needs=("onnx",)),
+    Library("PyTorch", "torch", "NCHW", _torch(False), torch_session, "conv2d, contiguous; it has no out=, each call allocates"),
+    Library("PyTorch channels_last", "torch", "NHWC", _torch(True), torch_session, "conv2d, x and weights channels last; it has no out="),
+    Library("ONNX Runtime", "onnxruntime", "NCHW", functools.partial(graphs.prepared, graphs.onnxruntime),
+            note="a graph of one or two Conv nodes; input and output bound", needs=("onnx",)),
+    Library("OpenVINO", "openvino", "NCHW", functools.partial(graphs.prepared, graphs.openvino),
+            note="the same graph, float32, latency hint; input and output shared", needs=("onnx",)),
     Library("NumPy matmul", "numpy", "NCHW", _matmul("NCHW"), _blas_session, "pointwise only, into out=", ("threadpoolctl",)),
     Library("NumPy matmul NHWC", "numpy", "NHWC", _matmul("NHWC"), _blas_session, "pointwise only, into out=", ("threadpoolctl",)),
     Library("OpenCV", "cv2", "NCHW", _opencv, opencv_session, "filter2D, channel by channel; depthwise of stride 1 only"),
     Library("SciPy", "scipy", "NCHW", _scipy, note="ndimage.correlate, channel by channel, one thread; small depthwise of stride 1 only"),
-)
+)  # fmt: skip
 
 
 def choose(names: Sequence[str | Library] | None, layout: str = "both", table: Sequence[Library] = LIBRARIES) -> list[Library]:

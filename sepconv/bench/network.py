@@ -1,6 +1,6 @@
 """A whole network, EfficientNet-Lite0 with its published weights, on a photograph: every convolution by sepconv, beside other libraries.
 
-`python -m sepconv.bench.network` checks that all give the top five classes of the original PyTorch model, then times them in turns.
+`sepconv bench --network` checks that all give the top five classes of the original PyTorch model, then times them in turns.
 
 efficientnet.py      the network's records, its weights;  photograph.py  the image and the names of the classes
 network_sepconv.py   the records by sepconv
@@ -10,6 +10,7 @@ network_peers.py     the records by PyTorch, ONNX Runtime and OpenVINO
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from .. import get_num_threads, layers, num_threads
-from . import efficientnet, libraries, network_peers, photograph, timing
+from . import _machine, _present, efficientnet, libraries, network_peers, photograph, timing
+from . import report as tables
 from .efficientnet import Record
+from .graphs import Prepared
 from .network_sepconv import LAYOUTS, Functions, SepconvNetwork
 
 NAMES = ("efficientnet_lite0",)
@@ -74,9 +77,9 @@ class Result:
 # --- the runs -----------------------------------------------------------------------------------------------------
 
 
-def ours(records: Sequence[Record], x: np.ndarray, layouts: Sequence[str], every_way: bool = False) -> dict[str, network_peers.Run]:
+def ours(records: Sequence[Record], x: np.ndarray, layouts: Sequence[str], every_way: bool = False) -> dict[str, Prepared]:
     """The network by sepconv in each layout; with `every_way` also with separate calls for the two halves of a separable convolution."""
-    made: dict[str, network_peers.Run] = {}
+    made: dict[str, Prepared] = {}
     for layout in layouts:
         image = x if layout == "NCHW" else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
         ways = {f"sepconv {layout}": (True, layers)}
@@ -85,30 +88,26 @@ def ours(records: Sequence[Record], x: np.ndarray, layouts: Sequence[str], every
             ways[f"sepconv {layout}, weights not packed"] = (True, Functions)
         for name, (fused, source) in ways.items():
             network = SepconvNetwork(records, layout, fused, source)
-            made[name] = lambda network=network, image=image: network(image)  # type: ignore[misc]
+            made[name] = Prepared(functools.partial(network, image), lambda logits: logits)
     return made
 
 
-def _theirs(records: Sequence[Record], x: np.ndarray, threads: int) -> tuple[dict[str, network_peers.Run], dict[str, str]]:
+def _theirs(records: Sequence[Record], x: np.ndarray, threads: int) -> tuple[dict[str, Prepared], dict[str, str]]:
     """The runs of the peers, and why others are absent."""
-    runs, absent = {}, {}
-    for name, peer in network_peers.PEERS.items():
-        reason = peer.missing()
-        if reason is None:
-            try:
-                runs[name] = peer.make(records, x, threads)
-            except Exception as error:  # a peer's own failure is a finding, and no reason to lose the run
-                reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        if reason is not None:
-            absent[name] = reason
+    runs, (present, absent) = {}, _present(network_peers.PEERS)
+    for peer in present:
+        try:
+            runs[peer.name] = peer.make(records, x, threads)
+        except Exception as error:  # a peer's own failure is a finding, and no reason to lose the run
+            absent[peer.name] = f"{type(error).__name__}: {error}".splitlines()[0]
     return runs, absent
 
 
-def checked(runs: Mapping[str, Callable[[], np.ndarray]], expected: np.ndarray) -> list[Row]:
+def checked(runs: Mapping[str, Prepared], expected: np.ndarray) -> list[Row]:
     """A row for each run, with how far its logits are from those expected."""
     rows = []
-    for name, call in runs.items():
-        logits = call()
+    for name, each in runs.items():
+        logits = each.read(each.call())
         error = np.abs(logits - expected).max() / np.abs(expected).max()
         rows.append(Row(name, float(error), best(logits) == best(expected)))
     return rows
@@ -153,7 +152,7 @@ def run(
     >>> sepconv.bench.network.run(threads=2).speedup()
     """
     threads = get_num_threads() if threads is None else threads
-    with num_threads(threads), network_peers.torch_threads(threads):
+    with num_threads(threads), libraries.torch_session(threads):
         records, x = efficientnet.lite0(), photograph.load(image)
         tell("the original model, in float64")
         expected = network_peers.original(x)
@@ -166,12 +165,13 @@ def run(
         others = timing.others()
         right = {row.name: row for row in rows if row.right}
         pools = {name: name.partition(" ")[0] for name in right}  # sepconv's ways share their threads, and so do PyTorch's
-        for name, times in timing.measure({name: runs[name] for name in right}, seconds, threads, pools).items():
+        for name, times in timing.measure({name: runs[name].call for name in right}, seconds, threads, pools).items():
             row = right[name]
             row.least_ms, row.median_ms, row.runs = 1e3 * times.least, 1e3 * times.median, times.calls
         taken = others()
     return Result(
-        NAMES[0], sum(record.macs for record in records), image or photograph.DEFAULT, threads, _machine(threads, average),
+        NAMES[0], sum(record.macs for record in records), image or photograph.DEFAULT, threads,
+        _machine([libraries.LIBRARIES[0], *_present(network_peers.PEERS)[0]], threads, average),
         _top(expected), rows, absent, [busy] if busy else [], taken,
     )  # fmt: skip
 
@@ -181,25 +181,14 @@ def _top(logits: np.ndarray) -> list[tuple[int, str, float]]:
     return [(index, photograph.label(index), float(power[index] / power.sum())) for index in best(logits)]
 
 
-def _machine(threads: int, average: float | None) -> dict[str, Any]:
-    from . import machine
-
-    packages = {package for peer in network_peers.PEERS.values() if peer.missing() is None for package in peer.packages}
-    present = [library for library in libraries.LIBRARIES if library.package in packages | {"sepconv"}]
-    return {**machine.facts(threads), "load_average": average, "libraries": libraries.versions(present)}
-
-
 # --- the command --------------------------------------------------------------------------------------------------
 
 
 def report(result: Result) -> None:
     """Prints the classes and a table."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=120)  # a pipe has no width: let no line of the table wrap
+    console = tables.console()
     console.print(f"\n{result.image}: the original PyTorch model in float64 sees", markup=False)
     for index, name, probability in result.top:
         console.print(f"  {probability:6.1%}  {name} (class {index})", markup=False)
@@ -223,41 +212,18 @@ def report(result: Result) -> None:
         console.print(f"Fastest peer / fastest sepconv: {result.speedup():.2f}")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command, for any parser that has it."""
-    parser.add_argument("--image", metavar="FILE", help="a picture file; the default is scikit-image's photograph of a cat")
-    parser.add_argument("--layout", choices=(*LAYOUTS, "both"), default="both", help="of sepconv (default: %(default)s)")
-    parser.add_argument("--threads", type=int, metavar="N", help="of every library (default: as many as sepconv would use)")
-    parser.add_argument("--seconds", type=float, default=8.0, metavar="S", help="of timing, shared by all (default: %(default)s)")
-    parser.add_argument("--every-way", action="store_true", help="also sepconv's slower ways, to see what each saves")
-    parser.add_argument("--json", metavar="FILE", help="write the result there too")
-
-
 def command(chosen: argparse.Namespace) -> int:
-    """Runs what `add_arguments` has read; the exit code is 0, 1 if a result is wrong, 2 where arguments or installation do not allow it."""
+    """Runs what the command line says; the exit code is 0, 1 if a result is wrong, 2 where the installation does not allow it."""
     layouts = LAYOUTS if chosen.layout == "both" else (chosen.layout,)
     try:
         result = run(
             chosen.image, layouts=layouts, threads=chosen.threads, seconds=chosen.seconds, every_way=chosen.every_way,
             tell=lambda text: print(text, file=sys.stderr),
         )  # fmt: skip
-        report(result)
-        if chosen.json:
-            Path(chosen.json).write_text(result.to_json(), encoding="utf-8")
     except ImportError as error:
         print(f'it needs {error.name}, which is not installed: install {EXTRA}, as in pip install "{EXTRA}"', file=sys.stderr)
         return 2
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    report(result)
+    if chosen.json:
+        Path(chosen.json).write_text(result.to_json(), encoding="utf-8")
     return 0 if all(row.right for row in result.rows) else 1
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sepconv.bench.network", description=(__doc__ or "").splitlines()[0])
-    add_arguments(parser)
-    return command(parser.parse_args(arguments))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

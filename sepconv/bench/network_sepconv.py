@@ -11,6 +11,7 @@ import numpy as np
 import sepconv
 
 from .. import layers as packed
+from .cases import aligned
 from .efficientnet import Record
 
 LAYOUTS = ("NCHW", "NHWC")
@@ -154,15 +155,8 @@ def _buffers(steps: list[_Step], layout: str, dtype: np.dtype) -> dict[int, np.n
         busy[piece] = last.get(step.output, len(steps))
         sizes[piece] = max(sizes[piece], math.prod(step.shape))
         places[step.output] = piece
-    memory = [_aligned(size, dtype) for size in sizes]
+    memory = [aligned(size, dtype=dtype) for size in sizes]
     return {step.output: _shaped(memory[places[step.output]], step.shape, layout) for step in steps}
-
-
-def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
-    """Memory that begins on a line of the cache, so that whole vectors do too."""
-    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
 def _shaped(memory: np.ndarray, shape: tuple[int, int, int], layout: str) -> np.ndarray:
