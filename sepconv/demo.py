@@ -151,14 +151,14 @@ def _depthwise_part(x: np.ndarray, filters: np.ndarray) -> tuple[np.ndarray, np.
     zeroed = zeroed_standard(filters)
     run = lambda: depthwise_conv2d(x, filters, padding="same")  # noqa: E731
     standard = lambda: conv2d(x, zeroed, padding="same")  # noqa: E731
-    exact = baselines.numpy_depthwise(x.astype(np.float64), filters)
+    exact = baselines.plain(x.astype(np.float64), filters)
     filtered, same = run(), standard()
     shape = dict(in_channels=3, out_channels=3, kernel_size=(7, 7), input_size=x.shape[1:], padding="same")
     rows = [
         Row("depthwise 7x7, a filter per channel", [conv_cost("depthwise", **shape)], _error(filtered, exact)),
         Row("the same as standard, zeros elsewhere", [conv_cost("standard", **shape)], _error(same, exact)),
     ]
-    jobs = [baselines.depthwise_job(run, x, filters), baselines.standard_job(standard, x, zeroed)]
+    jobs = [baselines.job(run, x, filters), baselines.job(standard, x, zeroed)]
     return filtered, zeroed, float(np.abs(filtered - same).max()), jobs, rows
 
 
@@ -172,13 +172,13 @@ def _sobel_part(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[baselines.J
     whole = kernel[None, None]
     once = lambda: depthwise_conv2d(grey, whole, padding="same")  # noqa: E731
     twice = lambda: depthwise_conv2d(depthwise_conv2d(grey, column, padding="same"), line, padding="same")  # noqa: E731
-    exact = baselines.numpy_depthwise(grey.astype(np.float64), whole)
+    exact = baselines.plain(grey.astype(np.float64), whole)
     shape = dict(in_channels=1, out_channels=1, kernel_size=(3, 3), input_size=grey.shape[1:], padding="same")
     rows = [
         Row("Sobel Gx, one 3x3 pass", [conv_cost("depthwise", **shape)], _error(once(), exact)),
         Row("Sobel Gx, split: 3x1 then 1x3", [conv_cost("spatial", **shape)], _error(twice(), exact)),
     ]
-    jobs = [baselines.depthwise_job(once, grey, whole), baselines.two_pass_job(twice, grey, column, line)]
+    jobs = [baselines.job(once, grey, whole), baselines.job(twice, grey, column, line)]
     down = depthwise_conv2d(grey, np.ascontiguousarray(whole.transpose(0, 1, 3, 2)), padding="same")
     return twice()[0], down[0], jobs, rows
 
@@ -186,12 +186,12 @@ def _sobel_part(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[baselines.J
 def _layer_part(x: np.ndarray) -> tuple[dict[str, np.ndarray], list[baselines.Job], list[Row]]:
     """A standard layer, and the depthwise-separable ones that `factorize` finds nearest to it."""
     bank = oriented_bank()
-    exact = baselines.numpy_standard(x.astype(np.float64), bank)
+    exact = baselines.plain(x.astype(np.float64), bank)
     shape = dict(in_channels=3, out_channels=LAYER_CHANNELS, kernel_size=(7, 7), input_size=x.shape[1:], padding="same")
     standard = lambda: conv2d(x, bank, padding="same")  # noqa: E731
     maps = {"standard": standard()}
     rows = [Row(f"standard layer 3->{LAYER_CHANNELS}, 7x7", [conv_cost("standard", **shape)], _error(maps["standard"], exact))]
-    jobs = [baselines.standard_job(standard, x, bank)]
+    jobs = [baselines.job(standard, x, bank)]
     for terms in TERMS:
         found = factorize(bank, terms=terms)
         depthwise, pointwise = (np.asarray(part, dtype=np.float32) for part in (found.depthwise, found.pointwise))
@@ -199,7 +199,7 @@ def _layer_part(x: np.ndarray) -> tuple[dict[str, np.ndarray], list[baselines.Jo
         label = f"{terms} term{'s' * (terms > 1)}"
         maps[label] = run()
         rows.append(Row(f"depthwise-separable, {label}", [conv_cost("separable", multiplier=terms, **shape)], _error(maps[label], exact)))
-        jobs.append(baselines.separable_job(run, x, depthwise, pointwise))
+        jobs.append(baselines.job(run, x, depthwise, pointwise[:, :, None, None]))
     return maps, jobs, rows
 
 
@@ -212,7 +212,7 @@ def work(image: np.ndarray) -> Results:
     layers, layer_jobs, layer_rows = _layer_part(x)
     rows = [*rows, *more_rows, *layer_rows]
     for row, job in zip(rows, [*jobs, *more_jobs, *layer_jobs]):
-        row.milliseconds = baselines.measure(job)
+        row.milliseconds = baselines.milliseconds(job)
     return Results(image, filters, zeroed, identity, filtered, sobel_x, sobel_y, layers, rows, baselines.versions(), get_num_threads())
 
 

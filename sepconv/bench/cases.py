@@ -149,7 +149,7 @@ class Arrays:
         """The result by plain NumPy in float64, (1, C_out, H_out, W_out)."""
         y = self.x.astype(np.float64)
         for step, weight, bias in zip(self.case.steps, self.weights, self.biases):
-            y = _convolved(step, y, weight.astype(np.float64))
+            y = convolved(step, y, weight.astype(np.float64))
             y = y if bias is None else y + bias[:, None, None]
             y = np.maximum(y, 0) if self.relu else y
         return y
@@ -161,12 +161,14 @@ def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return made
 
 
-def _convolved(step: Layer, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def convolved(step: Layer, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """One layer by plain NumPy, in x's dtype."""
     (top, left), (height, width), s, d = step.padding, step.out_size, step.stride, step.dilation
     wide = np.pad(x[0], ((0, 0), (top, top), (left, left)))
-    if step.kind == "depthwise" and weight[0].size > FEW_TAPS and d == 1:
+    if step.kind == "depthwise" and weight[0].size > FEW_TAPS and d == 1 and x.dtype == np.float64:
         return _by_fourier(wide, weight[:, 0], step.multiplier)[:, ::s, ::s][None]
-    total = np.zeros((step.in_channels, step.multiplier, height, width) if step.kind == "depthwise" else (step.out_channels, height, width))
+    shape = (step.in_channels, step.multiplier) if step.kind == "depthwise" else (step.out_channels,)
+    total = np.zeros((*shape, height, width), x.dtype)
     for i in range(step.kernel[0]):
         for j in range(step.kernel[1]):
             window = wide[:, i * d : i * d + (height - 1) * s + 1 : s, j * d : j * d + (width - 1) * s + 1 : s]
