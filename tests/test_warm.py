@@ -37,10 +37,13 @@ WARM = """
 from sepconv import warm, warm_shapes
 print(warm.warm(warm_shapes.of_records(records), ["NHWC"])[:3])
 """
-RUN = """
+RUN = f"""
+import sys
+sys.path.append({str(Path(__file__).parent)!r})
+from networks import random_weights
 from sepconv import layers
 from sepconv.bench.network_sepconv import Functions, SepconvNetwork
-records = efficientnet.random_weights(records, np.random.default_rng(0))
+records = random_weights(records, np.random.default_rng(0))
 for made in (Functions, layers):  # layers hold their weights in another order of memory, and run the same kernels
     for fused in (True, False):
         SepconvNetwork(records, "NHWC", fused, made)(np.zeros((1, 60, 60, 3), np.float32))

@@ -127,19 +127,6 @@ def architecture(
     return made.records
 
 
-def random_weights(records: list[Record], rng: np.random.Generator) -> list[Record]:
-    """The records with random weights under which the numbers neither die out nor grow, in float32."""
-
-    def filled(record: Record) -> Record:
-        if not record.weight_shape:
-            return record
-        inputs = math.prod(record.weight_shape[1:])
-        weight = rng.standard_normal(record.weight_shape) * math.sqrt(2 / inputs)
-        return record._replace(weight=np.float32(weight), bias=np.float32(rng.standard_normal(record.out_channels) / 8))
-
-    return [filled(record) for record in records]
-
-
 # --- the published weights ----------------------------------------------------------------------------------------
 
 _PARTS = {  # our name of a convolution -> the file's names of it and of its batch normalisation

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ... import dtypes
 from ...problem import Problem
 from ..cpu.frame import Geometry, three
 from . import depthwise, products, stencil
@@ -110,10 +109,6 @@ def choose(p: Problem, g: Geometry, given: Sequence[View | None], target: View, 
         if packed(g, 1, size):
             return _depthwise_last(p, g, x.address, weight.address, target.address)
     return None
-
-
-def accumulated(p: Problem) -> str:
-    return dtypes.KINDS[p.dtype.name].accumulate
 
 
 __all__ = ["Choice", "choose", "choose_separable", "folded", "magic", "planes"]
