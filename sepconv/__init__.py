@@ -6,6 +6,8 @@ from .cost import conv_cost as conv_cost
 from .dispatch import backends as backends
 from .dispatch import register_backend as register_backend
 from .dispatch import use_backend as use_backend
+from .factorize import FactorizedKernel as FactorizedKernel
+from .factorize import factorize as factorize
 from .ops import conv1d as conv1d
 from .ops import conv2d as conv2d
 from .ops import conv3d as conv3d
@@ -18,9 +20,7 @@ from .ops import pointwise_conv3d as pointwise_conv3d
 from .ops import separable_conv1d as separable_conv1d
 from .ops import separable_conv2d as separable_conv2d
 from .ops import separable_conv3d as separable_conv3d
-from .separate import FactorizedKernel as FactorizedKernel
 from .separate import SeparableKernel as SeparableKernel
-from .separate import factorize as factorize
 from .separate import separate as separate
 from .threads import get_num_threads as get_num_threads
 from .threads import num_threads as num_threads

@@ -74,7 +74,7 @@ def _table() -> tuple[Layer, ...]:
 
 
 def _layer(row: dict[str, str]) -> Layer:
-    n = lambda *columns: tuple(int(row[c]) for c in columns)  # noqa: E731
+    n = lambda *columns: tuple(int(row[c]) for c in columns)
     return Layer(
         row["net"], row["layer"], KINDS[row["kind"]], *n("C", "Cout"), n("H", "W"), n("kh", "kw"), int(row["stride"]), n("pad_h", "pad_w"),
         *n("dil", "mult", "count"), row["note"],

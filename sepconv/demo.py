@@ -149,8 +149,8 @@ def _error(result: np.ndarray, exact: np.ndarray) -> float:
 
 def _depthwise_part(x: np.ndarray, filters: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, list[baselines.Job], list[Row]]:
     zeroed = zeroed_standard(filters)
-    run = lambda: depthwise_conv2d(x, filters, padding="same")  # noqa: E731
-    standard = lambda: conv2d(x, zeroed, padding="same")  # noqa: E731
+    run = lambda: depthwise_conv2d(x, filters, padding="same")
+    standard = lambda: conv2d(x, zeroed, padding="same")
     exact = baselines.plain(x.astype(np.float64), filters)
     filtered, same = run(), standard()
     shape = dict(in_channels=3, out_channels=3, kernel_size=(7, 7), input_size=x.shape[1:], padding="same")
@@ -170,8 +170,8 @@ def _sobel_part(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[baselines.J
     column, line = (np.asarray(part, dtype=np.float32) for part in (split.column, split.row))
     column, line = column.reshape(1, 1, 3, 1), line.reshape(1, 1, 1, 3)
     whole = kernel[None, None]
-    once = lambda: depthwise_conv2d(grey, whole, padding="same")  # noqa: E731
-    twice = lambda: depthwise_conv2d(depthwise_conv2d(grey, column, padding="same"), line, padding="same")  # noqa: E731
+    once = lambda: depthwise_conv2d(grey, whole, padding="same")
+    twice = lambda: depthwise_conv2d(depthwise_conv2d(grey, column, padding="same"), line, padding="same")
     exact = baselines.plain(grey.astype(np.float64), whole)
     shape = dict(in_channels=1, out_channels=1, kernel_size=(3, 3), input_size=grey.shape[1:], padding="same")
     rows = [
@@ -188,14 +188,14 @@ def _layer_part(x: np.ndarray) -> tuple[dict[str, np.ndarray], list[baselines.Jo
     bank = oriented_bank()
     exact = baselines.plain(x.astype(np.float64), bank)
     shape = dict(in_channels=3, out_channels=LAYER_CHANNELS, kernel_size=(7, 7), input_size=x.shape[1:], padding="same")
-    standard = lambda: conv2d(x, bank, padding="same")  # noqa: E731
+    standard = lambda: conv2d(x, bank, padding="same")
     maps = {"standard": standard()}
     rows = [Row(f"standard layer 3->{LAYER_CHANNELS}, 7x7", [conv_cost("standard", **shape)], _error(maps["standard"], exact))]
     jobs = [baselines.job(standard, x, bank)]
     for terms in TERMS:
         found = factorize(bank, terms=terms)
         depthwise, pointwise = (np.asarray(part, dtype=np.float32) for part in (found.depthwise, found.pointwise))
-        run = lambda d=depthwise, p=pointwise: separable_conv2d(x, d, p, padding="same")  # noqa: E731
+        run = lambda d=depthwise, p=pointwise: separable_conv2d(x, d, p, padding="same")
         label = f"{terms} term{'s' * (terms > 1)}"
         maps[label] = run()
         rows.append(Row(f"depthwise-separable, {label}", [conv_cost("separable", multiplier=terms, **shape)], _error(maps[label], exact)))

@@ -35,8 +35,7 @@ _SHARED = {
 def documented(text: str, dims: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The decorator that gives a function the docstring `text`, of all dimensions, filled with what all functions share and the names of the axes."""
     first, last = LAYOUTS[dims]
-    names = {"N": "N", "C": "C", "D": "D", "H": "H", "W": "W"}
-    shape = lambda layout: "(" + ", ".join(names[a] for a in layout) + ")"  # noqa: E731
+    shape = lambda layout: "(" + ", ".join(layout) + ")"
     words = dict(
         first=shape(first), last=shape(last), layout_first=first, layout_last=last, dims=dims, ones=", 1" * dims,
         k={1: "k", 2: "kh, kw", 3: "kd, kh, kw"}[dims], causal=', "causal" (k - 1 zeros before)' if dims == 1 else "",

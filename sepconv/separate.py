@@ -1,8 +1,4 @@
-"""Separable forms of given filters: `separate` one kernel into vectors, `factorize` a filter bank into depthwise and pointwise halves.
-
-Both are truncated singular value decompositions, computed in float64 whatever the dtype, after scaling by a power of two: a kernel
-times 1e30 or 1e-30 has the same rank and the same factors, scaled.
-"""
+"""One kernel as outer products of vectors."""
 
 from __future__ import annotations
 
@@ -14,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from . import dispatch, dtypes
-from .problem import integer
+from . import dtypes
+from ._decomposition import bounded, exponent_of, finite, relative_error, shifted, signs_of, widened
 
-_ZERO = 1e-6  # a sum or an entry this small beside the whole vector is zero, when signs are chosen
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -76,70 +71,6 @@ class SeparableKernel:
         return f"SeparableKernel(shape={self.shape}, rank={self.rank}, dtype={dtype}, params={self.params}, error={self.error:.3g})"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class FactorizedKernel:
-    """A standard filter bank as a depthwise and a pointwise one; what `factorize` returns, and what `separable_convNd` takes.
-
-    depthwise : array (C_in * terms, 1, *k); output channel c * terms + q reads channel c.
-    pointwise : array (C_out, C_in * terms).
-    terms : depthwise filters an input channel, the channel multiplier.
-    error : relative Frobenius error of `dense()`, norm(dense() - weight) / norm(weight); 0.0 for weights of zero.
-    """
-
-    depthwise: np.ndarray
-    pointwise: np.ndarray
-    terms: int
-    error: float
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the filter bank, (C_out, C_in, *k)."""
-        return (self.pointwise.shape[0], self.pointwise.shape[1] // self.terms, *self.depthwise.shape[2:])
-
-    @property
-    def params(self) -> int:
-        """Number of weights in both halves."""
-        return self.depthwise.size + self.pointwise.size
-
-    def dense(self) -> np.ndarray:
-        """The standard filter bank (C_out, C_in, *k) again, in the dtype of the halves; new memory."""
-        dtype, (c_out, c_in, *_) = self.depthwise.dtype, self.shape
-        wide = dtypes.KINDS[dtype.name].wide
-        columns = self.pointwise.astype(wide).reshape(c_out, c_in, self.terms).transpose(1, 0, 2)
-        filters = self.depthwise.astype(wide).reshape(c_in, self.terms, -1)
-        return np.ascontiguousarray((columns @ filters).transpose(1, 0, 2)).reshape(self.shape).astype(dtype)
-
-    def __repr__(self) -> str:
-        dtype = self.depthwise.dtype
-        return f"FactorizedKernel(shape={self.shape}, terms={self.terms}, dtype={dtype}, params={self.params}, error={self.error:.3g})"
-
-
-# --- arguments ----------------------------------------------------------------------------------------------------
-
-
-def _finite(name: str, array: Any, axes: range, form: str) -> np.ndarray:
-    """A plain ndarray of finite numbers, in native byte order, or TypeError or ValueError."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} is {reprlib.repr(array)}; allowed is a numpy.ndarray: convert it with numpy.asarray")
-    array = dispatch.admit(name, array)
-    array = array.astype(dtypes.check(name, array.dtype), copy=False)
-    if array.ndim not in axes or array.size == 0:
-        raise ValueError(f"{name} has shape {array.shape}; allowed is {form}, every size at least 1")
-    finite = np.isfinite(array)
-    if not finite.all():
-        at = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(f"{name} is {array[at]} at index {at}; allowed are finite numbers")
-    return array
-
-
-def _bounded(name: str, value: Any, most: int, why: str) -> int:
-    allowed = f"an int from 1 to {most}, {why}"
-    number = integer(name, value, 1, allowed)
-    if number > most:
-        raise ValueError(f"{name} is {value!r}; allowed is {allowed}")
-    return number
-
-
 def _tolerance(rtol: Any, kernel: np.ndarray) -> float:
     """`rtol`, or the default: the rounding of the kernel's entries in its dtype, and that of the decomposition in float64."""
     if rtol is None:
@@ -152,57 +83,6 @@ def _tolerance(rtol: Any, kernel: np.ndarray) -> float:
     if not 0 <= rtol < 1:
         raise ValueError(f"rtol is {rtol!r}; allowed is {allowed}")
     return float(rtol)
-
-
-# --- scale and sign -------------------------------------------------------------------------------------------------
-
-
-def _wide(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, np.complex128 if array.dtype.kind == "c" else np.float64)
-
-
-def _shift(array: np.ndarray, exponent: np.ndarray | int) -> np.ndarray:
-    """`array` times 2 ** exponent; unlike a product or a quotient of complex numbers it cannot overflow half-way."""
-    return np.ldexp(array.view(np.float64), exponent).view(array.dtype)
-
-
-def _exponent(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Exponent of two of the largest entry over `axes`, which are kept; any number where all are zero."""
-    return np.frexp(np.abs(array.view(np.float64)).max(axis=axes, keepdims=True))[1] - 1
-
-
-def _relative_error(dense: np.ndarray, exact: np.ndarray) -> float:
-    """Frobenius norm of the difference over that of `exact`."""
-    dense, exact = _wide(dense), _wide(exact)
-    if not exact.any():
-        return 0.0
-    down = -int(_exponent(exact, tuple(range(exact.ndim))).item())
-    dense, exact = _shift(dense, down), _shift(exact, down)
-    return float(np.linalg.norm((dense - exact).ravel()) / np.linalg.norm(exact.ravel()))
-
-
-def _sums_to_zero(vectors: np.ndarray) -> np.ndarray:
-    return np.abs(vectors.sum(-1, keepdims=True)) <= _ZERO * np.abs(vectors).sum(-1, keepdims=True)
-
-
-def _phase(vectors: np.ndarray) -> np.ndarray:
-    """Sign (a unit complex number, if complex) of each vector's sum or, where that is zero, of its first entry that is not."""
-    size = np.abs(vectors)
-    first = (size > _ZERO * size.max(-1, keepdims=True)).argmax(-1)[..., None]
-    lead = np.where(_sums_to_zero(vectors), np.take_along_axis(vectors, first, -1), vectors.sum(-1, keepdims=True))
-    return lead / np.abs(lead)
-
-
-def _signs(vectors: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """What to multiply the vectors of each term by, (axes, terms, 1), and the axis that carries the term's sign, (terms, 1)."""
-    phases = np.stack([_phase(v) for v in vectors])
-    level = np.stack([_sums_to_zero(v) for v in vectors])
-    carrier = len(vectors) - 1 - level[::-1].argmax(0)
-    axes = np.arange(len(vectors))[:, None, None]
-    return phases.conj() * np.where(axes == carrier, phases.prod(0), 1), carrier
-
-
-# --- one kernel -----------------------------------------------------------------------------------------------------
 
 
 def _integers(kernel: np.ndarray) -> np.ndarray | None:
@@ -231,7 +111,7 @@ def _whole_factors(kernel: np.ndarray) -> tuple[np.ndarray, ...] | None:
     content = exact[at] // math.prod(vector[i] for vector, i in zip(vectors, at))
     if (functools.reduce(np.multiply.outer, vectors) * content != exact).any():
         return None
-    signs, carrier = _signs([vector.astype(np.float64)[None] for vector in vectors])
+    signs, carrier = signs_of([vector.astype(np.float64)[None] for vector in vectors])
     vectors = [vector * int(sign) for vector, sign in zip(vectors, signs.ravel())]
     vectors[carrier.item()] = vectors[carrier.item()] * content
     if kernel.dtype.kind in "iu":
@@ -265,14 +145,14 @@ def _orthogonal_terms(kernel: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]
 
 def _svd_factors(kernel: np.ndarray, rank: int | None, rtol: float) -> tuple[np.ndarray, ...]:
     """The leading terms, each factor with the same share of the term's weight."""
-    wide = _wide(kernel)
-    exponent = int(_exponent(wide, tuple(range(wide.ndim))).item())
-    weights, vectors = _orthogonal_terms(_shift(wide, -exponent))
+    wide = widened(kernel)
+    exponent = int(exponent_of(wide, tuple(range(wide.ndim))).item())
+    weights, vectors = _orthogonal_terms(shifted(wide, -exponent))
     if rank is None:
         left_out = np.sqrt(np.cumsum(weights[::-1] ** 2)[::-1])
         rank = int((left_out > rtol * left_out[0]).sum())
     vectors = [v[:rank] for v in vectors]
-    signs, _ = _signs(vectors)
+    signs, _ = signs_of(vectors)
     share = (weights[:rank, None] ** (1 / kernel.ndim)) * 2.0 ** (exponent / kernel.ndim)
     dtype = np.dtype(np.float64) if dtypes.KINDS[kernel.dtype.name].integer else kernel.dtype
     return tuple((v * sign * share).astype(dtype) for v, sign in zip(vectors, signs))
@@ -318,10 +198,10 @@ def separate(kernel: np.ndarray, rank: int | None = None, rtol: float | None = N
     >>> sobel.column, sobel.row, sobel.params
     (array([1, 2, 1]), array([-1,  0,  1]), 6)
     """
-    kernel = _finite("kernel", kernel, range(1, 65), "one axis or more")
+    kernel = finite("kernel", kernel, range(1, 65), "one axis or more")
     if rank is not None:
         most = math.prod(kernel.shape) // max(kernel.shape)
-        rank = _bounded("rank", rank, most, f"the largest rank of a kernel of shape {kernel.shape}, or None")
+        rank = bounded("rank", rank, most, f"the largest rank of a kernel of shape {kernel.shape}, or None")
     rtol = _tolerance(rtol, kernel)
     if not kernel.any():
         return SeparableKernel(tuple(np.zeros((rank or 0, size), kernel.dtype) for size in kernel.shape), 0.0)
@@ -330,55 +210,4 @@ def separate(kernel: np.ndarray, rank: int | None = None, rtol: float | None = N
     factors = _whole_factors(kernel) if rank in (None, 1) else None
     if factors is None:
         factors = _svd_factors(kernel, rank, rtol)
-    return SeparableKernel(factors, _relative_error(SeparableKernel(factors, 0.0).dense(), kernel))
-
-
-# --- a filter bank --------------------------------------------------------------------------------------------------
-
-
-def factorize(weight: np.ndarray, terms: int = 1) -> FactorizedKernel:
-    """The depthwise-separable convolution nearest to a standard one.
-
-    A standard filter bank is, for each input channel, a matrix (C_out, prod(k)); one column (a pointwise weight for each output) times one
-    row (a depthwise filter) is its nearest matrix of rank 1 in the Frobenius norm, if both are the leading singular pair. `terms`
-    pairs are nearest among `terms` filters a channel, and min(C_out, prod(k)) of them are the bank itself, within rounding.
-
-    Parameters
-    ----------
-    weight : array (C_out, C_in, *k) with one to three kernel sizes, real, complex or integer, finite.
-    terms : depthwise filters an input channel, from 1 to min(C_out, prod(k)).
-
-    Returns
-    -------
-    FactorizedKernel with `.depthwise` (C_in * terms, 1, *k), whose output channel c * terms + q reads channel c, `.pointwise`
-    (C_out, C_in * terms), `.params`, `.error`, `.terms`, `.dense()`. Both halves have the weight's dtype (float64 for integers), are
-    computed in float64, and share the weight of a term: column and filter have the same norm. Each depthwise filter sums to a
-    positive number or, where its sum is zero, begins with a positive entry.
-
-    Raises
-    ------
-    TypeError : weight is not an ndarray, is masked, or of a dtype such as bool or object; terms is not an int.
-    ValueError : weight has another number of axes, an empty one, NaN or Inf; terms is out of bounds.
-
-    Source: C. Eckart, G. Young, "The approximation of one matrix by another of lower rank", 1936; J. Guo, Y. Li, W. Lin, Y. Chen, J. Li, "Network
-    Decoupling: From Regular to Depthwise Separable Convolutions", 2018.
-
-    Example
-    -------
-    >>> near = sepconv.factorize(weight, terms=2)
-    >>> y = sepconv.separable_conv2d(x, near.depthwise, near.pointwise, padding=1)
-    """
-    weight = _finite("weight", weight, range(3, 6), "(C_out, C_in, *k) with one to three kernel sizes")
-    c_out, c_in, *kernel = weight.shape
-    terms = _bounded("terms", terms, min(c_out, math.prod(kernel)), f"the smaller of C_out = {c_out} and the {math.prod(kernel)} taps of a filter")
-    matrices = _wide(weight.reshape(c_out, c_in, -1).transpose(1, 0, 2))
-    exponent = _exponent(matrices, (1, 2))
-    u, s, v = np.linalg.svd(_shift(matrices, -exponent), full_matrices=False)
-    filters, columns = v[:, :terms], u[:, :, :terms].transpose(0, 2, 1)
-    share = np.sqrt(s[:, :terms, None]) * 2.0 ** (exponent / 2)
-    phase = _phase(filters)
-    dtype = np.dtype(np.float64) if dtypes.KINDS[weight.dtype.name].integer else weight.dtype
-    depthwise = (filters * phase.conj() * share).reshape(c_in * terms, 1, *kernel).astype(dtype)
-    pointwise = np.ascontiguousarray((columns * phase * share).reshape(c_in * terms, c_out).T).astype(dtype)
-    near = FactorizedKernel(depthwise, pointwise, terms, 0.0)
-    return FactorizedKernel(depthwise, pointwise, terms, _relative_error(near.dense(), weight))
+    return SeparableKernel(factors, relative_error(SeparableKernel(factors, 0.0).dense(), kernel))

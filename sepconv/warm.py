@@ -132,8 +132,8 @@ def _allowed(name: str, values: Sequence[str], allowed: Sequence[str]) -> None:
 def _call(shape: Shape, layout: str, dtype: str, batch: int) -> tuple[list[Any], list[Any], np.ndarray | None]:
     """(problems, arrays, out) of a call, as a backend gets them; the arrays are memory that is never touched."""
     s, middle = shape, shape.in_channels * shape.multiplier
-    empty = lambda *sizes: np.empty(sizes, dtype)  # noqa: E731
-    placed = lambda c, size: empty(batch, c, *size) if layout == "NCHW" else empty(batch, *size, c)  # noqa: E731
+    empty = lambda *sizes: np.empty(sizes, dtype)
+    placed = lambda c, size: empty(batch, c, *size) if layout == "NCHW" else empty(batch, *size, c)
     x, bias = placed(s.in_channels, s.in_size), empty(s.out_channels)
     geometry: dict[str, Any] = dict(stride=s.stride, padding=s.padding, dilation=s.dilation)
     rest: dict[str, Any] = dict(layout=layout, activation=s.activation)
@@ -171,25 +171,26 @@ def _shared() -> dict[Any, tuple[Any, Any]]:
 
 def _kept(kernel: Any) -> bool:
     """Whether the cache folder has it, as far as the name of its file tells."""
-    from .backends.cpu import runtime
+    from .backends.cpu.kernel_cache import Impl, cache_folder
 
     factory, cells = kernel
     function = shared[0] if (shared := _shared().get(kernel)) else factory(*cells)
-    folder = runtime.cache_folder()
-    return folder is not None and (folder / f"{runtime._Impl(function).filename_base}.nbi").exists()
+    folder = cache_folder()
+    return folder is not None and (folder / f"{Impl(function).filename_base}.nbi").exists()
 
 
 def _make(kernel: Any) -> tuple[int, int]:
     """Makes one kernel ready in this process; whether it was compiled, whether it was loaded."""
     from .backends.cpu import runtime
+    from .backends.cpu.kernel_cache import counts
 
     factory, cells = kernel
-    before = dict(runtime._counts)
+    before = dict(counts)
     if shared := _shared().get(kernel):
         shared[1]()
     else:
         runtime.kernel(factory, *cells)
-    return tuple(int(runtime._counts[name] - before[name]) for name in ("misses", "hits"))  # type: ignore[return-value]
+    return tuple(int(counts[name] - before[name]) for name in ("misses", "hits"))  # type: ignore[return-value]
 
 
 # --- the command --------------------------------------------------------------------------------------------------

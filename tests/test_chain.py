@@ -27,7 +27,7 @@ def network(dtype: Any = np.float32, weight: np.ndarray | None = None) -> list[t
     expand = layers.PointwiseConv2d(drawn(24, 8).astype(dtype), drawn(24).astype(dtype), layout="NHWC", activation="relu")
     filters = drawn(24, 3, 3) if weight is None else weight
     rest = layers.SeparableConv2d(filters.astype(dtype), drawn(8, 24).astype(dtype), padding=1, layout="NHWC")
-    double = lambda x, out: np.multiply(x, 2, out=out)  # noqa: E731
+    double = lambda x, out: np.multiply(x, 2, out=out)
     last = layers.DepthwiseConv2d(drawn(8, 3, 3).astype(dtype), padding=1, layout="NHWC")
     return [(expand, x, wide), (rest, wide, y, x), (double, y, z), (last, z, end)]
 

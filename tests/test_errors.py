@@ -273,7 +273,7 @@ def test_shapes(backend, op, name, dims):
 def test_groups_have_two_messages(backend, dims):
     """G12: groups that do not divide C_in, those that do not divide C_out, and a weight for another number of groups."""
     x, fn = np.ones((2, 6, *SIZE[:dims]), np.float32), function("conv", dims)
-    weight = lambda outputs, inputs: np.ones((outputs, inputs, *TAPS[:dims]), np.float32)  # noqa: E731
+    weight = lambda outputs, inputs: np.ones((outputs, inputs, *TAPS[:dims]), np.float32)
     raises(ValueError, ("groups is 4", "does not divide the 6 channels of x"), lambda: fn(x, weight(8, 2), groups=4))
     raises(ValueError, ("groups is 3", "does not divide C_out = 7"), lambda: fn(x, weight(7, 2), groups=3))
     raises(ValueError, ("weight has shape", "groups = 3", "second axis is 2"), lambda: fn(x, weight(6, 6), groups=3))

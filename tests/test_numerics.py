@@ -345,7 +345,7 @@ def test_magnitudes(backend, op, last, x_size, w_size):
     r = rng(7)
     x = (x_size * r.uniform(0.5, 1, (2, 2, 7, 23)) * r.choice([-1, 1], (2, 2, 7, 23))).astype(np.float32)
     x[0, :, :, ::3] = np.float32(1e-38)
-    weight = lambda *shape: (w_size * r.uniform(0.5, 1, shape)).astype(np.float32)  # noqa: E731
+    weight = lambda *shape: (w_size * r.uniform(0.5, 1, shape)).astype(np.float32)
     arrays = {
         "conv": {"weight": weight(3, 2, 3, 1)},
         "depthwise_conv": {"weight": weight(2, 3, 3)},

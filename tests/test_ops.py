@@ -253,7 +253,7 @@ def test_borders_with_everything(backend, data, sweep):
     """G21: mode x stride x dilation x even kernels x unequal pads equals "valid" on the padded copy. But in sweeps, floats have few kernel
     sizes and results of one size, which are few kernels to compile; integers have any."""
     dims = data.draw(st.sampled_from(DIMS))
-    each = lambda least, most: tuple(data.draw(st.integers(least, most)) for _ in range(dims))  # noqa: E731
+    each = lambda least, most: tuple(data.draw(st.integers(least, most)) for _ in range(dims))
     dtype = data.draw(st.sampled_from((np.float32, np.int32)))
     before, after, dilation, (kernel, stride) = each(0, 8), each(0, 8), each(1, 3), (each(1, 4), each(1, 3))
     if dtype is np.int32 or sweep:
@@ -347,9 +347,9 @@ def test_identities(backend, dims, last):
     options = {"layout": LAYOUTS[dims][last]}
     matrix = np.einsum("oc,nc...->no...", p, x)
     x, matrix = (channels_last(x), channels_last(matrix)) if last else (x, matrix)
-    run = lambda op, *arrays, **more: check(function(op, dims), *arrays, **options, **more)  # noqa: E731
+    run = lambda op, *arrays, **more: check(function(op, dims), *arrays, **options, **more)
     rounding = 1e-12 if dims == 2 else 1e-5
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=rounding, atol=rounding)  # noqa: E731
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=rounding, atol=rounding)
 
     apart = np.zeros((channels, channels, *taps), dtype)
     apart[range(channels), range(channels)] = w

@@ -33,7 +33,7 @@ def by_reference() -> Iterator[None]:
 def geometries(draw: Any, most: int = 4) -> dict[str, Any]:
     """Sizes, kernel, strides, dilations and pads of one to three axes, all of them different, that leave at least one output."""
     dims = draw(st.integers(1, 3))
-    each = lambda least, most: tuple(draw(st.integers(least, most)) for _ in range(dims))  # noqa: E731
+    each = lambda least, most: tuple(draw(st.integers(least, most)) for _ in range(dims))
     kernel, stride, dilation, before, after = each(1, most), each(1, 3), each(1, 3), each(0, 4), each(0, 4)
     size = tuple(max(1, n, d * (k - 1) + 1 - a - b) for n, k, d, a, b in zip(each(1, 7), kernel, dilation, before, after))
     groups = draw(st.integers(1, 3))
@@ -101,7 +101,7 @@ def test_definition_of_every_op():
         x, d, p = (values(rng, s, np.int16) for s in ((2, 3, *g["size"]), (6, 1, *g["kernel"]), (4, 6)))
         middle = by_definition(x, d, g, np.dtype(np.int32))
         whole = by_definition(middle, p.reshape(4, 6, *(1,) * dims), dict(one, size=middle.shape[2:], inputs=6, outputs=4), np.dtype(np.int32))
-        turned = lambda a, last=last: np.moveaxis(a, 1, -1) if last else a  # noqa: E731
+        turned = lambda a, last=last: np.moveaxis(a, 1, -1) if last else a
         layout = dict(layout=LAYOUTS[dims][last])
         options = dict(stride=g["stride"], dilation=g["dilation"], padding=g["pads"]) | layout
         np.testing.assert_array_equal(function("depthwise_conv", dims)(turned(x), d, **options), turned(middle))
@@ -120,9 +120,7 @@ def by_scipy(x: np.ndarray, weight: np.ndarray, g: dict[str, Any], mode: str) ->
     spread[(..., *(slice(None, None, d) for d in g["dilation"]))] = np.conj(weight)  # SciPy conjugates it once more
     per_group, each = weight.shape[1], g["outputs"] // g["groups"]
     taken = tuple(slice(None, None, s) for s in g["stride"])
-    one = lambda image, o: sum(  # noqa: E731
-        signal.correlate(image[o // each * per_group + i], spread[o, i], "valid", method="direct") for i in range(per_group)
-    )
+    one = lambda image, o: sum(signal.correlate(image[o // each * per_group + i], spread[o, i], "valid", method="direct") for i in range(per_group))
     return np.stack([np.stack([one(image, o)[taken] for o in range(g["outputs"])]) for image in x])
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import sepconv
 import sepconv.signal as sig
 from sepconv import _fourier
+from sepconv.signal import _convolutions, _sums
 
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 DTYPES = (*INTEGERS, "float32", "float64", "complex64", "complex128")
@@ -45,7 +46,7 @@ def test_any_dimension(backend: str, data: st.DataObject) -> None:
     shape = st.tuples(*[st.integers(1, 12 if ndim < 3 else 4)] * ndim)
     taps = st.tuples(*[st.sampled_from((1, 3, 8) if ndim < 3 else (1, 3))] * ndim)  # few of the sizes that a kernel is compiled for
     x, w = (values(data.draw, data.draw(sizes), data.draw(st.sampled_from(DTYPES))) for sizes in (shape, taps))
-    name, mode = data.draw(st.sampled_from(("convolve", "correlate"))), data.draw(st.sampled_from(sig.MODES))
+    name, mode = data.draw(st.sampled_from(("convolve", "correlate"))), data.draw(st.sampled_from(_convolutions.MODES))
     try:
         want = getattr(scipy.signal, name)(x, w, mode, method="direct")
     except ValueError as error:
@@ -63,7 +64,7 @@ def test_any_dimension(backend: str, data: st.DataObject) -> None:
 @given(st.data())
 def test_two_dimensions_with_a_border(backend: str, data: st.DataObject) -> None:
     x = values(data.draw, data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9))), data.draw(st.sampled_from(DTYPES)))
-    mode, boundary = data.draw(st.sampled_from(sig.MODES)), data.draw(st.sampled_from(BOUNDARIES))
+    mode, boundary = data.draw(st.sampled_from(_convolutions.MODES)), data.draw(st.sampled_from(BOUNDARIES))
     sizes = [(1, 3, 8) if boundary == "fill" else range(1, n + 1) for n in x.shape]  # SciPy mirrors once and no more
     w = values(data.draw, tuple(data.draw(st.sampled_from(some)) for some in sizes), data.draw(st.sampled_from(DTYPES)))
     fill, name = data.draw(st.sampled_from((0, 3))), data.draw(st.sampled_from(("convolve2d", "correlate2d")))
@@ -88,7 +89,7 @@ def test_blocks_through_the_frequencies(data: st.DataObject) -> None:
     n, k = data.draw(st.integers(1, 3000)), data.draw(st.integers(1, 60))
     x, w = (values(data.draw, (length,), data.draw(st.sampled_from(("float64", "complex128")))) for length in (n, k))
     np.testing.assert_allclose(_fourier.convolved(x, w, (0,)), np.convolve(x, w), atol=1e-9)
-    mode = data.draw(st.sampled_from(sig.MODES))
+    mode = data.draw(st.sampled_from(_convolutions.MODES))
     np.testing.assert_allclose(sig.oaconvolve(x, w, mode), scipy.signal.oaconvolve(x, w, mode), atol=1e-9)
 
 
@@ -104,7 +105,7 @@ def test_large_arrays(data: st.DataObject) -> None:
     one = data.draw(st.sampled_from(((5000,), (64, 90), (1, 4200), (300, 20), (18, 20, 16))))
     two = (data.draw(st.sampled_from((1, 3, 8))), *(3,) * (len(one) - 1))
     x, w = (values(data.draw, shape, data.draw(st.sampled_from(LARGE))) for shape in (one, two))
-    mode, name = data.draw(st.sampled_from(sig.MODES)), data.draw(st.sampled_from(("convolve", "correlate")))
+    mode, name = data.draw(st.sampled_from(_convolutions.MODES)), data.draw(st.sampled_from(("convolve", "correlate")))
     if mode == "valid" and any(k > n for n, k in zip(one, two)):
         w = w[tuple(slice(0, n) for n in one)]
     if data.draw(st.booleans()):
@@ -180,7 +181,7 @@ def test_what_is_not_finite_meets_zero_taps(backend: str) -> None:
 def test_convolution_along_some_axes() -> None:
     rng = np.random.default_rng(0)
     x, w = rng.random((3, 200, 2)), rng.random((1, 7, 2))
-    for mode in sig.MODES:
+    for mode in _convolutions.MODES:
         np.testing.assert_allclose(sig.oaconvolve(x, w, mode, axes=1), scipy.signal.oaconvolve(x, w, mode, axes=1), atol=1e-12)
         if mode == "same":  # SciPy crops the axis that it broadcast, too
             continue
@@ -192,8 +193,8 @@ def test_large_kernels_go_through_the_frequencies(monkeypatch: pytest.MonkeyPatc
     rng = np.random.default_rng(1)
     x, w = rng.standard_normal((200, 150)), rng.standard_normal((70, 60))
     used: list[int] = []
-    monkeypatch.setattr(sig, "convolved", lambda *args: used.append(1) or _fourier.convolved(*args))
-    for mode in sig.MODES:
+    monkeypatch.setattr(_sums, "convolved", lambda *args: used.append(1) or _fourier.convolved(*args))
+    for mode in _convolutions.MODES:
         np.testing.assert_allclose(sig.convolve(x, w, mode), scipy.signal.convolve(x, w, mode), atol=1e-9)
         np.testing.assert_allclose(sig.correlate(x, w, mode), scipy.signal.correlate(x, w, mode), atol=1e-9)
     assert len(used) == 6

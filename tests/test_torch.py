@@ -78,7 +78,7 @@ def by_torch(call: Call) -> np.ndarray:
     p = problems[-1]
     # What is cast is cast first: a float64 bias of a float32 call counts as float32.
     arrays = {n: tensor(a.astype(p.result if "bias" in n or n == "residual" else p.dtype)) for n, a in call.arrays.items()}
-    to_first = lambda a: a.movedim(-1, -1 - call.dims) if p.channels_last and a is not None else a  # noqa: E731
+    to_first = lambda a: a.movedim(-1, -1 - call.dims) if p.channels_last and a is not None else a
     x, residual, bias = to_first(arrays["x"]), to_first(arrays.get("residual")), arrays.get("bias")
     options = dict(call.options)
     if call.op == "separable_conv":

@@ -165,7 +165,7 @@ def _with_state(record: Record, state: Mapping[str, Any]) -> Record:
         return record._replace(weight=state["_fc.weight"], bias=state["_fc.bias"])
     block, _, part = record.name.rpartition(".")
     convolution, norm = (f"_blocks.{block}.{name}" if block else name for name in _PARTS[part])
-    wide = lambda name: state[name].astype(np.float64)  # noqa: E731
+    wide = lambda name: state[name].astype(np.float64)
     scale = wide(f"{norm}.weight") / np.sqrt(wide(f"{norm}.running_var") + EPSILON)
     weight = wide(f"{convolution}.weight") * scale[:, None, None, None]
     bias = wide(f"{norm}.bias") - wide(f"{norm}.running_mean") * scale

@@ -12,7 +12,7 @@ dense.py  window.py  frequencies.py   dense filters of images, on the depthwise 
 direct.py     plain loops for everything else; poison.py  NaNs at the border, where a weight is infinite
 rows.py       rows of the input with their border in scratch, for all of these where the array itself will not do
 simd.py       vectors in LLVM; intrinsics.py  what plain loops call; loops.py  what they share; frame.py  the record that every kernel takes
-machine.py    the vectors that there are; runtime.py  compiled code and its cache, threads, fork
+machine.py    the vectors that there are; runtime.py  compiled code, threads, fork; kernel_cache.py  the folder of compiled code
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What lies between Numba and the kernels: the compiled code and its cache, the threads; and, from `machine.py`, the machine.
+"""What lies between Numba and the kernels: the compiled code, the threads; and, from `machine.py`, the machine.
 
 Nothing here may raise for a reason the user did not give: a folder that can't be written, a threading layer that is not there, a child
 of a fork are facts, and the work is done without.
@@ -7,30 +7,23 @@ of a fork are facts, and the work is done without.
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
 import os
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import numba
 from llvmlite import ir
 from numba.core import config
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
-from numba.core.registry import cpu_target
-from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel as pool
 
 from ... import threads
 from .frame import BEGIN, CHUNKS, FAILED, STRANGE
 from .jit import OPTIONS, lighter, uncollected
+from .kernel_cache import KernelCache, cache_folder, counts
 from .machine import Machine as Machine
 from .machine import has as has
 from .machine import machine as machine
@@ -39,132 +32,8 @@ RECORD = numba.types.Array(numba.types.int64, 1, "C")
 SIGNATURE = numba.types.void(RECORD, numba.types.int64)  # the record, and which chunk of its jobs to run
 
 
-# --- compiled code, and the folder it is kept in -------------------------------------------------------------------
+# --- compiled code -------------------------------------------------------------------------------------------------
 
-
-@functools.cache
-def digest() -> str:
-    """Of all sources that a kernel is made from: Numba's own key would not see a change in a function that the kernel calls."""
-    here, made = Path(__file__).resolve().parent, hashlib.sha256()
-    if not here.is_dir():  # a zipped or frozen install has no files to read
-        return ""
-    try:
-        for source in sorted([*here.glob("*.py"), *here.parent.glob("*.py"), *here.parent.parent.glob("activations.py")]):
-            made.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    except OSError:  # a zipped or frozen install has no files to read
-        return ""
-    made.update(f"{numba.__version__} {sys.version_info[:2]}".encode())
-    return made.hexdigest()[:16]
-
-
-def _folders() -> Iterator[Path]:
-    for name in ("SEPCONV_CACHE_DIR", "NUMBA_CACHE_DIR"):
-        if os.environ.get(name):
-            yield Path(os.environ[name])
-    try:
-        if sys.platform == "win32":
-            yield Path(os.environ["LOCALAPPDATA"]) / "sepconv"
-        elif sys.platform == "darwin":
-            yield Path.home() / "Library" / "Caches" / "sepconv"
-        else:
-            yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sepconv"
-    except (KeyError, RuntimeError):
-        pass
-    try:
-        yield Path(tempfile.gettempdir()) / f"sepconv-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    except OSError:
-        pass
-
-
-def _usable(folder: Path) -> bool:
-    """Whether files can be made there; a shared temporary folder must also be our own, since code is loaded from it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-            return False
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
-
-
-@functools.cache
-def cache_folder() -> Path | None:
-    """Where compiled kernels are kept: SEPCONV_CACHE_DIR, NUMBA_CACHE_DIR, the user's cache, a temporary folder; None if none can be used.
-
-    A folder that holds this version's kernels already is used even if it cannot be written.
-    """
-    if not digest():
-        return None
-    for base in _folders():
-        folder = base / f"kernels-{digest()}"
-        if _usable(folder) or (folder.is_dir() and os.access(folder, os.R_OK)):
-            return folder
-    return None
-
-
-class _Locator:
-    """Tells Numba's cache where to look; the stamp is the digest, so that no other version's kernel is taken."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = str(folder)
-
-    def ensure_cache_path(self) -> None:
-        os.makedirs(self._folder, exist_ok=True)
-
-    def get_cache_path(self) -> str:
-        return self._folder
-
-    def get_source_stamp(self) -> str:
-        return digest()
-
-    def get_disambiguator(self) -> str:
-        return ""
-
-
-class _Impl(CompileResultCacheImpl):
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._lineno = 0
-        self._locator = _Locator(cache_folder())  # type: ignore[arg-type]
-        # One file a kernel and target: two processes that write at once then write the same.
-        cells = repr([cell.cell_contents for cell in function.__closure__ or ()])
-        made = hashlib.sha256(f"{cells} {cpu_target.target_context.codegen().magic_tuple()}".encode()).hexdigest()[:16]
-        self._filename_base = f"{function.__module__.rsplit('.', 1)[-1]}-{function.__name__}-{made}"
-
-    @property
-    def filename_base(self) -> str:
-        return self._filename_base
-
-    @property
-    def locator(self) -> _Locator:
-        return self._locator
-
-
-class _Cache(FunctionCache):
-    """Numba's on-disk cache in our folder. A file that cannot be read or written counts as absent."""
-
-    _impl_class = _Impl
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        # Numba would first load all its registries, and SciPy with them: needed to compile. What is compiled needs its allocator alone.
-        try:
-            rtsys.initialize(target_context)
-            found = self._load_overload(sig, target_context)
-        except Exception:  # a truncated or foreign file: compile, and write it anew, which an index that cannot be read would prevent
-            found = None
-            with suppress(Exception):
-                self.flush()
-        _counts["hits" if found is not None else "misses"] += 1
-        return found
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        try:
-            super().save_overload(sig, data)
-        except Exception:  # a full or vanished disk: go on without
-            pass
-
-
-_counts: dict[str, float] = {"hits": 0, "misses": 0, "seconds": 0.0}
 _lock = threading.RLock()
 _compiled: dict[tuple[Any, ...], Callable[..., None]] = {}
 
@@ -188,13 +57,13 @@ def _compile(function: Callable[..., None], signature: Any, **options: Any) -> C
     started = time.perf_counter()
     made = numba.njit(function, **OPTIONS, **options)
     if cache_folder() is not None:
-        made._cache = _Cache(function)
+        made._cache = KernelCache(function)
     with _steady_environment(), uncollected(), lighter(function):
         made.compile(signature)
     made.disable_compile()
     (compiled,) = made.overloads.values()
     made.entry = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-    _counts["seconds"] += time.perf_counter() - started
+    counts["seconds"] += time.perf_counter() - started
     return made
 
 
@@ -389,5 +258,5 @@ def facts() -> dict[str, Any]:
         "cpu": known.cpu, "isa": known.isa, "lanes": known.lanes("float32"), "registers": known.registers,
         "threads": threads.get_num_threads(), "threading_layer": _threads.layer or "not started", "threading_reason": _threads.reason,
         "cache_folder": str(folder) if folder else "none: no folder can be written", "cache_bytes": size,
-        "cache_hits": int(_counts["hits"]), "cache_misses": int(_counts["misses"]), "compile_seconds": round(_counts["seconds"], 3),
+        "cache_hits": int(counts["hits"]), "cache_misses": int(counts["misses"]), "compile_seconds": round(counts["seconds"], 3),
     }  # fmt: skip

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .backends.borders import SYMMETRIC, WRAP, source
-from .dispatch import explaining
-from .ndimage import _arguments as arguments
-from .ndimage import _device
+from ..backends.borders import SYMMETRIC, WRAP, source
+from ..dispatch import explaining
+from ..ndimage import _arguments as arguments
+from ..ndimage import _device
 
 BORDERS = {"wrap": WRAP, "symmetric": SYMMETRIC}
 has = _device.has
