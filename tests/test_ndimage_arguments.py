@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.ndimage
 
+import sepconv
 import sepconv.ndimage as ndi
 
 IMAGE, COMPLEX = np.arange(30.0).reshape(5, 6), np.ones((5, 6), np.complex64)
@@ -60,3 +62,83 @@ def test_a_sigma_of_single_precision(order: int) -> None:
     for name in ("gaussian_filter", "gaussian_filter1d"):
         made, want = (getattr(module, name)(IMAGE, np.float32(0.7), order=order) for module in (ndi, scipy.ndimage))
         assert np.array_equal(made, want)
+
+
+def test_signatures_are_scipys() -> None:
+    for name in ndi.__all__:
+        ours, theirs = (inspect.signature(getattr(module, name)) for module in (ndi, scipy.ndimage))
+        assert [(p.name, p.kind, p.default) for p in ours.parameters.values()] == [(p.name, p.kind, p.default) for p in theirs.parameters.values()]
+        assert "Parameters" in inspect.getdoc(getattr(ndi, name)) or len(inspect.getdoc(getattr(ndi, name))) > 100
+
+
+X = np.arange(6.0).reshape(2, 3)
+REFUSALS: dict[str, tuple[Any, type[Exception], str]] = {
+    "no weights": (lambda: ndi.correlate1d(X, []), RuntimeError, "no filter weights given"),
+    "too many axes": (lambda: ndi.correlate(X, [1, 2]), RuntimeError, r"weights.ndim \(1\) must match len\(axes\) \(2\)"),
+    "mode": (lambda: ndi.correlate1d(X, [1], mode="edge"), RuntimeError, "boundary mode not supported: 'edge'; allowed are reflect"),
+    "modes": (lambda: ndi.correlate(X, np.eye(2), mode=["wrap", "wrap"]), RuntimeError, "sequence of modes is not supported"),
+    "number of modes": (lambda: ndi.gaussian_filter(X, 1, mode=["wrap"]), RuntimeError, "sequence argument must have length equal to input rank"),
+    "origin": (lambda: ndi.correlate1d(X, [1, 2, 3], origin=2), ValueError, "Invalid origin"),
+    "a convolution's origin": (lambda: ndi.convolve1d(X, [1, 2], origin=1), ValueError, "Invalid origin"),
+    "origin of a mean": (lambda: ndi.uniform_filter1d(X, 3, origin=-2), ValueError, "invalid origin"),
+    "float origin": (lambda: ndi.correlate1d(X, [1, 2], origin=0.5), TypeError, "integer"),
+    "axis": (lambda: ndi.sobel(X, 2), np.exceptions.AxisError, "axis 2 is out of bounds"),
+    "axes": (lambda: ndi.gaussian_filter(X, 1, axes=(0, 2)), ValueError, "specified axis: 2 is out of range"),
+    "axes twice": (lambda: ndi.uniform_filter(X, 3, axes=(0, -2)), ValueError, "axes must be unique"),
+    "dtype": (lambda: ndi.gaussian_filter(X.astype("f2"), 1), RuntimeError, "array type dtype\\('float16'\\) not supported"),
+    "longdouble": (lambda: ndi.correlate(X.astype("g"), np.eye(2)), RuntimeError, "not supported"),
+    "object": (lambda: ndi.uniform_filter(X.astype(object), 3), RuntimeError, "not supported"),
+    "output dtype": (lambda: ndi.correlate1d(X, [1], output="U3"), RuntimeError, "output must have numeric dtype"),
+    "output shape": (lambda: ndi.correlate1d(X, [1], output=np.zeros(3)), RuntimeError, "output shape not correct"),
+    "complex result": (lambda: ndi.correlate1d(X, [1j], output=np.zeros((2, 3))), RuntimeError, "output must have complex dtype"),
+    "complex result by name": (lambda: ndi.correlate1d(X, [1j], output="f8"), RuntimeError, "output must have complex dtype"),
+    "complex output": (lambda: ndi.gaussian_filter(X, 1, output=complex), RuntimeError, "not supported"),
+    "read-only": (lambda: ndi.correlate1d(X, [1], output=np.broadcast_to(np.zeros(3), (2, 3))), ValueError, "read-only"),
+    "complex cval": (lambda: ndi.correlate1d(X, [1], cval=1j), TypeError, "must be real number"),
+    "complex cval, complex weights": (lambda: ndi.correlate(X, np.eye(2) * 1j, cval=1j), ValueError, "complex-valued cval"),
+    "cval": (lambda: ndi.correlate1d(X, [1], cval="0"), TypeError, "must be real number, not str"),
+    "size": (lambda: ndi.uniform_filter1d(X, 0), RuntimeError, "incorrect filter size"),
+    "float size": (lambda: ndi.uniform_filter1d(X, 2.5), TypeError, "integer"),
+    "sigma": (lambda: ndi.gaussian_filter1d(X, -1.0), ValueError, "Radius must be a nonnegative integer"),
+    "no sigma": (lambda: ndi.gaussian_filter1d(X, 0.0), ZeroDivisionError, "sigma is 0"),
+    "radius": (lambda: ndi.gaussian_filter1d(X, 1, radius=1.5), ValueError, "Radius must be a nonnegative integer"),
+    "order": (lambda: ndi.gaussian_filter1d(X, 1, order=-1), ValueError, "order must be non-negative"),
+    "masked": (lambda: ndi.sobel(np.ma.masked_array(X, X > 2)), TypeError, "input is a numpy.ma.MaskedArray"),
+    "matrix": (lambda: ndi.correlate(X, np.asmatrix(np.eye(2))), TypeError, "weights is a numpy.matrix"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_refusals(name: str) -> None:
+    call, error, words = REFUSALS[name]
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_filters_that_are_not_here() -> None:
+    with pytest.raises(AttributeError, match="sepconv.ndimage has no 'median_filter'; it has the linear filters.*scipy.ndimage"):
+        ndi.median_filter  # noqa: B018
+
+
+def test_nothing_to_do(backend: str) -> None:
+    for shape in ((0,), (0, 3), (3, 0)):
+        x = np.zeros(shape, np.float32)
+        for fn in (
+            lambda x: ndi.correlate1d(x, [1, 2], axis=0),
+            lambda x: ndi.gaussian_filter(x, 1),
+            lambda x: ndi.uniform_filter(x, 3),
+            ndi.laplace,
+        ):
+            assert fn(x).shape == shape and fn(x).dtype == np.float32
+        assert ndi.correlate(x, np.ones((2,) * x.ndim)).shape == shape
+    scalar = np.array(3.0)
+    assert ndi.gaussian_filter(scalar, 1) == 3 and ndi.correlate(scalar, np.array(2.0)) == 6 and ndi.laplace(scalar) == 3
+    assert ndi.gaussian_filter(X, 0).tolist() == X.tolist() and ndi.uniform_filter(X, 1).tolist() == X.tolist()
+
+
+def test_explained() -> None:
+    x = np.zeros((20, 20), np.float32)
+    for told in (sepconv.explain(ndi.gaussian_filter, x, 2.0), sepconv.explain(ndi.correlate, x, np.eye(3)), sepconv.explain(ndi.laplace, x)):
+        assert "backend cpu" in str(told) and len(told.lines) >= 1
+    assert "each of 2 axes" in str(sepconv.explain(ndi.gaussian_gradient_magnitude, x, 1.0))
