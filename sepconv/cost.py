@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
-from .problem import _out_size, integer, pads_of, per_axis
+from .problem import _out_size, integer, one_of, pads_of, per_axis
 
 KINDS = ("standard", "depthwise", "pointwise", "separable", "spatial", "grouped")
 
@@ -26,15 +26,6 @@ class Cost:
 
 
 # --- arguments ----------------------------------------------------------------------------------------------------
-
-
-def _kind(kind: Any) -> str:
-    allowed = f"allowed are {', '.join(KINDS)}"
-    if not isinstance(kind, str):
-        raise TypeError(f"kind is {kind!r}; {allowed}")
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; {allowed}")
-    return kind
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -176,7 +167,7 @@ def conv_cost(
     >>> sepconv.conv_cost("standard", in_channels=10, out_channels=20, kernel_size=7).params
     9800
     """
-    kind = _kind(kind)
+    kind = one_of("kind", kind, KINDS)
     c_in = integer("in_channels", in_channels, 1, "a positive int")
     c_out = integer("out_channels", out_channels, 1, "a positive int")
     multiplier = integer("multiplier", multiplier, 1, "a positive int")

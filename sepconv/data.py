@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from .cost import Cost, conv_cost
+from .problem import one_of
 
 KINDS = {"std": "standard", "dw": "depthwise", "pw": "pointwise"}  # the words of the table, and ours
 
@@ -81,15 +82,6 @@ def _layer(row: dict[str, str]) -> Layer:
     )  # type: ignore[arg-type]  # fmt: skip
 
 
-def _allowed(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value is None:
-        return
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is {value!r}; allowed are None, {', '.join(allowed)}")
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; allowed are None, {', '.join(allowed)}")
-
-
 def networks() -> tuple[str, ...]:
     """The names of the networks.
 
@@ -123,8 +115,9 @@ def layers(net: str | None = None, kind: str | None = None, unique: bool = False
     >>> sum(layer.macs * layer.count for layer in sepconv.data.layers("mobilenet_v1"))
     567716352
     """
-    _allowed("net", net, networks())
-    _allowed("kind", kind, tuple(KINDS.values()))
+    for name, value, words in (("net", net, networks()), ("kind", kind, KINDS.values())):
+        if value is not None:
+            one_of(name, value, words, ", ".join(["None", *words]))
     if not isinstance(unique, bool):
         raise TypeError(f"unique is {unique!r}; allowed are True and False")
     found = [layer for layer in _table() if net in (None, layer.net) and kind in (None, layer.kind)]

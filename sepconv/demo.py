@@ -14,6 +14,7 @@ from rich.table import Table
 
 from . import conv2d, conv_cost, depthwise_conv2d, factorize, get_num_threads, separable_conv2d, separate
 from . import demo_baselines as baselines
+from .bench.report import console
 from .cost import Cost
 
 LARGEST_SIDE = 1024  # a larger photograph is made smaller first, so that the demo takes seconds on any
@@ -239,11 +240,6 @@ def table(results: Results) -> Table:
     return grid
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=120)  # a pipe has no width: let no line of the table wrap
-
-
 def tell(console: Console, results: Results) -> None:
     """What was done, in plain words, and the table."""
     standard, *separable = [row for row in results.rows if "layer" in row.name or "separable" in row.name]
@@ -270,16 +266,16 @@ def run(image: str | None = None, output: str = "sepconv-demo.png") -> None:
     """Runs the demo on an image file and writes the picture."""
     from . import demo_picture
 
-    console = _console()
+    screen = console()
     target = check_output(output)
     photograph = load(image)
     height, width = photograph.shape[:2]
     name = image or "the portrait of Grace Hopper that comes with matplotlib"
-    console.print(f"The photograph: {name}, {width} x {height} pixels.\nA first run compiles its kernels, which takes some seconds.", markup=False)
+    screen.print(f"The photograph: {name}, {width} x {height} pixels.\nA first run compiles its kernels, which takes some seconds.", markup=False)
     results = work(photograph)
-    tell(console, results)
+    tell(screen, results)
     try:
         demo_picture.draw(results, target)
     except OSError as error:
         raise BadFile(f"the picture cannot be written: {error}") from None
-    console.print(f"The picture: {target}", markup=False, soft_wrap=True)
+    screen.print(f"The picture: {target}", markup=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -114,24 +115,24 @@ def per_axis(name: str, value: Any, dims: int, least: int = 1) -> tuple[int, ...
     return (integer(name, value, least, allowed),) * dims
 
 
+def one_of(name: str, value: Any, words: Collection[str], allowed: str = "") -> str:
+    """The value, if it is one of the words; TypeError or ValueError names the argument and them, or what else is `allowed`."""
+    if isinstance(value, str) and value in words:
+        return value
+    error = ValueError if isinstance(value, str) else TypeError
+    raise error(f"{name} is {value!r}; allowed are {allowed or ', '.join(words)}")
+
+
 def layout_of(value: Any, dims: int) -> bool:
     """Whether a layout argument means channels last; None means channels first."""
-    if value is None:
-        return False
-    if not isinstance(value, str):
-        raise TypeError(f"layout is {value!r}; allowed are None, {LAYOUTS[dims][0]!r} and {LAYOUTS[dims][1]!r}")
-    if value not in LAYOUTS[dims]:
-        raise ValueError(f"layout is {value!r}; allowed are None, {LAYOUTS[dims][0]!r} and {LAYOUTS[dims][1]!r}")
-    return value == LAYOUTS[dims][1]
+    first, last = LAYOUTS[dims]
+    return value is not None and one_of("layout", value, LAYOUTS[dims], f"None, {first!r} and {last!r}") == last
 
 
 def mode_of(value: Any) -> str:
     """The border mode by NumPy's name."""
-    if not isinstance(value, str):
-        raise TypeError(f"padding_mode is {value!r}; allowed are {', '.join(MODES)}")
-    if value not in MODES:
-        raise ValueError(f"padding_mode is {value!r}; allowed are {', '.join(MODES)}")
-    return borders.ALIASES.get(value, value)
+    mode = one_of("padding_mode", value, MODES)
+    return borders.ALIASES.get(mode, mode)
 
 
 def _same(size: int, stride: int, reach: int, lower: bool) -> tuple[int, int]:

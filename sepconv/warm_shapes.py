@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import data
 from .data import Layer
+from .problem import one_of
 
 if TYPE_CHECKING:
     from .bench.efficientnet import Record
@@ -50,11 +51,7 @@ def shapes_of(model: str) -> list[Shape]:
 
     ValueError, TypeError: it is no name of `models()`.
     """
-    if not isinstance(model, str):
-        raise TypeError(f"model is {model!r}; allowed are {', '.join(models())}")
-    if model not in models():
-        raise ValueError(f"model is {model!r}; allowed are {', '.join(models())}")
-    if model == "efficientnet_lite0":
+    if one_of("model", model, models()) == "efficientnet_lite0":
         from .bench.efficientnet import architecture
 
         return of_records(architecture())

@@ -129,7 +129,7 @@ def test_the_way_that_is_chosen(data: st.DataObject) -> None:
     if data.draw(st.booleans()) and x.dtype.kind in "fc" and x.size > w.size:  # else SciPy turns them round, and multiplies it by zeros around w
         x.reshape(-1)[0] = data.draw(st.sampled_from((np.nan, np.inf)))
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(sig, "LARGE", 4)
+        patch.setattr(_sums, "LARGE", 4)
         got, want = getattr(sig, name)(x, w), getattr(scipy.signal, name)(x, w, method="direct")
     assert (got.shape, got.dtype) == (want.shape, want.dtype)
     if want.dtype.kind in "iu":
