@@ -1,6 +1,13 @@
 """The way of a call: from the arguments of a function to the callable that its backend made for arrays like these.
 
-What is checked and chosen once is remembered here, by shapes, strides, dtypes and options.
+What is checked and chosen once is remembered, on each storey by what decides there:
+
+here                   shapes, strides, dtypes and options -> the backend's callable; a layer has a memory of its own
+cpu.plans.Call         the number of threads -> an Entry, compiled code that takes the arrays into the kernel
+cpu.plans              problems, strides and threads -> a Plan: the kernel and its record
+cpu.runtime            what makes a kernel, and its cells -> the compiled one; `kernel_cache` on disk
+layers.Chain           the number of threads -> a Tape, all its calls as one
+ndimage._recall        a filter's arguments -> a Program, its kernels and their records
 """
 
 from __future__ import annotations
