@@ -325,6 +325,7 @@ def test_no_pixels(backend):
         sepconv.pointwise_conv2d(x.transpose(0, 2, 3, 1), mix, layout="NHWC").transpose(0, 3, 1, 2),
     ):
         assert got.shape == y.shape and got.dtype == y.dtype
+    assert sepconv.conv_cost("pointwise", in_channels=6, out_channels=5, kernel_size=1, input_size=(0, 8)).macs == 0
 
 
 def test_dilation_without_end():
