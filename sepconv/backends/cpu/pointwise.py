@@ -20,8 +20,7 @@ from .product import tile
 
 MOST_COPIED = 2**20  # bytes of a second cache
 STRIP = 2**17  # bytes of weights that stay in it beside what they are multiplied with
-FAR = 2**20  # bytes of a result that the second cache does not hold: the lines of a tile are asked for before its sums, but where those
-FEW = 32  # are of more input channels, and hide the way to memory by themselves
+FAR = 2**20  # bytes of a result that the second cache does not hold: the lines of a tile are asked for before its sums
 MANY = 48  # output channels of a thread, for which reading x in any other way costs more than a copy
 
 
@@ -84,7 +83,7 @@ def product_last(dtype, size, lanes, rows, slim, vectors, q, x, x_row, x_step, w
     w is the panel, w_step bytes from one input channel to the next; y and r are the addresses of channel 0 of the first pixel.
     """
     tall = rows if kind == WIDE else slim
-    far = q[C_IN] <= FEW and pixels * y_row >= FAR
+    far = q[OD] * q[OH] * q[OW] * y_row >= FAR
     for at0 in range(0, pixels, tall):
         at = placed(at0, tall, pixels, q[OVERLAP])
         if far:
