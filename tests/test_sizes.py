@@ -70,6 +70,7 @@ LAYERS = [
     ("separable_conv", 33, 65, (56, 55), (3, 3), {"padding": 1}),
     ("conv", 3, 60, (65, 67), (3, 3), {"padding": 1, "stride": 2}),
     ("conv", 20, 15, (30, 33), (3, 3), {"padding": 1}),
+    ("conv", 20, 16, (30, 53), (3, 3), {"padding": 2, "dilation": 2}),
 ]
 MORE = [  # whose kernels no other test has
     ("depthwise_conv", 24, 0, (40, 45), (31, 31), {"padding": 15}),

@@ -80,6 +80,7 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
         panels, step = (q[GROUP_OUT] + width - 1) // width, q[GROUP_IN] * width * size
         packed, held = np.zeros(q[KD] * q[KH] * q[KW] * step, np.uint8), -1
         taps = packed.ctypes.data
+        joined = q[DW] == 1 and q[XW] == q[GROUP_IN] * size  # a row of taps reads a run of the array: one longer sum, in the same order
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             rest, band = divmod(job, q[BANDS])
             rest, z = divmod(rest, q[OD])
@@ -102,9 +103,10 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
                     x = q[X] + n * q[XN] + group * q[GROUP_IN] * size + z0 * q[XD] + top * q[XH] + left * q[XW]
                     y = q[OUT] + n * q[YN] + c * size + z * q[YD] + row * q[YH] + col * q[YW]
                     added = q[RESIDUAL] + n * q[RN] + c * size + z * q[RD] + row * q[RH] + col * q[RW] if q[RESIDUAL] != 0 else 0
+                    run = q[KW] if whole and joined else 1
                     taps_tile(dtype, lanes, rows, vectors, 0, 1, whole,
-                              x, q[SW] * q[XW], size, taps, width * size, q[GROUP_IN], q[BIAS] + c * size, added, q[RW],
-                              y, q[YW], q[OW] - col, channels, q[KD], q[KH], q[KW],
+                              x, q[SW] * q[XW], size, taps, width * size, q[GROUP_IN] * run, q[BIAS] + c * size, added, q[RW],
+                              y, q[YW], q[OW] - col, channels, q[KD], q[KH], q[KW] // run,
                               q[DD] * q[XD], q[DH] * q[XH], q[DW] * q[XW], q[KH] * q[KW] * step, q[KW] * step, step,
                               z0, top, left, q[DD], q[DH], q[DW], q[ID], q[IH], q[IW], q[SW], q[ZEROS],
                               q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
