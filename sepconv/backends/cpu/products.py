@@ -62,6 +62,25 @@ def product_rows(size: int, vectors: int, machine: Machine, more: tuple[int, ...
     return min((r for r in (*PRODUCT_ROWS[machine.registers, vectors], *more) if r <= min(most, max(1, size))), key=lambda r: -(-size // r) * (r + 1))
 
 
+AGAIN = 3  # how much longer a depthwise multiply-add takes than one of the product
+
+
+def band_rows(p: Problem, s: Problem, bands: int, room: int, vectors: int, machine: Machine, threads: int) -> tuple[int, bool]:
+    """The rows of a tile over the pixels of bands of the map between two halves, and whether the bands are of whole rows of it. Else they are of
+    whole tiles, none of which then overlaps another: where that saves more than the rows cost that two bands share, which are made twice, and
+    no band touches more than `room` rows."""
+    (_, height, width), each = three(p.out_size, 1), bands // threads
+    cuts, pixels = [height * band // bands * width for band in range(bands + 1)], height * width
+    by_row = product_rows(height // bands * width, vectors, machine)
+    by_tile = product_rows(-(-pixels // threads), vectors, machine, (13,) if machine.bytes == 64 and bands > 1 else ())
+    tiles, whole = [-(-(end - begin) // by_row) for begin, end in zip(cuts, cuts[1:])], -(-pixels // by_tile)
+    most, fair = (by_row + 1) * max(sum(tiles[at : at + each]) for at in range(0, bands, each)), (by_tile + 1) * -(-whole // threads)
+    shared = (bands - 1) / height * AGAIN * math.prod(p.kernel) / s.out_channels
+    fits = (-(-whole // bands) * by_tile + width - 2) // width < room and whole >= bands
+    even = not fits or most < (1.02 + shared) * fair
+    return (by_row if even else by_tile), even
+
+
 SHUFFLED = 1.3  # how much longer a tap takes whose lanes lie every second place, and are shuffled out of two vectors
 GATHER = 14  # output channels whose products take as long as filling scratch with their taps
 

@@ -30,13 +30,14 @@ def band_of(q, place):  # type: ignore[no-untyped-def]
 
 @callee
 def pixels_of(q, place):  # type: ignore[no-untyped-def]
-    """(image, depth, first row, rows, pixels of the first row that are not its, pixels) of the place-th band, if BAND is 0; else such bands are of
-    equally many pixels, not rows: threads that share out few rows get as much work."""
+    """(image, depth, first row, rows, pixels of the first row that are not its, pixels) of the place-th band. Where BAND is not 0, bands are of
+    equally many tiles of BAND pixels, not of rows: no tile overlaps another, and threads that share out few rows get as much work."""
     n, z, row0, count = band_of(q, place)
     if q[BAND] == 0:
         return n, z, row0, count, 0, 0
     band, all_pixels = place % q[BANDS], q[OH] * q[OW]
-    begin, end = all_pixels * band // q[BANDS], all_pixels * (band + 1) // q[BANDS]
+    tiles = (all_pixels + q[BAND] - 1) // q[BAND]
+    begin, end = tiles * band // q[BANDS] * q[BAND], min(all_pixels, tiles * (band + 1) // q[BANDS] * q[BAND])
     row0 = begin // q[OW]
     return n, z, row0, (end + q[OW] - 1) // q[OW] - row0, begin - row0 * q[OW], end - begin
 
@@ -100,7 +101,9 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edg
         depthwise, tap_by = taps_of(q, packed, 0, q[C_OUT], width, size)
         pitch = (q[C_OUT] * size + 63) // 64 * 64
         pitch += 64 if pitch % 4096 == 0 else 0
-        most = (q[OH] + q[BANDS] - 1) // q[BANDS] + (1 if q[BAND] != 0 else 0)  # rows of a band
+        most = 0  # rows of a band
+        for band in range(q[BANDS]):
+            most = max(most, pixels_of(q, band)[3])
         middle, held = np.empty(most * q[OW] * pitch + 4096, np.uint8), -1
         b = aligned(middle.ctypes.data)
         ready = s[WO] == size or s[C_OUT] == 1 or s[PANEL] != 0

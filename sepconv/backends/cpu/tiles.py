@@ -257,15 +257,15 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
         count, factory, even = s.out_channels, separable.channels_first, True
     else:
         vectors = 2 if s.out_channels > lanes else 1
-        even = oh % workers == 0 or bands != workers or not _dense_rows(after, s.residual)
-        pixels = oh // bands * ow if even else -(-oh * ow // bands)
-        outer = (products.product_rows(pixels, vectors, machine, (13,) if machine.bytes == 64 and not even else ()), vectors)
+        room = 2 * L2 // row if half.stage is None and _dense_rows(after, s.residual) else 0  # rows of a band that may be cut anywhere
+        tall, even = products.band_rows(p, s, bands, room, vectors, machine, workers if bands % workers == 0 else 1)
+        outer = (tall, vectors)
         count, factory = -(-s.out_channels // (lanes * vectors)), separable.channels_last
     # Few bands are shared out by output channels as well; each thread then computes the depthwise half for itself.
     groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)
-    cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups), BAND: int(not even)}
+    cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups), BAND: 0 if even else tall}
     jobs = places * bands * -(-count // cut[GROUP])
-    kept = f"{bands} bands of {oh // bands if even else oh / bands} rows of the depthwise half stay in the second cache"
+    kept = f"{bands} bands of {oh // bands if even else round(oh / bands, 2)} rows of the depthwise half stay in the second cache"
     stage = half.stage and functools.partial(half.stage, cut=cut)
     reason = f"fused, {kept}; {half.reason}; then a product of {outer[-2]} rows x {vectors} vectors"
     return Choice(factory, (*half.cells, *outer), cut, jobs, reason, stage, None if first else (lanes, vectors))
