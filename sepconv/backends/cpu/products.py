@@ -11,7 +11,7 @@ from .choice import L2, TABLE, Choice
 from .frame import BAND, BANDS, BLOCK, GROUP, Geometry, three
 from .runtime import Machine
 
-PIXELS = 256  # of a thread, which make packing all panels worth it
+PIXELS = 96  # of a thread, which make packing all panels worth it
 
 
 def choose_pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...], overlap: bool) -> Choice:
