@@ -16,7 +16,7 @@ from sepconv.problem import resolve
 CASES = [  # operation, channels, outputs, taps, stride, dtype, layout; 56 x 56 but for the stem
     *(("depthwise", 128, 128, k, s, "float32", "NCHW") for k, s in ((3, 1), (3, 2), (5, 1), (7, 1), (31, 1))),
     *(("depthwise", 128, 128, k, 1, "float32", "NHWC") for k in (3, 5, 7)),
-    *(("depthwise", 128, 128, k, 1, "float16", layout) for k in (3, 7) for layout in ("NCHW", "NHWC")),
+    *(("depthwise", 128, 128, k, 1, "float16", layout) for k in (3, 5, 7) for layout in ("NCHW", "NHWC")),
     *(("pointwise", 256, 256, 1, 1, dtype, layout) for dtype in ("float32", "float16") for layout in ("NCHW", "NHWC")),
     *(("separable", *c, 3, 1, dtype, layout) for c in ((32, 64), (128, 256)) for dtype in ("float32", "float16") for layout in ("NCHW", "NHWC")),
     *(

@@ -38,9 +38,9 @@ def _is_piece(value: Any) -> bool:
 
 
 def staged(factory: Any, *cells: Any) -> Any:
-    """run(words, grid, block) of a block whose threads meet once, if it has shared memory: when its filters are there."""
+    """run(words, grid, block) of a block whose threads meet once, if it has shared memory: when that is filled."""
     thread, count, kind = hosted(factory(*cells)), depthwise.room_of(factory, cells), getattr(np, cells[1])
-    before = hosted(depthwise.staging(*cells)) if count else thread
+    before = hosted(depthwise.before(factory)(*cells)) if count else thread
 
     @numba.njit
     def run(q, grid, block):

@@ -82,6 +82,36 @@ def test_every_block(name, monkeypatch):
     plans._plans.clear()
 
 
+BANDS = [  # channels last, size, taps, padding, multiplier, columns of a warp
+    (False, (17, 56), 7, 3, 2, 56), (False, (16, 56), 5, 2, 1, 56), (False, (16, 20), 7, 3, 1, 24),
+    (False, (16, 23), 7, 3, 1, 24), (False, (16, 30), 7, 3, 1, 32),
+    (True, (17, 56), 7, 3, 1, 56), (True, (16, 23), (9, 5), (1, 2), 1, 24), (True, (16, 14), 7, 3, 1, 16),
+]  # fmt: skip
+
+
+@compiled
+@pytest.mark.parametrize("case", BANDS, ids=str)
+def test_bands_of_taps(case):
+    """Depthwise on tensor cores, of each width and word: right, and where x is not finite no other result knows of it."""
+    import cuda_grid
+    from cuda_grid import Host
+
+    last, (h, w), taps, padding, multiplier, cols = case
+    for number, dtype in enumerate((np.dtype("float16"), BFLOAT16)):
+        r, kernel = np.random.default_rng(number), (taps, taps) if isinstance(taps, int) else taps
+        x = values(r, (2, 24, h, w), dtype)
+        if number:
+            x[0, 3, h // 2, 1], x[1, 23, h - 1, w - 1] = np.inf, np.nan
+        given = {"x": np.ascontiguousarray(np.moveaxis(x, 1, -1)) if last else x}
+        given |= {"weight": values(r, (24 * multiplier, 1, *kernel), dtype), "bias": values(r, (24 * multiplier,), dtype)}
+        options: dict[str, Any] = {"padding": padding, "layout": "NHWC" if last else "NCHW", "activation": ("silu", "relu")[number]}
+        with cuda_grid.on_cpu():
+            there = {key: Host(a) for key, a in given.items()}
+            assert f"16 x {cols} outputs a warp" in str(sepconv.explain(sepconv.depthwise_conv2d, **there, **options))
+            result = sepconv.depthwise_conv2d(**there, **options).array
+        oracle.compare(result, oracle.expected(sepconv.depthwise_conv2d, **given, **options))
+
+
 @compiled
 @pytest.mark.parametrize("cc, tile", (((7, 5), "no tensor cores"), ((8, 0), "on tensor cores"), ((12, 0), "on tensor cores")))
 def test_which_tile_is_told(cc, tile, monkeypatch):

@@ -4,7 +4,7 @@ arrays.py     what an array with `__cuda_array_interface__` is, and new ones of 
 plans.py      a call's plan: which kernel, its numbers, its grid
 tiles.py      which kernel and tile for which problem; products.py  blocks.py  the matrix products among them; choice.py  what they share
 depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: what a thread of a block does around the tiles
-stencil.py  stencil_last.py   the tiles, generated: depthwise
+stencil.py  stencil_last.py  bands.py   the tiles, generated: depthwise, on ordinary cores and on tensor cores
 product.py  tensor.py  matrix.py   a matrix product: on ordinary cores, on tensor cores, what both are; slabs.py   factors made on the way
 direct.py     plain loops for everything else; filters.py  linear.py   the filters of `sepconv.ndimage`
 lanes.py      how a piece is generated, for the device and for the CPU; twins.py and *_twins.py  the same for Numba's simulator

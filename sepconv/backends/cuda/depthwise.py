@@ -1,4 +1,4 @@
-"""Depthwise convolution: what a thread of a block does around the tiles of `stencil.py`, for both layouts.
+"""Depthwise convolution: what a thread of a block does around the tiles of `stencil.py` and `bands.py`, for both layouts.
 
 A kernel is `factory(*cells)`: a body over (q, shared memory, the block's indices, the thread's), so that tests can run it on the CPU, in a loop.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
+from .bands import Band, banded, fill
 from .product import shared
 from .stencil import finish_first, first, registers
 from .stencil_last import finish_last, last, pitch_of, stage
@@ -112,8 +113,48 @@ def staging(shape, sums, outputs, size, rows, cols, vec, block, flat, turns, tap
     return depthwise_staging
 
 
+def _by_bands(filling):  # type: ignore[no-untyped-def]
+    """A warp takes a tile of 16 rows of a plane; channels last of eight channels, and a block's warps then have channels next to each other. The same
+    places whether the warp copies its pixels or, when that is done, makes its results."""
+
+    def factory(shape, sums, rows, cols, many, warps, multiplier):  # type: ignore[no-untyped-def]
+        last = many > 1
+
+        def depthwise_by_bands(q, room, bx, by, bz, tx, ty, tz):  # type: ignore[no-untyped-def]
+            tile, c = np.int64(bx) if last else np.int64(bx) * warps + tx // 32, (np.int64(bz) * warps + tx // 32) * many if last else np.int64(0)
+            if tile < q[JOBS] and c < q[C_OUT]:
+                plane = (tile * q[SPREAD_MAGIC]) >> q[SPREAD_SHIFT]
+                tile -= plane * q[SPREAD]
+                down = (tile * q[WIDTH_MAGIC]) >> q[WIDTH_SHIFT]
+                top, left = np.int32(down * rows), np.int32((tile - down * q[WIDTH]) * cols)
+                n = plane if last else (plane * q[MAGIC]) >> q[SHIFT]
+                c = c if last else plane - n * q[C_OUT]
+                if filling:
+                    x = q[X] + n * q[XN] + c // multiplier * q[XC]
+                    fill(shape, np.int32(tx), room, x, np.int32(q[XH]), np.int32(q[XW]), np.int32(q[IH]), np.int32(q[IW]), top, left)
+                else:
+                    banded(shape, np.int32(tx), room, q[WEIGHT] + c * q[WO], q[BIAS] + c * q[BIAS_BY], np.int32(q[BIAS_BY]),
+                           q[OUT] + n * q[YN] + c * q[YC], np.int32(q[YH]), np.int32(q[YW]), np.int32(q[OH]), np.int32(q[OW]), top, left, q[LO],
+                           q[HI])  # fmt: skip
+
+        return depthwise_by_bands
+
+    factory.__name__ = "by_bands" if not filling else "filling"  # as `explain` shows it
+    return factory
+
+
+by_bands, filling = _by_bands(False), _by_bands(True)
+
+
+def before(factory):  # type: ignore[no-untyped-def]
+    """What the threads of a block do until they meet."""
+    return filling if factory is by_bands else staging
+
+
 def room_of(factory, cells):  # type: ignore[no-untyped-def]
     """Elements of shared memory of a body with these cells."""
+    if factory is by_bands:
+        return cells[5] * Band.read(cells[0]).size // 2
     if factory is not channels_last:
         return 0
     *_, vec, (across, _), _, _, taps = cells
@@ -121,7 +162,7 @@ def room_of(factory, cells):  # type: ignore[no-untyped-def]
 
 
 def kernel(factory, *cells):  # type: ignore[no-untyped-def]
-    """The CUDA kernel of a body; where it has shared memory, its filters are there when it begins."""
+    """The CUDA kernel of a body; where it has shared memory, that is filled when it begins."""
     body, sums, count = cuda.jit(device=True, inline="always")(factory(*cells)), cells[1], room_of(factory, cells)
     if count == 0:
 
@@ -130,11 +171,11 @@ def kernel(factory, *cells):  # type: ignore[no-untyped-def]
             body(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
 
         return depthwise
-    before = cuda.jit(device=True, inline="always")(staging(*cells))
+    first_of_all = cuda.jit(device=True, inline="always")(before(factory)(*cells))
 
     def depthwise_staged(q):  # type: ignore[no-untyped-def]
         room = shared(sums, count)
-        before(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
+        first_of_all(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
         cuda.syncthreads()
         body(q, room, cuda.blockIdx.x, cuda.blockIdx.y, cuda.blockIdx.z, cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.z)
 

@@ -1,9 +1,10 @@
 """What a kernel costs, and the least time that an H100 would need: from its machine code, since nothing is run.
 
 Instructions outside of loops count once. Those in loops count as often as makes the multiply-adds right: so many are known from the problem, and how
-far the compiler unrolled is not. A branch that goes forward counts as never taken, but for the last one past the loads of a slab to come. Then of
-memory, issue, multiply-adds and the first cache the slowest decides, as if all else were hidden behind it: S. Williams, A. Waterman, D. Patterson,
-"Roofline", 2009, with more roofs.
+far the compiler unrolled is not. A branch that goes forward counts as never taken, but for the last one past the loads of a slab to come; the loops
+of a depthwise kernel on tensor cores, for results that are not finite, do not count. An `mma` of 8 of k is taken to need half of what one of 16 does.
+Then of memory, issue, multiply-adds and the first cache the slowest decides, as if all else were hidden behind it: S. Williams, A. Waterman, D.
+Patterson, "Roofline", 2009, with more roofs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .machine_code import SORTS, Report
 # Of an H100 SXM: multiprocessors, cycles and bytes of memory a second; of a multiprocessor, a cycle: lanes that issue (or multiply), bytes of L1
 PROCESSORS, CLOCK, MEMORY, LANES, L1 = 132, 1.755e9, 3.35e12, 128, 128
 # The same of its tensor cores, for 16-bit floats: what they are said to do, and the share of it that `mma` is taken to reach (`wgmma`, which Hopper
-# has beside it, is what reaches all); multiply-adds of a lane in one instruction
+# has beside it, is what reaches all); multiply-adds of a lane in one instruction of 16 of k
 TENSOR, REACHED, MANY = 2048, 0.62, 64
 STAGED = 1.5  # wavefronts of a 16-byte load from shared memory: a row of a slab is read by several threads at once
 
@@ -102,7 +103,8 @@ def predict(plan: Any, report: Report) -> Prediction:
     once, often = (sum(f for f, i in zip(fma, inside) if i == loop) for loop in (False, True))
     ahead = [a and plan.choice.kernel is not depthwise.kernel for a in ahead]  # whose branches are the image's border
     passed = sum(f and a for f, a in zip(fma, ahead))  # once: the last slab has none after it
-    times = max(1.0, (_needed(plan) - once + passed) / often) if often else 1.0
+    bands = plan.choice.factory is depthwise.by_bands  # whose only loops are for what is not finite
+    times = 0.0 if bands else max(1.0, (_needed(plan) - once + passed) / often) if often else 1.0
     weight = [max(0.0, times - 1) if a else times if i else 1.0 for i, a in zip(inside, ahead)]
     count = lambda pattern: sum(w for w, name in zip(weight, code) if re.match(pattern, name))
     width = lambda name: next((int(p) // 8 for p in name.split(".") if p in ("128", "64")), 4)
@@ -113,7 +115,7 @@ def predict(plan: Any, report: Report) -> Prediction:
     cached += words(r"LDS\b") if own else count(r"LDS\b") * STAGED
     threads = math.prod(plan.choice.grid) * math.prod(plan.choice.block)
     useful, moved = sum(p.macs for p in plan.problems), _traffic(plan.problems)
-    rate, by_tensor = PROCESSORS * CLOCK, count("HMMA") * MANY
+    rate, by_tensor = PROCESSORS * CLOCK, (count("HMMA") - count(r"HMMA\.1688") / 2) * MANY
     ordinary = threads * (count(SORTS["fma"]) - count("HMMA"))
     needs = {
         "memory": moved / MEMORY, "multiply-add": (ordinary if by_tensor else max(useful, ordinary)) / LANES / rate,

@@ -96,13 +96,13 @@ def put(m: Matrix) -> Callable[..., ir.Value]:
                 if spot.below == 0:
                     begin = b.gep(first, [b.add(b.add(mk.times(spot.line, pitch), spot.place), mk.whole(m.base(side)))])
                 with b.if_then(spot.exists):
-                    _write(mk, b.gep(begin, [mk.whole(spot.below * pitch)]), parts, vec)
+                    write(mk, b.gep(begin, [mk.whole(spot.below * pitch)]), parts, vec)
         return context.get_dummy_value()
 
     return codegen
 
 
-def _write(mk: Maker, at: ir.Value, parts: list[ir.Value], vec: int) -> None:
+def write(mk: Maker, at: ir.Value, parts: list[ir.Value], vec: int) -> None:
     b = mk.b
     if vec == 1:
         b.store(b.trunc(parts[0], I16), at)
@@ -133,14 +133,10 @@ def _on_device(mk: Maker, m: Matrix, thread: ir.Value, acc: ir.Value, room: ir.V
     start = b.ptrtoint(b.addrspacecast(room, ir.PointerType(room.type.pointee, 3)), I32)
     start = b.add(start, mk.times(buffer, 4 * m.slab))
     at = {side: b.add(start, mk.times(_place(mk, m, side, warp, lane), 2)) for side in "AB"}
-    four = ir.LiteralStructType([I32] * 4)
 
     def tile(side: str, n: int, k: int) -> list[ir.Value]:
         over, on = _steps(m, side)
-        turned = "" if m.words(side)[1] == DEEP else ".trans"
-        text = f"ldmatrix.sync.aligned.m8n8.x4{turned}.shared.b16 {{$0, $1, $2, $3}}, [$4+{2 * (n * over + k * on)}];"
-        made = b.asm(ir.FunctionType(four, [I32]), text, "=r,=r,=r,=r,r,~{memory}", [at[side]], side_effect=True)
-        return [b.extract_value(made, i) for i in range(4)]
+        return ldmatrix(mk, at[side], 2 * (n * over + k * on), "" if m.words(side)[1] == DEEP else ".trans")
 
     for k in range(deep):
         rows = [tile("A", i, k) for i in range(down)]
@@ -148,15 +144,27 @@ def _on_device(mk: Maker, m: Matrix, thread: ir.Value, acc: ir.Value, room: ir.V
             cols = tile("B", pair, k)
             for i, given in enumerate(rows):
                 for half in range(2):
-                    _mma(mk, acc, (i * across + 2 * pair + half) * 4, given, cols[2 * half : 2 * half + 2])
+                    mma(mk, acc, (i * across + 2 * pair + half) * 4, given, cols[2 * half : 2 * half + 2])
 
 
-def _mma(mk: Maker, acc: ir.Value, at: int, first: list[ir.Value], second: list[ir.Value]) -> None:
-    b, kind = mk.b, "f16" if mk.tile.dtype == "float16" else "bf16"
+def ldmatrix(mk: Maker, at: ir.Value, displacement: int, turned: str) -> list[ir.Value]:
+    """Four matrices of 8 x 8, a register each, of lines of shared memory that the lanes name."""
+    b, four = mk.b, ir.LiteralStructType([I32] * 4)
+    text = f"ldmatrix.sync.aligned.m8n8.x4{turned}.shared.b16 {{$0, $1, $2, $3}}, [$4+{displacement}];"
+    made = b.asm(ir.FunctionType(four, [I32]), text, "=r,=r,=r,=r,r,~{memory}", [at], side_effect=True)
+    return [b.extract_value(made, i) for i in range(4)]
+
+
+def mma(mk: Maker, acc: ir.Value, at: int, first: list[ir.Value], second: list[ir.Value]) -> None:
+    """Adds a product to four sums: of 16 of k, four registers by two, or of 8."""
+    b, kind, n = mk.b, "f16" if mk.tile.dtype == "float16" else "bf16", len(second)
     sums, four = [b.load(mk.slot(acc, at + n)) for n in range(4)], ir.LiteralStructType([mk.m.element] * 4)
-    text = f"mma.sync.aligned.m16n8k16.row.col.f32.{kind}.{kind}.f32 {{$0, $1, $2, $3}}, {{$4, $5, $6, $7}}, {{$8, $9}}, {{$10, $11, $12, $13}};"
+    braced = lambda start, count: "{" + ", ".join(f"${start + i}" for i in range(count)) + "}"
+    registers = ", ".join((braced(0, 4), braced(4, 2 * n), braced(4 + 2 * n, n), braced(4 + 3 * n, 4)))
+    text = f"mma.sync.aligned.m16n8k{8 * n}.row.col.f32.{kind}.{kind}.f32 {registers};"
     given = [*first, *second, *sums]
-    made = b.asm(ir.FunctionType(four, [v.type for v in given]), text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", given, side_effect=True)
+    places = ",".join(["=f"] * 4 + ["r"] * 3 * n + ["f"] * 4)
+    made = b.asm(ir.FunctionType(four, [v.type for v in given]), text, places, given, side_effect=True)
     for n in range(4):
         b.store(b.extract_value(made, n), mk.slot(acc, at + n))
 
@@ -188,7 +196,7 @@ def _on_cpu(mk: Maker, m: Matrix, thread: ir.Value, acc: ir.Value, room: ir.Valu
 
     with ExitStack() as stack:
         k, i, j, c, depth = (stack.enter_context(mk.loop(n)) for n in (deep, down, across, 4, SIDE))
-        row, col = _halves(mk, lane, c)
+        row, col = halves(mk, lane, c)
         whose = b.load(b.gep(whose_first, [b.add(mk.times(row, SIDE), depth)]))
         owner, part = b.lshr(whose, mk.whole(3)), b.and_(whose, mk.whole(7))
         left = element("A", owner, b.lshr(part, mk.whole(1)), b.and_(part, mk.whole(1)), i, k)
@@ -200,7 +208,7 @@ def _on_cpu(mk: Maker, m: Matrix, thread: ir.Value, acc: ir.Value, room: ir.Valu
         b.store(b.fadd(b.load(at), b.fmul(left, right)), at)
 
 
-def _halves(mk: Maker, lane: ir.Value, c: ir.Value) -> tuple[ir.Value, ir.Value]:
+def halves(mk: Maker, lane: ir.Value, c: ir.Value) -> tuple[ir.Value, ir.Value]:
     """`sum_at` of what is known when it runs."""
     b = mk.b
     row = b.add(b.lshr(lane, mk.whole(2)), mk.times(b.lshr(c, mk.whole(1)), 8))

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from ...problem import Problem
 from ..cpu.frame import Geometry, three
-from . import depthwise, products, stencil
+from . import bands, blocks, depthwise, products, stencil
 from .arrays import View
+from .bands import Band
 from .choice import INSIDE, TUNED, Choice, filters_packed, fits, inside, is_flat, magic, packed, power, weights_of, word
 from .products import choose_separable, folded, planes
 from .runtime import MOST_SHARED, SIMULATED
@@ -89,6 +90,45 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
     return Choice(depthwise.kernel, depthwise.channels_last, cells, depthwise.FIELDS, more, grid, (lanes, each, 1), reason)
 
 
+def _depthwise_by_bands(p: Problem, g: Geometry, x: int, w: int, y: int, cc: tuple[int, int], last: bool) -> Choice | None:
+    """16-bit floats on tensor cores, where that takes fewer instructions than multiply-adds one by one; of up to 9 taps memory decides."""
+    size, (_, kh, kw), (_, oh, ow) = p.dtype.itemsize, three(p.kernel, 1), three(p.out_size, 1)
+    (_, ph, pw), steps = three(tuple(a for a, _ in p.pads), 0), {*p.stride, *p.dilation}
+    if blocks.of(p.dtype, cc) is not blocks.TENSOR or steps != {1} or not is_flat(p) or weights_of(p, g, w, 1) != stencil.PACKED:
+        return None
+    if not 9 < kh * kw <= 81 or max(kh, kw) > 9 or last and p.group_out > 1:
+        return None
+    axes, extent = ((0, 2, 3, 4), p.in_channels) if last else ((0, 1, 3), p.in_size[-1])
+    vec, out_vec = word(size, x, extent * size, *(g.x[a] for a in axes)), word(size, y, (extent if last else ow) * size, *(g.out[a] for a in axes))
+    # A load of x begins at a multiple of its width, which may be before the first tap; 16 columns then hold the windows of 8 results.
+    before = {v: pw if last else -(-pw // v) * v for v in ((8,) if last else (4, 2, 1)) if v <= min(vec, out_vec if last else vec)}
+    vec = next((v for v, at in before.items() if at - pw + kw - 1 <= bands.SIDE), 0)
+    if vec == 0:
+        return None
+
+    def each(groups: int) -> Band:
+        across = -(-ow // (bands.SIDE * (groups - 1)))
+        tiles, stores, many = -(-ow // (bands.SIDE * across)), vec if last else min(out_vec, 2), vec if last else 1
+        return Band(p.dtype.name, kh, kw, ph, before[vec], before[vec] - pw, groups, tiles, vec, stores, many, p.activation.code)
+
+    units = lambda band: -(-oh // bands.ROWS) * -(-ow // band.cols)
+    band = min(map(each, (2, 4) if vec == 1 else (2, 4, 8)), key=lambda band: units(band) * band.instructions)
+    if units(band) * band.instructions * 32 > 1.5 * kh * kw * oh * ow * band.many:
+        return None
+    planes = p.batch * (1 if last else p.out_channels)
+    across, spread, jobs = -(-ow // band.cols), units(band), planes * units(band)
+    words = p.out_channels // band.many if last else 1
+    warps = 1 if SIMULATED else power(words if last else jobs, 2 if last else 4)
+    grid = (jobs if last else -(-jobs // warps), 1, -(-words // warps))
+    if jobs > INSIDE or not fits(grid):
+        return None
+    cells = (band.text, "float32", bands.ROWS, band.cols, band.many, warps, p.group_out)
+    reason = f"{bands.ROWS} x {band.cols} outputs a warp" + ", of 8 channels," * last
+    reason += " by bands of taps on tensor cores (mma.m16n8k8, summed in float32); x in shared memory"
+    more = (*magic(p.out_channels), *magic(1), jobs, spread, *magic(spread), across, *magic(across))
+    return Choice(depthwise.kernel, depthwise.by_bands, cells, depthwise.FIELDS, more, grid, (32 * warps, 1, 1), reason)
+
+
 def choose(p: Problem, g: Geometry, given: Sequence[View | None], target: View, cc: tuple[int, int]) -> Choice | None:
     """The tuned kernel for a problem with these arrays on a GPU of a compute capability, or None."""
     x, weight, bias, residual = given
@@ -104,10 +144,11 @@ def choose(p: Problem, g: Geometry, given: Sequence[View | None], target: View, 
     if p.kind == "standard":
         return products.windows_of(p, g, given, target, cc)
     if p.kind == "depthwise" and max(math.prod(p.kernel[-2:]), *p.kernel) <= 63 * 63:
+        addresses = x.address, weight.address, target.address
         if packed(g, 4, size):
-            return _depthwise_first(p, g, x.address, weight.address, target.address)
+            return _depthwise_by_bands(p, g, *addresses, cc, False) or _depthwise_first(p, g, *addresses)
         if packed(g, 1, size):
-            return _depthwise_last(p, g, x.address, weight.address, target.address)
+            return _depthwise_by_bands(p, g, *addresses, cc, True) or _depthwise_last(p, g, *addresses)
     return None
 
 
