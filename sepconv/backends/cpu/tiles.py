@@ -129,8 +129,9 @@ def _pixels_last(width: int, channels: int, lanes: int, k: int, taps: int, strid
     return _nearly_least([shape for shape in PIXELS_LAST[machine.registers] if fits(*shape)], cycles)
 
 
-# Depthwise, channels last, 16 registers: rows x pixels of a patch of one vector, or of two.
+# Depthwise, channels last, rows x pixels of a patch: with 16 registers of one vector, or of two; with 32 of one, by the stride.
 PATCHES = {1: [(2, 4), (3, 3), (2, 5), (1, 7), (2, 3), (1, 4), (2, 2), (1, 2)], 2: [(2, 2), (1, 4), (1, 2)]}
+WIDE_PATCHES = {1: [(2, 7), (2, 8), (1, 7)], 2: [(2, 4), (1, 4)]}
 
 
 def _patch(p: Problem, rows_out: int, staged: int, flat: int, lanes: int, machine: Machine) -> tuple[int, int, int]:
@@ -138,13 +139,21 @@ def _patch(p: Problem, rows_out: int, staged: int, flat: int, lanes: int, machin
     their latency, and what a patch costs besides. (0, 0, 0) where none fits."""
     taps, oh, ow = math.prod(p.kernel), p.out_size[-2:][0], p.out_size[-1]
     even = p.dims == 2 and flat and len({*p.stride}) == 1 and {*p.dilation} == {1} and all(max(pair) < min(p.kernel) for pair in p.pads)
-    if machine.isa != "AVX2" or p.out_channels < lanes or not even or not 4 <= taps <= 49 or ow < 2:
+    if machine.isa != "AVX2" and machine.bytes != 64 or p.out_channels < lanes or not even or not 4 <= taps <= 49 or ow < 2:
         return 0, 0, 0
-    # Pixels that lie some KiB apart share few sets of the first cache: fewer of them then, and whole lines at once.
-    apart, read = p.out_channels * p.dtype.itemsize, [by + k for by, k in zip((p.stride[0], 3 * p.stride[0]), p.kernel)]
-    vectors = 2 if math.prod(read) > 8 * 4096 // max(64, math.gcd(apart, 4096)) and not staged else 1
+    if machine.bytes == 64:
+        # Tiles along a row read each row of inputs from the second cache as often as the kernel has rows; those of two rows less often. Narrow
+        # maps are better off with tiles that know their border, and of more taps there is no room for the weights.
+        if taps * p.stride[0] > 25 or p.stride[0] > 2 or ow < max(21, 6 * p.kernel[-1]):
+            return 0, 0, 0
+        vectors, shapes = 1, WIDE_PATCHES[p.stride[0]]
+    else:
+        # Pixels that lie some KiB apart share few sets of the first cache: fewer of them then, and whole lines at once.
+        apart, read = p.out_channels * p.dtype.itemsize, [by + k for by, k in zip((p.stride[0], 3 * p.stride[0]), p.kernel)]
+        vectors = 2 if math.prod(read) > 8 * 4096 // max(64, math.gcd(apart, 4096)) and not staged else 1
+        shapes = PATCHES[vectors]
     cycles = lambda rows, pixels: -(-oh // rows) * -(-ow // pixels) * (max(rows * pixels * vectors, 7) * taps / 2 + 10)
-    fits = [shape for shape in PATCHES[vectors] if shape[0] <= rows_out and shape[1] <= ow]
+    fits = [shape for shape in shapes if shape[0] <= rows_out and shape[1] <= ow]
     return (*min(fits, key=lambda shape: cycles(*shape)), vectors)
 
 
