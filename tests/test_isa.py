@@ -77,10 +77,11 @@ SAMPLES |= {f"{op} {layout} 14x14": _call(op, layout, size=14) for op in ("depth
 for layout in BOTH:
     for k, s in ((3, 2), (5, 1), (5, 2), (7, 1), (7, 2)):
         SAMPLES[f"depthwise_conv {layout} k{k} s{s}"] = _call("depthwise_conv", layout, k=k, stride=s)
+    SAMPLES[f"depthwise_conv k13 {layout}"] = _call("depthwise_conv", layout, k=13)
 FAMILIES = ("depthwise_conv NCHW", "depthwise_conv NHWC", "pointwise_conv NCHW", "conv NHWC")
 ALWAYS = {  # the others are for the sweep
     "avx512": (*FAMILIES, "separable_conv NCHW", "depthwise_conv NHWC double"),
-    "avx2": (*FAMILIES, "separable_conv NHWC"),
+    "avx2": (*FAMILIES, "separable_conv NHWC", "depthwise_conv k13 NCHW", "depthwise_conv k13 NHWC"),
     "sse2": FAMILIES[1:],
     "neon": FAMILIES[:3],
 }
@@ -205,6 +206,10 @@ def others():
     for k, stride, size, channels, pad in ((3, 1, 14, 24, whole), (3, 2, 15, 17, 1), (5, 1, 7, 9, late), (7, 1, 9, 40, whole), (5, 1, 5, 512, whole)):
         x, w = values(1, size, size + 1, channels), values(channels, k, k)
         oracle.check(sepconv.depthwise_conv2d, x, w, values(channels), padding=pad, stride=stride, layout="NHWC", activation="relu6")
+    for k, height, width in ((9, 20, 19), (13, 9, 14)):  # weights held in groups; the wider map is copied with its border
+        x, w = values(1, 24, height, width), values(24, k, k)
+        oracle.check(sepconv.depthwise_conv2d, x, w, padding="same")
+        oracle.check(sepconv.depthwise_conv2d, np.moveaxis(x, 1, -1).copy(), w, padding="same", layout="NHWC")
     oracle.check(sepconv.depthwise_conv2d, values(1, 7, 7, 1024), values(1024, 3, 3), padding=1, layout="NHWC")
     x, w = values(1, 9, 11, 24), values(24, 3, 3)
     w[5, 0, 0] = np.inf

@@ -181,9 +181,13 @@ class Vectors:
         return self.b.icmp_unsigned("<", self.b.add(lane, self.spread(self.b.trunc(at, I32))), self.spread(span))
 
     @property
+    def registers(self) -> int:
+        """How many vector registers the machine has."""
+        return machine().registers
+
+    @property
     def many(self) -> bool:
-        """Whether the machine has 32 vector registers."""
-        return machine().registers == 32
+        return self.registers == 32
 
     def fence(self) -> None:
         """Nothing, over which LLVM moves no load: what it would load early takes registers for longer."""

@@ -25,7 +25,8 @@ FIRST, LAST = 0, 1  # channels first, channels last
 # how many of its first lines do not exist + how many of its last; channels first, MASKED too: lanes may not exist.
 INSIDE, BORDER, NARROW, MISSING, MASKED = 0, -1, -2, 64, 4096
 SKIP = 7  # kernel lines above which a line beyond the border is left out with its products; up to it, reading zeros costs less than a branch
-HELD = 31  # vector registers, of 32, that the weights of a tap may fill together with the accumulators and a line
+# Vector registers, of 32 or 16, that the weights of a tap may fill together with the accumulators and a line. One more of 16 is spilled.
+HELD = {32: 31, 16: 13}
 
 # The run-time arguments of the tile. Positions count elements, steps and pitches of x and w count bytes where they end in _by.
 #   x            address of input position (depth z0, line l0, tap t0), which need not exist
@@ -57,8 +58,8 @@ class _Tile:
         self.lead, self.trail = divmod(max(0, edge) % MASKED, MISSING)
         self.masked = edge != INSIDE and self.order == FIRST
         # Kernel lines go in groups whose weights of a tap stay in registers, over lines that may be left out as well.
-        free = (HELD - (self.rows + 1) * self.vectors) // (self.vectors if self.order == LAST else 1)
-        self.held = self.k > SKIP and m.many and (self.order == LAST or self.k <= free)
+        free = (HELD[m.registers] - (self.rows + 1) * self.vectors) // (self.vectors if self.order == LAST else 1)
+        self.held = self.k > SKIP and (self.k <= free if m.many and self.order == FIRST else free > 2)
         groups = -(-self.k // free) if self.held else 1
         self.group = -(-self.k // groups)
         self.halves = self.lane_stride == 2 and not m.many and m.lanes * m.size == 32  # lanes in an order that AVX2 shuffles faster

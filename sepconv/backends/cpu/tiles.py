@@ -15,7 +15,7 @@ from .choice import L1, L2, STAGED, TABLE, Choice
 from .edges import ANYWHERE
 from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
 from .runtime import Machine
-from .stencil import NARROW
+from .stencil import NARROW, SKIP
 
 # Depthwise, channels first: tiles of rows x vectors along the width. Many rows reuse each loaded input often; two vectors serve low bands.
 ROWS_FIRST = {
@@ -42,10 +42,10 @@ def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, lane_str
         return tiles * (max(max(rows * vectors, 8) * k * taps, loads) + 20 + 2 * rows * vectors)
 
     # Of kernels of many lines, the weights leave no registers for tall tiles of several vectors: a tile has as many of them in use as rows. With
-    # 16 registers that is one vector of 7 rows, or of 6 over 7 lines: more, and 4 x 2, took up to twice as long. What a stride of 2 shuffles takes
-    # some as well.
+    # 16 registers that is one vector of 7 rows, where the weights are not held in groups: more, and 4 x 2, took up to twice as long. What a stride
+    # of 2 shuffles takes some as well.
     few = machine.registers == 16 and (k > 3 or lane_stride == 2)
-    most = min(most, 6 if k > 7 else 7 if k > 3 else 8) if machine.registers == 16 else most
+    most = min(most, 7 if 3 < k <= SKIP else 8) if machine.registers == 16 else most
     room = lambda rows, vectors: vectors == 1 or (min(height, most) == 1 if few else k <= 3 or rows <= 4)
     fits = lambda rows, vectors: rows * vectors <= accumulators and rows <= min(height, most) and room(rows, vectors)
     return _nearly_least([shape for shape in ROWS_FIRST[machine.registers] if fits(*shape)], cycles)
@@ -73,7 +73,9 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     if kh > 64:
         return None
     apart = sw > 2 or (sw == 2 and dw > 1 and kw > 1)  # the lanes of a vector, by more than a shuffle can tell
-    staged, lane_stride = int(apart or astray or p.mode != "constant"), 1 if apart else sw
+    # With few registers, masks and lines that may not exist cost large kernels more than a copy with the border, but of maps that are mostly border.
+    copied = machine.isa == "AVX2" and kh > SKIP and ow > 2 * lanes
+    staged, lane_stride = int(apart or astray or p.mode != "constant" or copied), 1 if apart else sw
     while lanes > 4 and ow <= lanes // 2:
         lanes //= 2  # a narrow map fills a shorter vector
     before = three(p.pads, (0, 0))[2][0]
