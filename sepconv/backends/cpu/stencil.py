@@ -135,6 +135,8 @@ class _Tile:
                 users = [(r, i - r * self.stride) for r in range(self.rows) if i - r * self.stride in group]
                 if users:
                     self._line(i, users, taps, x, masks, zeros, acc)
+                    if self.halves:  # what is shuffled early takes registers for longer
+                        self.m.settle([acc[r * self.vectors + u] for r, _ in users for u in range(self.vectors)])
             self.weights.clear()
 
     def _line(self, i: int, users: list[tuple[int, int]], taps: list[int], x: Any, masks: Any, zeros: Any, acc: list[Any]) -> None:
