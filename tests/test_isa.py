@@ -74,6 +74,7 @@ SAMPLES = {f"{op} {layout}": _call(op, layout) for op in ("depthwise_conv", "poi
 SAMPLES |= {f"{op} {layout} double": _call(op, layout, dtype="float64") for op in ("depthwise_conv", "pointwise_conv", "conv") for layout in BOTH}
 SAMPLES |= {f"{op} {layout} s2": _call(op, layout, stride=2) for op in ("conv", "separable_conv") for layout in BOTH}
 SAMPLES |= {f"{op} {layout} 14x14": _call(op, layout, size=14) for op in ("depthwise_conv", "pointwise_conv") for layout in BOTH}
+SAMPLES["pointwise_conv NHWC 24"] = _call("pointwise_conv", "NHWC", channels=24)
 for layout in BOTH:
     for k, s in ((3, 2), (5, 1), (5, 2), (7, 1), (7, 2)):
         SAMPLES[f"depthwise_conv {layout} k{k} s{s}"] = _call("depthwise_conv", layout, k=k, stride=s)
@@ -81,7 +82,14 @@ for layout in BOTH:
 FAMILIES = ("depthwise_conv NCHW", "depthwise_conv NHWC", "pointwise_conv NCHW", "conv NHWC")
 ALWAYS = {  # the others are for the sweep
     "avx512": (*FAMILIES, "separable_conv NCHW", "depthwise_conv NHWC double"),
-    "avx2": (*FAMILIES, "separable_conv NHWC", "depthwise_conv k13 NCHW", "depthwise_conv k13 NHWC"),
+    "avx2": (
+        *FAMILIES,
+        "separable_conv NHWC",
+        "depthwise_conv k13 NCHW",
+        "depthwise_conv k13 NHWC",
+        "pointwise_conv NHWC",
+        "pointwise_conv NHWC 24",
+    ),
     "sse2": FAMILIES[1:],
     "neon": FAMILIES[:3],
 }
@@ -163,6 +171,15 @@ def test_inside(jobs: Jobs, isa: str, sample: str) -> None:
         _expect(not any(code.spills for code in inside), "inside", isa, sample, kernel, _spills(inside))
 
 
+@pytest.mark.parametrize("isa, sample", [each for each in _ids() if each.id.startswith(("avx2 pointwise", "zen3 pointwise"))])
+def test_addresses(jobs: Jobs, isa: str, sample: str) -> None:
+    """Of products with 16 registers: no row's address is made of another's in the loop over the depth, which would take longer than its
+    multiply-adds."""
+    for kernel in jobs[isa].result()[sample].kernels:
+        for loop in assembly.interior(assembly.hot_loops(kernel.assembly)):
+            assert not any(line.startswith("lea") for line in loop.instructions), loop
+
+
 @pytest.mark.parametrize("isa, sample", _ids())
 def test_at_the_border(jobs: Jobs, isa: str, sample: str) -> None:
     """Where loads are masked or addresses chosen: nothing over the stack either."""
@@ -201,6 +218,15 @@ def others():
         oracle.check(sepconv.depthwise_conv2d, x, d, padding=1, layout=layout, activation="relu6")
         oracle.check(sepconv.pointwise_conv2d, x, p, layout=layout)
         oracle.check(sepconv.conv2d, y, s, padding=1, layout=layout)
+    for pixels in (4, 5, 9, 11, 16, 19, 49):  # tiles of six rows, some with one less, or overlapping where that does not make up
+        for channels in (5, 16, 19, 24, 49):  # panels of two vectors, or three
+            m, r = values(channels, 21), values(1, 1, pixels, channels)
+            oracle.check(sepconv.pointwise_conv2d, values(1, 1, pixels, 21), m, values(channels), layout="NHWC", residual=r)
+            oracle.check(sepconv.pointwise_conv2d, values(1, 21, 1, pixels), m, values(channels), activation="relu")
+    m = values(96, 96)
+    some = [sepconv.pointwise_conv2d(values(1, 60, 47, 96), m, layout="NHWC") for _ in rooms()]  # bands of pixels
+    assert (some[0].view(np.int32) == some[1].view(np.int32)).all()
+    oracle.check(sepconv.pointwise_conv2d, values(1, 60, 47, 96), m, layout="NHWC")
     oracle.check(sepconv.separable_conv2d, values(1, 21, 13, 19), d, p, padding="same", activation="silu")
     whole, late = "same", ((0, 4), (1, 0))
     for k, stride, size, channels, pad in ((3, 1, 14, 24, whole), (3, 2, 15, 17, 1), (5, 1, 7, 9, late), (7, 1, 9, 40, whole), (5, 1, 5, 512, whole)):

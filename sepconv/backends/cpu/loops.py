@@ -9,6 +9,7 @@ from .intrinsics import copy_line, load, store, word, words
 from .jit import callee
 
 border = callee(source)
+SHARED = 6  # rows of the product's tiles, with 16 registers, of which some may have one less
 CALL, REST = CHUNKS + 1, LENGTH - CHUNKS - 1  # fields of a record that belong to a call, and those of its geometry
 
 
@@ -24,6 +25,19 @@ def placed(at, tile, size, overlap):  # type: ignore[no-untyped-def]
     if overlap != 0 and at + tile > size and size >= tile:
         return size - tile
     return at
+
+
+@callee
+def shared(at, tile, size, overlap):  # type: ignore[no-untyped-def]
+    """(where the tile planned at `at` is put, whether it has a row less): where tiles may have, as many of the last ones do as make up for what
+    is over; otherwise as `placed`."""
+    tiles = (size + tile - 1) // tile
+    whole = (size - tiles * (tile - 1)) * tile  # rows of those that have all
+    if tile != SHARED or whole < 0:
+        return placed(at, tile, size, overlap), False
+    if at < whole:
+        return at, False
+    return at - (at - whole) // tile, True
 
 
 @callee

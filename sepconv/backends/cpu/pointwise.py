@@ -14,7 +14,7 @@ import numpy as np
 from .frame import *
 from .intrinsics import as_float, keep, keep_subnormals, prefetch, restore
 from .jit import callee
-from .loops import aligned, first_job, lines_of, placed, snapshot
+from .loops import aligned, first_job, lines_of, placed, shared, snapshot
 from .panels import ONE, WIDE, astride, copies, copy_room, crowded, gather_panels, pack, panel, panel_width, spread, spread_pitch
 from .product import tile
 
@@ -56,22 +56,24 @@ def product_first(dtype, size, lanes, rows, slim, vectors, q, copied, x, x_step,
                 b = x + v * size
             tall = rows if kind == WIDE else slim
             for c0 in range(first, last, tall):
-                c = begin + placed(c0 - begin, tall, end - begin, q[OVERLAP])
+                at_c, less = shared(c0 - begin, tall, end - begin, q[OVERLAP])
+                c = begin + at_c
+                left = tall - 1 if less else end - c
                 added = r + c * q[RC] + v * size if r != 0 else 0
                 if kind == WIDE:
-                    whole = end - c >= tall and pixels - v >= lanes * vectors
+                    whole = left >= tall and pixels - v >= lanes * vectors
                     tile(dtype, lanes, rows, vectors, 1, whole, w + c * w_row, w_row, q[WI], b, b_step, q[C_IN],
-                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], end - c, pixels - v,
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], left, pixels - v,
                          q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
                 elif kind == ONE:
-                    whole = end - c >= tall and pixels - v >= lanes
+                    whole = left >= tall and pixels - v >= lanes
                     tile(dtype, lanes, slim, 1, 1, whole, w + c * w_row, w_row, q[WI], b, b_step, q[C_IN],
-                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], end - c, pixels - v,
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], left, pixels - v,
                          q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
                 else:
-                    whole = end - c >= tall and pixels - v >= lanes // 2
+                    whole = left >= tall and pixels - v >= lanes // 2
                     tile(dtype, lanes, slim, 0, 1, whole, w + c * w_row, w_row, q[WI], b, b_step, q[C_IN],
-                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], end - c, pixels - v,
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], left, pixels - v,
                          q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
             b += q[C_IN] * b_step
 
@@ -85,26 +87,27 @@ def product_last(dtype, size, lanes, rows, slim, vectors, q, x, x_row, x_step, w
     tall = rows if kind == WIDE else slim
     far = q[OD] * q[OH] * q[OW] * y_row >= FAR
     for at0 in range(0, pixels, tall):
-        at = placed(at0, tall, pixels, q[OVERLAP])
+        at, less = shared(at0, tall, pixels, q[OVERLAP])
+        left = tall - 1 if less else pixels - at
         if far:
             for pixel in range(at, at + tall):
                 for byte in range(0, lanes * vectors * size, 64):
                     prefetch(y + pixel * y_row + v * size + byte)
         added = r + at * q[RW] + v * size if r != 0 else 0
         if kind == WIDE:
-            whole = pixels - at >= tall and q[C_OUT] - v >= lanes * vectors
+            whole = left >= tall and q[C_OUT] - v >= lanes * vectors
             tile(dtype, lanes, rows, vectors, 0, whole, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
-                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, q[C_OUT] - v,
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, left, q[C_OUT] - v,
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
         elif kind == ONE:
-            whole = pixels - at >= tall and q[C_OUT] - v >= lanes
+            whole = left >= tall and q[C_OUT] - v >= lanes
             tile(dtype, lanes, slim, 1, 0, whole, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
-                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, q[C_OUT] - v,
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, left, q[C_OUT] - v,
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
         else:
-            whole = pixels - at >= tall and q[C_OUT] - v >= lanes // 2
+            whole = left >= tall and q[C_OUT] - v >= lanes // 2
             tile(dtype, lanes, slim, 0, 0, whole, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
-                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, pixels - at, q[C_OUT] - v,
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, left, q[C_OUT] - v,
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 

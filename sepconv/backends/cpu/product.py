@@ -16,8 +16,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .loops import SHARED
 from .simd import Vectors, integer, rolled
 
+AHEAD = 2**15  # bytes of weights that are asked for before they are needed
 ONE, FIRST, LAST = 0, 1, 2  # one tap; many taps, channels first; many taps, channels last
 
 # The run-time arguments of the tile; steps and pitches count bytes.
@@ -51,7 +53,7 @@ class _Tile:
         if self.bias_rows and self.taps == ONE and not self.part:
             self._announce()
         if self.taps == ONE:
-            self._depth([self._row(self.a, r, self.a_row) for r in range(self.rows)], self.b, self.b_step, self.results)
+            self._depth(self._rows(self.a), self.b, self.b_step, self.results)
         else:
             self._each_tap()
         self._finish()
@@ -80,7 +82,7 @@ class _Tile:
                     if self.taps == LAST:
                         self._depth(self._pixels(a_base, x.index, inside), b_base, self.b_step, self.results)
                     else:
-                        rows = [self._row(a_base, r, self.a_row) for r in range(self.rows)]
+                        rows = self._rows(a_base)
                         masks, step = None, self.b_step
                         if self.part:
                             at = b.add(window[0], b.mul(x.index, self.by_x))
@@ -109,20 +111,44 @@ class _Tile:
         """acc += rows x vectors over the depth."""
         m, b = self.m, self.ir
         stride = self.lane_stride
+        ahead = self._ahead(step)
         with rolled(b, self.depth) as at:
             line, offset = m.at(base, b.mul(at.index, step)), b.mul(at.index, self.a_step)
             loads = [m.load(m.at(line, u * m.lanes * m.size), masks[u] if masks else None) for u in range(self.vectors * stride)]
             values = loads if stride == 1 else [m.evens(loads[2 * u], loads[2 * u + 1]) for u in range(self.vectors)]
+            if ahead is not None:
+                m.prefetch(m.at(line, ahead), 2)
             for r, row in enumerate(rows):
                 splat = m.splat(m.at(row, offset))
                 for u in range(self.vectors):
                     m.fma(values[u], splat, self.acc[r * self.vectors + u])
 
-    def _row(self, base: Any, r: int, pitch: Any) -> Any:
+    def _ahead(self, step: Any) -> Any:
+        """How far ahead weights are asked for, whose panels follow each other: with 16 registers they are used up faster than the processor
+        foresees what comes from the third cache. None: they are not."""
+        if self.m.many or self.bias_rows or self.taps != ONE or self.part or self.vectors != 2:
+            return None
+        b = self.ir
+        panel = b.mul(self.depth, step)
+        return b.select(b.icmp_signed("<", panel, integer(AHEAD)), panel, integer(AHEAD))
+
+    def _rows(self, base: Any) -> list[Any]:
+        """The addresses of the rows of a. With 16 registers LLVM is told nothing of odd multiples of their pitch: it would make each address of
+        the one before, and a turn's first of the last one's, which takes longer than the multiply-adds."""
+        b, by = self.ir, [integer(0)]
+        for r in range(1, self.rows):
+            even = r & -r  # the power of two in it
+            if self.m.many or r == even:
+                by.append(b.mul(integer(r), self.a_row))
+            else:
+                by.append(b.mul(integer(even), by[r // even]) if even > 1 else self.m.unforeseen(b.mul(integer(r), self.a_row)))
+        return [self._row(base, r, offset) for r, offset in enumerate(by)]
+
+    def _row(self, base: Any, r: int, offset: Any) -> Any:
         """The address of a row; one beyond the result reads what row 0 reads."""
         if r == 0:
             return base
-        address = self.m.at(base, self.ir.mul(integer(r), pitch))
+        address = self.m.at(base, offset)
         return self.ir.select(self.ir.icmp_signed("<", integer(r), self.n_rows), address, base) if self.part else address
 
     def _vector(self, base: Any, u: int) -> Any:
@@ -131,7 +157,7 @@ class _Tile:
     def _bias(self) -> list[Any]:
         """What the accumulators begin with, which saves adding it."""
         if self.bias_rows:
-            splats = [self.m.splat(self._row(self.bias, r, integer(self.m.size))) for r in range(self.rows)]
+            splats = [self.m.splat(self._row(self.bias, r, integer(r * self.m.size))) for r in range(self.rows)]
             return [splat for splat in splats for _ in range(self.vectors)]
         return [self._vector(self.bias, u) for u in range(self.vectors)] * self.rows
 
@@ -141,7 +167,7 @@ class _Tile:
         with b.if_then(b.icmp_signed("!=", self.residual, integer(0)), likely=False):
             for at, slot in enumerate(self.acc):
                 r, u = divmod(at, self.vectors)
-                b.store(b.fadd(b.load(slot), self._vector(self._row(self.residual, r, self.r_by), u)), slot)
+                b.store(b.fadd(b.load(slot), self._vector(self._row(self.residual, r, b.mul(integer(r), self.r_by)), u)), slot)
         m.activate(self.acc, *self.act)
         for r in range(self.rows):
             line = m.at(self.y, b.mul(integer(r), self.y_by))
@@ -162,10 +188,21 @@ def _generate(literals: tuple[Any, ...], taps: int, names: list[str], args: Any,
         width, vectors = max(2, width // 2), 1  # a vector of one lane would be a scalar; `panels.panel` asks for none
     m, values = Vectors(context, b, kind, width), dict(zip(names, args[len(literals) + 1 :]))
     values["act"] = args[-3:]
+    run = lambda rows, some: _Tile(m, (rows, vectors, bias_rows, taps, *(stride or (1,))), some, values).run()
     with b.if_else(args[len(literals)]) as (whole, part):
-        for block, some in ((whole, False), (part, True)):
-            with block:
-                _Tile(m, (rows, vectors, bias_rows, taps, *(stride or (1,))), some, values).run()
+        with whole:
+            run(rows, False)
+        with part:
+            if rows != SHARED or taps != ONE:
+                run(rows, True)
+                return
+            lanes = integer(vectors * m.lanes)
+            less = b.and_(b.icmp_signed("==", values["n_rows"], integer(rows - 1)), b.icmp_signed(">=", values["n_lanes"], lanes))
+            with b.if_else(less) as (shorter, part):
+                with shorter:
+                    run(rows - 1, False)
+                with part:
+                    run(rows, True)
 
 
 @intrinsic(prefer_literal=True)
@@ -173,7 +210,8 @@ def tile(typing: Any, dtype, lanes, rows, vectors, bias_rows, whole,
          a, a_row, a_step, b, b_step, depth, bias, residual, r_by, y, y_by, n_rows, n_lanes, act, lo, hi):  # fmt: skip
     """y[r, v] = epilogue(sum over depth d of a[r, d] * b[d, v]).
 
-    The first five are literals, 0 vectors half of one; `whole`: all rows and lanes are outputs.
+    The first five are literals, 0 vectors half of one; `whole`: all rows and lanes are outputs. Where all but one row are, and tiles may have a
+    row less (`loops.shared`), that is a tile of its own.
     """
     literals = (dtype, lanes, rows, vectors, bias_rows)
 

@@ -9,6 +9,7 @@ from ...problem import Problem
 from . import choice, pointwise, rows, standard
 from .choice import L2, TABLE, Choice
 from .frame import BAND, BANDS, BLOCK, GROUP, Geometry, three
+from .loops import SHARED
 from .runtime import Machine
 
 PIXELS = 96  # of a thread, which make packing all panels worth it
@@ -17,7 +18,7 @@ PIXELS = 96  # of a thread, which make packing all panels worth it
 def choose_pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...], overlap: bool) -> Choice:
     groups, count = out[0] * out[2] * out[3], out[4]
     lane_size, row_size = (p.out_channels, count) if last else (count, p.out_channels)
-    vectors = 2 if lane_size > lanes else 1
+    vectors = panel_vectors(lane_size, row_size, lanes, machine) if last else 2 if lane_size > lanes else 1
     rows = product_rows(row_size, vectors, machine)
     if last and row_size == 1 and lane_size >= 8 * lanes:
         vectors = 8  # a matrix times a vector: long pieces of the matrix's rows, as they come from memory
@@ -33,7 +34,10 @@ def choose_pointwise(p: Problem, machine: Machine, lanes: int, workers: int, las
         panels = -(-lane_size // width)
         # Threads share out the panels, or the pixels where few panels, or a narrow last one, would give one of them more.
         parts, inner = -(-4 * workers // (panels * groups)), 0
-        if lane_size % (workers * width) and row_size >= PIXELS * workers and pixel * lane_size <= L2 // 4:
+        few, large = pixel * lane_size <= L2 // 4, row_size * pixel > 2 * L2 and p.in_channels >= p.out_channels
+        if few and large and machine.registers == 16:  # all panels go by what stays in the second cache of x and the result
+            parts, inner = -(-row_size * (pixel + lane_size * p.dtype.itemsize) // (L2 // 2 * workers)) * workers, panels
+        elif lane_size % (workers * width) and row_size >= PIXELS * workers and few:
             parts, inner = workers, panels
         elif panels * groups * parts % workers:
             parts *= workers
@@ -53,13 +57,30 @@ def choose_pointwise(p: Problem, machine: Machine, lanes: int, workers: int, las
 
 
 # Rows of a product's tile: as many as the registers hold beside a line of vectors and a splat, or fewer that divide the size better.
-PRODUCT_ROWS = {(32, 2): (14, 12, 10, 8, 7, 4, 2, 1), (32, 1): (14, 12, 10, 8, 7, 4, 2, 1), (16, 2): (6, 4, 2, 1), (16, 1): (8, 6, 4, 2, 1)}
+PRODUCT_ROWS = {
+    32: {2: (14, 12, 10, 8, 7, 4, 2, 1), 1: (14, 12, 10, 8, 7, 4, 2, 1)},
+    16: {3: (4,), 2: (6, 4, 2, 1), 1: (8, 6, 4, 2, 1)},
+}
 
 
-def product_rows(size: int, vectors: int, machine: Machine, more: tuple[int, ...] = ()) -> int:
-    """The rows that take the fewest cycles: those of all tiles, an overlapping last one included, and two a tile for its vectors' loads."""
+def panel_vectors(channels: int, pixels: int, lanes: int, machine: Machine) -> int:
+    """The vectors of a panel of output channels: three, on AVX2, where two would leave a panel of one over, whose tiles load more."""
+    three = machine.isa == "AVX2" and pixels >= 4 and channels % (2 * lanes) != 0 and channels % (3 * lanes) == 0
+    return 3 if three else 2 if channels > lanes else 1
+
+
+def product_rows(size: int, vectors: int, machine: Machine, more: tuple[int, ...] = (), even: bool = True) -> int:
+    """The rows of a tile that take the fewest cycles."""
     most = 14 if machine.bytes == 64 or vectors == 1 else 12  # a splat takes a register where it is no operand of the multiplication
-    return min((r for r in (*PRODUCT_ROWS[machine.registers, vectors], *more) if r <= min(most, max(1, size))), key=lambda r: -(-size // r) * (r + 1))
+    fit = (r for r in (*PRODUCT_ROWS[machine.registers][vectors], *more) if r <= min(most, max(1, size)))
+    return min(fit, key=lambda rows: _cycles(size, rows, even))
+
+
+def _cycles(size: int, rows: int, even: bool = True) -> int:
+    """Of all tiles, an overlapping last one included: one a row, and one a tile for its vectors' loads. `even`: some may have a row less
+    (`loops.shared`)."""
+    tiles = -(-size // rows)
+    return size + tiles if even and rows == SHARED and size >= tiles * (rows - 1) else tiles * (rows + 1)
 
 
 AGAIN = 3  # how much longer a depthwise multiply-add takes than one of the product
@@ -73,8 +94,8 @@ def band_rows(p: Problem, s: Problem, bands: int, room: int, vectors: int, machi
     cuts, pixels = [height * band // bands * width for band in range(bands + 1)], height * width
     by_row = product_rows(height // bands * width, vectors, machine)
     by_tile = product_rows(-(-pixels // threads), vectors, machine, (13,) if machine.bytes == 64 and bands > 1 else ())
-    tiles, whole = [-(-(end - begin) // by_row) for begin, end in zip(cuts, cuts[1:])], -(-pixels // by_tile)
-    most, fair = (by_row + 1) * max(sum(tiles[at : at + each]) for at in range(0, bands, each)), (by_tile + 1) * -(-whole // threads)
+    cycles, whole = [_cycles(end - begin, by_row) for begin, end in zip(cuts, cuts[1:])], -(-pixels // by_tile)
+    most, fair = max(sum(cycles[at : at + each]) for at in range(0, bands, each)), (by_tile + 1) * -(-whole // threads)
     shared = (bands - 1) / height * AGAIN * math.prod(p.kernel) / s.out_channels
     fits = (-(-whole // bands) * by_tile + width - 2) // width < room and whole >= bands
     even = not fits or most < (1.02 + shared) * fair
@@ -135,7 +156,7 @@ def _standard_first(p: Problem, machine: Machine, lanes: int, workers: int) -> C
     while lanes > 4 and ow <= lanes // 2:
         lanes //= 2
     vectors = 2 if ow >= 2 * lanes else 1
-    rows = product_rows(p.group_out, vectors, machine)
+    rows = product_rows(p.group_out, vectors, machine, even=False)
     bands, band = choice.span(oh, choice.parts(p.batch * p.groups * od, workers), 1)
     cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors, sw)
     reason = f"vectors of {lanes} along the width, {rows} output channels x {vectors} vectors a tile, summed over taps and channels in registers"
@@ -145,7 +166,7 @@ def _standard_first(p: Problem, machine: Machine, lanes: int, workers: int) -> C
 def _standard_last(p: Problem, machine: Machine, lanes: int, workers: int) -> Choice:
     od, oh, ow = three(p.out_size, 1)
     vectors = 2 if p.group_out > lanes else 1
-    rows, width = product_rows(ow, vectors, machine), lanes * vectors
+    rows, width = product_rows(ow, vectors, machine, even=False), lanes * vectors
     jobs = p.groups * -(-p.group_out // width) * p.batch * od
     bands, band = choice.span(oh, choice.parts(jobs, workers), 1)
     cells = (p.dtype.name, p.dtype.itemsize, lanes, rows, vectors)

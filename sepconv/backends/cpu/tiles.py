@@ -267,7 +267,7 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
         outer = (lanes, products.product_rows(s.out_channels, vectors, machine), vectors)
         count, factory, even = s.out_channels, separable.channels_first, True
     else:
-        vectors = 2 if s.out_channels > lanes else 1
+        vectors = products.panel_vectors(s.out_channels, oh // bands * ow, lanes, machine)
         room = 2 * L2 // row if half.stage is None and _dense_rows(after, s.residual) else 0  # rows of a band that may be cut anywhere
         tall, even = products.band_rows(p, s, bands, room, vectors, machine, workers if bands % workers == 0 else 1)
         outer = (tall, vectors)
