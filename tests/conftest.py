@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
         derandomize="CI" in os.environ,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    settings.register_profile("normal", max_examples=60, **shared)
+    settings.register_profile("normal", max_examples=40, **shared)
     settings.register_profile("sweep", max_examples=200, **shared)
     settings.register_profile("simulator", max_examples=4, **shared)
     settings.load_profile("simulator" if SIMULATOR else "sweep" if config.getoption("--sweep") else "normal")

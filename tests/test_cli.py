@@ -165,12 +165,13 @@ def picture(mode: str, path: Path) -> Path:
 
 
 @pytest.fixture
-def demo() -> ModuleType:
-    """The module, if its extra is there."""
+def demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module, if its extra is there, in a hurry."""
     for package in ("matplotlib", "rich"):
         pytest.importorskip(package, reason="the demo's tests need sepconv[demo]")
-    from sepconv import demo
+    from sepconv import demo, demo_baselines
 
+    monkeypatch.setattr(demo_baselines, "SECONDS", 0.01)
     return demo
 
 

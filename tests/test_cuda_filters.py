@@ -72,6 +72,7 @@ refused(wrong)
 
 SIGNALS = """
 import numpy, sepconv, sepconv.signal as sig
+from sepconv.signal import _convolutions
 from numba import cuda
 r = numpy.random.default_rng(0)
 there = cuda.to_device
@@ -90,7 +91,7 @@ def drawn(shape, dtype):
 for dtype in ("uint8", "int64", "float32", "complex64"):
     x, line = drawn((3, 4), dtype), drawn(6, dtype)
     for taps in (drawn((2, 3), dtype), drawn((1, 2), "complex128")):
-        for mode in sig.MODES:
+        for mode in _convolutions.MODES:
             fn = {"full": sig.convolve, "same": sig.correlate, "valid": sig.oaconvolve}[mode]
             close(fn(there(x), taps, mode), fn(x, taps, mode), x)
             border, fill = {"full": ("fill", 3), "same": ("wrap", 0), "valid": ("symm", 0)}[mode]

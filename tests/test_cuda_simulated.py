@@ -10,7 +10,10 @@ from cuda_children import TESTS, child, compiled
 
 
 @compiled
-@pytest.mark.parametrize("file", ("test_ops.py", "test_ndimage.py", "test_ndimage_properties.py", "test_numerics.py", "test_errors.py"))
+@pytest.mark.parametrize(
+    "file",
+    ("test_ops.py", pytest.param("test_ndimage.py", marks=pytest.mark.sweep), "test_ndimage_properties.py", "test_numerics.py", "test_errors.py"),
+)
 def test_suite_in_the_simulator(file):
     """Every test of operations, on arrays that Numba's simulator takes for a GPU's; what is too large for it is skipped there, with a reason."""
     if file not in ("test_ops.py", "test_ndimage.py") and not os.environ.get("SEPCONV_SIMULATE_ALL"):

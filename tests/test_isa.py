@@ -108,7 +108,7 @@ def jobs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         started = {isa: pool.submit(compiled, isa) for isa in machines}
         started["own"] = pool.submit(_run, "first()", tmp_path_factory.mktemp("own"))
         for isa, cpu in forced.items():
-            started[isa] = pool.submit(_after, started["own"], tmp_path_factory.mktemp("forced") / isa, cpu)
+            started[isa] = pool.submit(_after, started["own"], tmp_path_factory.mktemp("forced") / isa, cpu, sweep)
         yield started
 
 
@@ -212,37 +212,45 @@ def rooms():
     for threads in (1, 2):
         with sepconv.num_threads(threads):
             yield np.empty((1, 29, 41, 64), np.float32)
+def products(counts, wide):
+    for pixels in counts:  # tiles of six rows, some with one less, or overlapping where that does not make up
+        for channels in wide:  # panels of two vectors, or three
+            m, r = values(channels, 21), values(1, 1, pixels, channels)
+            oracle.check(sepconv.pointwise_conv2d, values(1, 1, pixels, 21), m, values(channels), layout="NHWC", residual=r)
+            oracle.check(sepconv.pointwise_conv2d, values(1, 21, 1, pixels), m, values(channels), activation="relu")
+def tiles(*cases):
+    for k, stride, size, channels, pad in cases:
+        x, w = values(1, size, size + 1, channels), values(channels, k, k)
+        oracle.check(sepconv.depthwise_conv2d, x, w, values(channels), padding=pad, stride=stride, layout="NHWC", activation="relu6")
+def held(k, height, width):
+    x, w = values(1, 24, height, width), values(24, k, k)
+    oracle.check(sepconv.depthwise_conv2d, x, w, padding="same")
+    oracle.check(sepconv.depthwise_conv2d, np.moveaxis(x, 1, -1).copy(), w, padding="same", layout="NHWC")
 def others():
     d, p, s = values(21, 3, 3), values(13, 21), values(7, 5, 3, 3)
     for layout, x, y in (("NCHW", values(1, 21, 13, 19), values(1, 5, 11, 18)), ("NHWC", values(1, 13, 19, 21), values(1, 11, 18, 5))):
         oracle.check(sepconv.depthwise_conv2d, x, d, padding=1, layout=layout, activation="relu6")
         oracle.check(sepconv.pointwise_conv2d, x, p, layout=layout)
         oracle.check(sepconv.conv2d, y, s, padding=1, layout=layout)
-    for pixels in (4, 5, 9, 11, 16, 19, 49):  # tiles of six rows, some with one less, or overlapping where that does not make up
-        for channels in (5, 16, 19, 24, 49):  # panels of two vectors, or three
-            m, r = values(channels, 21), values(1, 1, pixels, channels)
-            oracle.check(sepconv.pointwise_conv2d, values(1, 1, pixels, 21), m, values(channels), layout="NHWC", residual=r)
-            oracle.check(sepconv.pointwise_conv2d, values(1, 21, 1, pixels), m, values(channels), activation="relu")
+    products((5, 16, 49), (16, 24))
+    oracle.check(sepconv.separable_conv2d, values(1, 21, 13, 19), d, p, padding="same", activation="silu")
+    oracle.check(sepconv.separable_conv2d, values(1, 13, 19, 21), values(21, 3, 3), values(13, 21), padding="same", layout="NHWC")
+    tiles((3, 1, 14, 24, "same"), (3, 2, 15, 17, 1))
+    held(9, 20, 19)  # weights held in groups; the map is copied with its border
+def more():
+    products((4, 5, 9, 11, 16, 19, 49), (5, 16, 19, 24, 49))
     m = values(96, 96)
     some = [sepconv.pointwise_conv2d(values(1, 60, 47, 96), m, layout="NHWC") for _ in rooms()]  # bands of pixels
     assert (some[0].view(np.int32) == some[1].view(np.int32)).all()
     oracle.check(sepconv.pointwise_conv2d, values(1, 60, 47, 96), m, layout="NHWC")
-    oracle.check(sepconv.separable_conv2d, values(1, 21, 13, 19), d, p, padding="same", activation="silu")
-    whole, late = "same", ((0, 4), (1, 0))
-    for k, stride, size, channels, pad in ((3, 1, 14, 24, whole), (3, 2, 15, 17, 1), (5, 1, 7, 9, late), (7, 1, 9, 40, whole), (5, 1, 5, 512, whole)):
-        x, w = values(1, size, size + 1, channels), values(channels, k, k)
-        oracle.check(sepconv.depthwise_conv2d, x, w, values(channels), padding=pad, stride=stride, layout="NHWC", activation="relu6")
-    for k, height, width in ((9, 20, 19), (13, 9, 14)):  # weights held in groups; the wider map is copied with its border
-        x, w = values(1, 24, height, width), values(24, k, k)
-        oracle.check(sepconv.depthwise_conv2d, x, w, padding="same")
-        oracle.check(sepconv.depthwise_conv2d, np.moveaxis(x, 1, -1).copy(), w, padding="same", layout="NHWC")
+    tiles((5, 1, 7, 9, ((0, 4), (1, 0))), (7, 1, 9, 40, "same"), (5, 1, 5, 512, "same"))
+    held(13, 9, 14)
     oracle.check(sepconv.depthwise_conv2d, values(1, 7, 7, 1024), values(1024, 3, 3), padding=1, layout="NHWC")
     x, w = values(1, 9, 11, 24), values(24, 3, 3)
     w[5, 0, 0] = np.inf
     oracle.check(sepconv.depthwise_conv2d, x, w, padding="same", layout="NHWC")
     some = [sepconv.depthwise_conv2d(values(1, 29, 41, 64), values(64, 3, 3), padding="same", layout="NHWC", out=out) for out in rooms()]
     assert (some[0].view(np.int32) == some[1].view(np.int32)).all()
-    oracle.check(sepconv.separable_conv2d, values(1, 13, 19, 21), values(21, 3, 3), values(13, 21), padding="same", layout="NHWC")
     x, d, p = (values(*shape, dtype=np.float64) for shape in ((21, 17, 23), (21, 3, 3), (13, 21)))
     oracle.check(sepconv.depthwise_conv2d, x, d, padding=1, stride=2)
     oracle.check(sepconv.pointwise_conv2d, x, p)
@@ -265,10 +273,11 @@ def _kept(told: dict[str, Any]) -> pathlib.Path:
     return pathlib.Path(told["cache_folder"]).parent
 
 
-def _after(own: Future[Any], folder: pathlib.Path, cpu: str) -> dict[str, Any]:
+def _after(own: Future[Any], folder: pathlib.Path, cpu: str, sweep: bool) -> dict[str, Any]:
     """The script with that CPU and a cache in which this machine's own kernel lies."""
     shutil.copytree(_kept(own.result()), folder)
-    return _run("first(); one = facts(); assert one['cache_hits'] == 0 < one['cache_misses'], one; others()", folder, cpu)
+    script = "first(); one = facts(); assert one['cache_hits'] == 0 < one['cache_misses'], one; others()"
+    return _run(script + "; more()" * sweep, folder, cpu)
 
 
 def _forced(jobs: Jobs, isa: str) -> dict[str, Any]:
@@ -281,8 +290,8 @@ def _forced(jobs: Jobs, isa: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("isa", [pytest.param(isa, marks=[pytest.mark.sweep] if isa in SWEPT else []) for isa in FORCED])
 def test_forced(jobs: Jobs, isa: str) -> None:
-    """R7, R8: on a machine with wider vectors, those of an older one: the oracle's results, in every op and both layouts, and no kernel of the
-    wider machine's cache is taken."""
+    """R7, R8: on a machine with wider vectors, those of an older one: the oracle's results, in every op and both layouts, in sweeps of every sort of
+    tile, and no kernel of the wider machine's cache is taken."""
     told = _forced(jobs, isa)
     assert (told["isa"], told["lanes"]) == (isa, {"AVX2": 8, "SSE2": 4}[isa])
     assert told["cache_misses"] > 5 and told["cache_hits"] == 0
