@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import oracle
+import pytest
 from cuda_children import child, compiled
 from oracle import BFLOAT16, function, values
 
@@ -22,6 +23,11 @@ POINTWISE = [(20, 8, (3, 8)), (8, 9, (4, 4)), (9, 150, (1, 1)), (30, 12, (20, 20
 STANDARD = [  # channels, outputs, kernel, stride, dilation, padding, groups, spatial size
     (3, 9, (3, 3), 2, 1, 1, 1, (11, 14)), (8, 20, (3, 2), (1, 2), (2, 1), ((2, 1), (0, 3)), 1, (9, 12)), (8, 8, (3, 3), 1, 1, 1, 2, (6, 8)),
     (4, 5, (2, 3, 3), 1, 1, 1, 1, (3, 4, 8)), (6, 4, (5,), 3, 1, 9, 1, (40,)), (12, 130, (1, 1), 2, 1, 0, 1, (7, 9)),
+]  # fmt: skip
+NARROW = [  # channels last, images, channels, side of the map, taps, stride, dtype: tiles that are whole maps, lanes that are no power of two
+    (False, 2, 5, 7, 7, 1, "float32"), (False, 2, 5, 7, 5, 1, "float32"), (False, 2, 5, 14, 7, 1, "float32"), (False, 2, 4, 7, 5, 1, "float16"),
+    (False, 15, 4, 7, 7, 1, "float16"), (False, 4, 4, 14, 5, 1, "bfloat16"), (True, 2, 72, 7, 3, 1, "float16"), (True, 2, 88, 14, 3, 1, "float32"),
+    (True, 2, 44, 13, 5, 2, "float16"), (True, 5, 16, 7, 7, 1, "float16"), (True, 3, 16, 28, 5, 1, "bfloat16"),
 ]  # fmt: skip
 DTYPES = (np.dtype("float32"), np.dtype("float16"), BFLOAT16, np.dtype("float64"))
 ACTIVATIONS = (None, "relu6", "silu", "gelu", ("clip", -0.5, 0.25))
@@ -57,19 +63,35 @@ def layers() -> list[tuple[str, dict[str, np.ndarray], dict[str, Any]]]:
                 arrays["weight"] = np.moveaxis(np.ascontiguousarray(np.moveaxis(weight, 1, -1)), -1, 1)
             options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups, "activation": next(names)}
             found.append(("conv", arrays, options | {"layout": oracle.LAYOUTS[dims][last]}))
+    return in_order(found)
+
+
+def narrow() -> list[tuple[str, dict[str, np.ndarray], dict[str, Any]]]:
+    """The same of NARROW, with a tap and a pixel that are not finite: padded zeros are multiplied too."""
+    found: list[tuple[str, dict[str, np.ndarray], dict[str, Any]]] = []
+    for number, (last, images, c, side, k, stride, name) in enumerate(NARROW):
+        r, dtype = np.random.default_rng(number), BFLOAT16 if name == "bfloat16" else np.dtype(name)
+        arrays = {"x": values(r, (images, c, side, side), dtype), "weight": values(r, (c, 1, k, k), dtype), "bias": values(r, (c,), dtype)}
+        arrays["x"][0, 1, 1, 2] = arrays["weight"][2, 0, 0, 0] = np.inf
+        options = {"stride": stride, "padding": k // 2, "layout": oracle.LAYOUTS[2][last]}
+        found.append(("depthwise_conv", arrays, options))
+    return in_order(found)
+
+
+def in_order(found: list[tuple[str, dict[str, np.ndarray], dict[str, Any]]]) -> list[tuple[str, dict[str, np.ndarray], dict[str, Any]]]:
     for _, arrays, options in found:
         if options["layout"].endswith("C"):
             arrays |= {n: np.ascontiguousarray(np.moveaxis(a, 1, -1)) for n, a in arrays.items() if n in ("x", "residual")}
     return found
 
 
-def run_layers(count: int) -> None:
-    """In the child: `count` of the layers, evenly spread, with every array against a fence on either side."""
+def run_layers(count: int | None) -> None:
+    """In the child: `count` of the layers, evenly spread, or the narrow ones, with every array against a fence on either side."""
     import cuda_grid
     from fences import Fenced
 
-    every = layers()
-    chosen = [every[i * len(every) // count] for i in range(count)] if count < len(every) else every
+    every = narrow() if count is None else layers()
+    chosen = [every[i * len(every) // count] for i in range(count)] if count is not None and count < len(every) else every
     done = 0
     with cuda_grid.on_cpu():
         for op, arrays, options in chosen:
@@ -89,13 +111,14 @@ def run_layers(count: int) -> None:
 
 
 @compiled
-def test_generated_code_on_the_cpu(request):
+@pytest.mark.parametrize("which", ("all sorts", "narrow"))
+def test_generated_code_on_the_cpu(which, request):
     """The very code that a GPU would run, driven by loops over the grid: right, and no read or write outside the arrays."""
-    count = len(layers()) // 2 if request.config.getoption("--sweep") else 15
-    done = child(__file__, str(count))
+    count = len(NARROW) if which == "narrow" else len(layers()) // 2 if request.config.getoption("--sweep") else 15
+    done = child(__file__, which if which == "narrow" else str(count))
     assert done.returncode == 0, f"exit code {done.returncode} at\n{done.stdout.splitlines()[-1:]}\n{done.stderr[-3000:]}"
     assert done.stdout.splitlines()[-1] == f"{count} layers right"
 
 
 if __name__ == "__main__":
-    run_layers(int(sys.argv[1]))
+    run_layers(None if sys.argv[1] == "narrow" else int(sys.argv[1]))

@@ -113,7 +113,7 @@ def predict(plan: Any, report: Report) -> Prediction:
     cached = words(r"(?:LDG?|STG?)\b") + words(SORTS["shared store"]) + count("LDSM") * 4
     own = plan.choice.kernel is depthwise.kernel  # whose threads read words of their own
     cached += words(r"LDS\b") if own else count(r"LDS\b") * STAGED
-    threads = math.prod(plan.choice.grid) * math.prod(plan.choice.block)
+    threads = math.prod(plan.choice.grid) * -(-math.prod(plan.choice.block) // matrix.WARP) * matrix.WARP
     useful, moved = sum(p.macs for p in plan.problems), _traffic(plan.problems)
     rate, by_tensor = PROCESSORS * CLOCK, (count("HMMA") - count(r"HMMA\.1688") / 2) * MANY
     ordinary = threads * (count(SORTS["fma"]) - count("HMMA"))

@@ -42,11 +42,11 @@ class Tile(NamedTuple):
     out_vec: int  # channels first; 0: channels last
     activation: int
     weights: int = LOOSE
+    whole: int = 0  # 1, channels first: it is all of a map, of x and of results
 
     @property
     def text(self) -> str:
-        whole = (*self.kernel, *self.stride, *self.dilation, *self.pads, self.rows, self.cols, self.vec, self.out_vec, self.activation, self.weights)
-        return " ".join([self.dtype, *map(str, whole)])
+        return " ".join([self.dtype, *map(str, (*self.kernel, *self.stride, *self.dilation, *self.pads, *self[5:]))])
 
     @classmethod
     def read(cls, text: str) -> Tile:
@@ -220,10 +220,14 @@ def taps_first(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, height: i
     origin, down = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(mk.times(begin, tile.size))), mk.wide(pitch)
     wide_wh, wide_ww = mk.wide(wh), mk.wide(ww)
 
-    def line(row: ir.Value, start: ir.Value) -> dict[int, ir.Value]:
+    def line(row: ir.Value, start: ir.Value, u: int = 0) -> dict[int, ir.Value]:
         exists, values = mk.below(row, height), {}
         for p in words:
-            word = mk.word_if(b.and_(exists, inside[p]), lambda p=p: mk.at(start, p * vec * tile.size), vec)
+            at = lambda p=p: mk.at(start, p * vec * tile.size)
+            if tile.whole:  # what exists is known, and nothing is asked
+                word = mk.word(at(), vec) if 0 <= u < tile.rows and 0 <= p * vec < tile.cols else [mk.m.zero] * vec
+            else:
+                word = mk.word_if(b.and_(exists, inside[p]), at, vec)
             values |= {p * vec + n: v for n, v in enumerate(word)}
         return values
 
@@ -242,7 +246,7 @@ def taps_first(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, height: i
     if max(kh, kw) <= UNROLLED:
         held = [taps(i) for i in range(kh)] if kh * kw <= HELD else None
         for u, users in tile.lines().items():
-            values = line(b.add(top_row, mk.whole(u)), mk.at(origin, mk.times(down, u)))
+            values = line(b.add(top_row, mk.whole(u)), mk.at(origin, mk.times(down, u)), u)
             for r, i in users:
                 feed(r, values, held[i] if held else taps(i))
         return

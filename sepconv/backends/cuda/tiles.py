@@ -37,10 +37,16 @@ def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice 
     cols = 8 if large and ow > 4 or size == 2 else 4
     vec, out_vec = min(vec, cols), min(out_vec, cols)
     rows = min(4 if large or kw > 5 else 8 if cols == 4 and sh == 1 else 4, power(oh, 8))
+    if 9 < kh * kw and not large and {*p.stride, *p.dilation} == {1} and size <= 4:  # narrow maps, of whose tiles of four rows one is not full
+        rows = 7 if (kw if size == 4 else ow) == 7 and oh > 4 and -(-oh // 7) * 7 < -(-oh // 4) * 4 else rows
+        cols = 7 if rows == 7 == ow else cols
+        vec, out_vec = (1, 1) if cols == 7 else (vec, out_vec)
     tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, out_vec, p.activation.code, weights_of(p, g, w, 1))
+    tile = tile._replace(whole=1) if cols == 7 and three(p.in_size, 1)[1:] == (oh, ow) == (rows, cols) else tile
     across, jobs = -(-ow // cols), p.batch * p.out_channels * od
     spread = -(-oh // rows) * across
-    threads, flat = power(jobs * spread, THREADS), is_flat(p)
+    # Few blocks of threads with much to do each: a warp each, so that all multiprocessors have as many.
+    threads, flat = power(jobs * spread, min(32, THREADS) if tile.outputs > 32 else THREADS), is_flat(p)
     if jobs * spread > INSIDE:
         return None
     cells = (tile.text, tile.sums, tile.outputs, rows, cols, threads, p.group_out, flat)
@@ -62,7 +68,12 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
     looped = max(kh, kw) > stencil.UNROLLED
     vec = min(vec, 4 if looped or kh * kw <= 9 else 8 // max(4, size))
     rows, cols = power(oh, 2), power(ow, 2 if looped or vec == 4 else 4)
-    lanes = power(-(-p.in_channels // vec), min(32, THREADS))
+    rows, cols = (1, 7) if size == 2 and kh * kw <= 25 and ow == 7 else (rows, cols)  # 2 x 2 would leave a quarter empty
+    parts = -(-p.in_channels // vec)
+    # Lanes side by side read 8 words of channels or more; of those that leave the fewest threads idle, within a twentieth, the most.
+    busy = lambda n: parts * (THREADS // n * n) / (-(-parts // n) * n * THREADS)
+    some = range(min(32, THREADS, parts), min(8, THREADS, parts) - 1, -1)
+    lanes = next(n for n in some if busy(n) > max(map(busy, some)) - 0.05)
     if kh * kw > (25 if size * sh * sw > 2 else 9) and ow > 6 and not looped:
         cols = min((8, 7), key=lambda n: -(-ow // n) * (n * sw + kw))
         # Four rows read less for an output than two do, and convert fewer values of 16 bits; where a GPU stays busy with half the threads, and where
@@ -73,7 +84,7 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
     weights, taps = weights_of(p, g, w, vec), math.prod(p.kernel)
     across = -(-ow // cols)
     spread, jobs = -(-oh // rows) * across, p.batch * od * -(-oh // rows) * across
-    each, words = power(jobs, THREADS // lanes), -(-p.in_channels // (vec * lanes))
+    each, words = min(jobs, THREADS // lanes), -(-p.in_channels // (vec * lanes))
     # Of small kernels: the room is small then, and so is a thread's share of the copy, which is written out.
     room, copies = taps * pitch_of(lanes * vec) * max(4, size), -(-taps * vec // each)
     taps = taps if weights != stencil.INNER and filters_packed(p, g) and room <= MOST_SHARED and copies <= 100 else 0
