@@ -146,7 +146,8 @@ def on_cpu() -> Iterator[None]:
         for module, name, value in (
             (runtime, "require", lambda: None), (runtime, "launch", launch), (runtime, "kernel", lambda make, f, *c, registers: (make, f, c)),
             (runtime, "stream", lambda number: 0), (arrays, "NUMBA", kind), (tiles, "ENOUGH", 2),
-            (tiles, "PLENTY", 0), (runtime, "capability", lambda ordinal: runtime.PRESUMED), (config, "OPT", type(config.OPT)(1)),
+            (tiles, "PLENTY", 0), (tiles, "WARPS", 0),
+            (runtime, "capability", lambda ordinal: runtime.PRESUMED), (config, "OPT", type(config.OPT)(1)),
         ):  # fmt: skip
             stack.enter_context(mock.patch.object(module, name, value))
         yield

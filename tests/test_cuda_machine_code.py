@@ -102,8 +102,8 @@ TENSOR = [  # as KERNELS; the least occupancy is of two blocks, and the last num
     ("standard", 256, 256, 3, 1, "bfloat16", False, "relu6", 255, 0.12, 16, 32),
     ("standard", 3, 32, 3, 2, "float16", False, None, 255, 0.12, 2, 8),
     ("depthwise", 64, 64, 7, 1, "float16", False, "silu", 128, 0.25, 8, 98),
-    ("depthwise", 64, 64, 7, 1, "bfloat16", True, None, 255, 0.09, 16, 784),
-    ("depthwise", 64, 64, 5, 1, "float16", True, "relu6", 255, 0.09, 16, 560),
+    ("depthwise", 256, 256, 7, 1, "bfloat16", True, None, 255, 0.09, 16, 784),
+    ("depthwise", 256, 256, 5, 1, "float16", True, "relu6", 255, 0.09, 16, 560),
 ]
 
 
@@ -159,22 +159,27 @@ def test_predictions(machine_code):
         predict.predict(direct, machine_code.report(direct, (9, 0)))
 
 
-SHARES = [  # taps, dtype, channels last, share
-    (3, "float32", False, 0.95), (5, "float32", False, 0.95), (7, "float32", False, 0.9), (31, "float32", False, 0.7),
-    (3, "float32", True, 0.95), (7, "float32", True, 0.95), (7, "float16", True, 0.95), (5, "float16", True, 0.95), (7, "float16", False, 0.95),
+SHARES = [  # taps, dtype, channels last, channels, size, share
+    *((k, "float32", False, 128, 56, share) for k, share in ((3, 0.95), (5, 0.95), (7, 0.9), (31, 0.7))),
+    *((k, name, True, 128, 56, 0.95) for k, name in ((3, "float32"), (7, "float32"), (7, "float16"), (5, "float16"))),
+    (7, "float16", False, 128, 56, 0.95), (3, "float16", True, 72, 56, 0.95), (3, "float16", True, 960, 7, 0.85),
+    (7, "float32", False, 384, 14, 0.85), (7, "float32", False, 768, 7, 0.85), (7, "float32", True, 96, 56, 0.95),
+    *((7, "float16", last, c, size, 0.85) for last in (False, True) for c, size in ((192, 28), (384, 14))),
+    (7, "float16", True, 768, 7, 0.85), (5, "float16", True, 960, 7, 0.95), (5, "float16", False, 120, 14, 0.95),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("k, name, last, share", SHARES)
-def test_predicted_shares(k, name, last, share, machine_code):
-    """Depthwise layers of ConvNeXt's size are held by memory, those of RepLKNet's by multiply-adds, and not by what surrounds them."""
+@pytest.mark.parametrize("k, name, last, c, size, share", SHARES)
+def test_predicted_shares(k, name, last, c, size, share, machine_code):
+    """Depthwise layers of MobileNet's and ConvNeXt's sizes are held by memory, RepLKNet's by multiply-adds, and not by what surrounds them."""
     from sepconv.backends.cuda import plans, predict
 
-    dtype, x = np.dtype(name), (32, 56, 56, 128) if last else (32, 128, 56, 56)
-    p = resolve("depthwise", 2, (x, dtype), ((128, 1, k, k), dtype), padding=k // 2, layout="NHWC" if last else "NCHW")
+    dtype, x = np.dtype(name), (32, size, size, c) if last else (32, c, size, size)
+    p = resolve("depthwise", 2, (x, dtype), ((c, 1, k, k), dtype), padding=k // 2, layout="NHWC" if last else "NCHW")
     plan = plans.imagined((p,), last)
-    found = predict.predict(plan, machine_code.report(plan, (9, 0)))
-    assert found.share >= share, str(found)
+    report = machine_code.report(plan, (9, 0))
+    found = predict.predict(plan, report)
+    assert found.share >= share and report.spills == 0, str(found)
 
 
 def test_direct_kernels_compile(machine_code):

@@ -82,28 +82,33 @@ def test_every_block(name, monkeypatch):
     plans._plans.clear()
 
 
-BANDS = [  # channels last, size, taps, padding, multiplier, columns of a warp
-    (False, (17, 56), 7, 3, 2, 56), (False, (16, 56), 5, 2, 1, 56), (False, (16, 20), 7, 3, 1, 24),
-    (False, (16, 23), 7, 3, 1, 24), (False, (16, 30), 7, 3, 1, 32),
-    (True, (17, 56), 7, 3, 1, 56), (True, (16, 23), (9, 5), (1, 2), 1, 24), (True, (16, 14), 7, 3, 1, 16),
+BANDS = [  # channels last, images, size, taps, padding, multiplier, columns of a warp
+    (False, 2, (17, 56), 7, 3, 2, 56), (False, 2, (16, 72), 5, 2, 1, 40), (False, 1, (16, 20), 7, 3, 1, 24),
+    (False, 1, (16, 23), 7, 3, 1, 24), (False, 2, (16, 30), 7, 3, 1, 64),
+    (True, 2, (17, 56), 7, 3, 1, 56), (True, 1, (16, 23), (9, 5), (1, 2), 1, 24), (True, 1, (16, 14), 7, 3, 1, 16),
+    (False, 3, (28, 28), 7, 3, 1, 64), (False, 5, (14, 14), 7, 3, 2, 64), (False, 4, (14, 14), 5, 2, 1, 64), (False, 15, (7, 7), 7, 3, 1, 32),
+    (True, 3, (28, 28), 7, 3, 1, 32), (True, 5, (14, 14), 5, 2, 1, 32), (True, 3, (7, 7), 7, 3, 1, 16), (True, 7, (7, 7), 5, 2, 1, 32),
+    (True, 3, (7, 15), (7, 9), (3, 7), 1, 48), (True, 2, (9, 9), 9, 1, 1, 8),
 ]  # fmt: skip
 
 
 @compiled
 @pytest.mark.parametrize("case", BANDS, ids=str)
 def test_bands_of_taps(case):
-    """Depthwise on tensor cores, of each width and word: right, and where x is not finite no other result knows of it."""
+    """Depthwise on tensor cores, of each width and word, with maps side by side and one below the other: right, and where x or a tap is not finite
+    no other result knows of it."""
     import cuda_grid
     from cuda_grid import Host
 
-    last, (h, w), taps, padding, multiplier, cols = case
+    last, images, (h, w), taps, padding, multiplier, cols = case
     for number, dtype in enumerate((np.dtype("float16"), BFLOAT16)):
         r, kernel = np.random.default_rng(number), (taps, taps) if isinstance(taps, int) else taps
-        x = values(r, (2, 24, h, w), dtype)
+        x, weight = values(r, (images, 24, h, w), dtype), values(r, (24 * multiplier, 1, *kernel), dtype)
         if number:
-            x[0, 3, h // 2, 1], x[1, 23, h - 1, w - 1] = np.inf, np.nan
+            x[0, 3, h // 2, 1], x[-1, 23, h - 1, w - 1] = np.inf, np.nan
+            weight[5, 0, 0, 0], weight[6, 0, -1, -1] = np.inf, np.nan
         given = {"x": np.ascontiguousarray(np.moveaxis(x, 1, -1)) if last else x}
-        given |= {"weight": values(r, (24 * multiplier, 1, *kernel), dtype), "bias": values(r, (24 * multiplier,), dtype)}
+        given |= {"weight": weight, "bias": values(r, (24 * multiplier,), dtype)}
         options: dict[str, Any] = {"padding": padding, "layout": "NHWC" if last else "NCHW", "activation": ("silu", "relu")[number]}
         with cuda_grid.on_cpu():
             there = {key: Host(a) for key, a in given.items()}

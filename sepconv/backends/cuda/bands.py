@@ -5,12 +5,17 @@ product of 16 x 16 of x and of a band of 16 x 8, by two `mma.m16n8k8`. Of 7 taps
 that do 16 times as many. A warp has its pixels, with zeros around the image, in shared memory, channel by channel, and takes the row below by
 another address.
 
-A band's zeros meet pixels that a result does not see, and make a NaN of what is infinite there: results that are not finite are summed again, tap by
-tap. On the CPU a thread does its lane's part alone, as in `tensor.py`.
+A map that is no wider than a warp's columns needs no columns on either side of its own: there a group of results takes the groups of x before,
+beside and behind it, as far as the map has them, and maps of several images of the batch lie side by side; of eight rows and fewer, one below the
+other.
+
+A band's zeros meet pixels that a result does not see, and make a NaN of what is infinite there: of a warp with one, all are summed
+again, tap by tap. On the CPU a thread does its lane's part alone, as in `tensor.py`.
 """
 
 from __future__ import annotations
 
+import functools
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -25,12 +30,12 @@ from .matrix import WARP
 from .stencil import Maker, Tile
 
 ROWS, SIDE = 16, 8  # of results of an instruction; of a group of columns, and of the channels of a word
-PLACES = (0, 1, SIDE, SIDE + 1)  # of a lane's four elements of a band, along k, from the first one
 
 
 class Band(NamedTuple):
-    """A warp's work: the taps; how far its first column of x lies before the first result, and the first tap behind that; groups of columns of x, a
-    power of two, and of results, at least one fewer; elements of a load of x and of a store; channels, 1 of channels first, 8 of channels last."""
+    """A warp's work: the taps; how far its first column of x lies before the first result, and the first tap behind that (less than 0: before that);
+    groups of columns of x, a power of two, and of results of a map; elements of a load of x and of a store; channels, 1 of channels first, 8 of
+    channels last; maps side by side, a power of two; lines of x from the first eight rows of results to the others, 8 if of the same map."""
 
     dtype: str
     kh: int
@@ -44,11 +49,17 @@ class Band(NamedTuple):
     out_vec: int
     many: int
     activation: int
+    across: int = 1
+    down: int = SIDE
 
     text = property(lambda self: " ".join(map(str, self)))
     cols = property(lambda self: SIDE * self.tiles)
     words = property(lambda self: self.groups * SIDE // (self.vec if self.many == 1 else 2))  # of a line of x; channels last, pairs of pixels
-    lines = property(lambda self: -(-(ROWS + self.kh - 1) * self.words // WARP) * WARP // self.words)  # of x
+    lines = property(lambda self: -(-(SIDE + self.down + self.kh - 1) * self.words // WARP) * WARP // self.words)  # of x
+    own = property(lambda self: self.groups // self.across)  # groups of columns of a map
+    sums = property(lambda self: 4 * self.tiles * self.across)
+    stacked = property(lambda self: self.down != SIDE)
+    maps = property(lambda self: self.across * (2 if self.stacked else 1))
     pitch = property(lambda self: SIDE * self.groups)
     plane, size = property(lambda self: self.lines * self.pitch), property(lambda self: self.many * self.lines * self.pitch)
 
@@ -58,10 +69,21 @@ class Band(NamedTuple):
         return cls(dtype, *map(int, rest))
 
     @property
+    def shifts(self) -> list[int]:
+        """Groups of x that a group of results takes, counted from its own."""
+        return [d for d in (-1, 0, 1) if -SIDE < d * SIDE - self.slack < self.kw + SIDE - 1]
+
+    def pairs(self, group: int) -> list[tuple[int, int]]:
+        """The groups of results, and the shifts, that a group of x belongs to."""
+        own, at = divmod(group, self.own)
+        return [(own * self.tiles + at - d, d) for d in self.shifts if 0 <= at - d < self.tiles]
+
+    @property
     def instructions(self) -> int:
         """About how many a warp needs: of taps, products, results and the copy of x."""
-        taps, products = 10 * self.kh, self.kh * (5 * (self.tiles // 2 + 1) + 2 * self.tiles)
-        return 280 + self.many * (taps + products + 4 * 5 * self.tiles) + self.lines * self.words // WARP * (8 if self.many == 1 else 32)
+        named = sum(bool(self.pairs(g) or self.pairs(g + 1)) for g in range(0, self.groups, 2))
+        products = self.kh * (5 * named + sum(len(self.pairs(g)) for g in range(self.groups)))
+        return 280 + self.many * (8 * self.kh + products + 5 * self.sums) + self.lines * self.words // WARP * (8 if self.many == 1 else 32)
 
 
 class _Warp:
@@ -81,31 +103,48 @@ def _place(mk: Maker, band: Band, line: ir.Value, col: ir.Value) -> ir.Value:
     return b.add(mk.times(line, band.pitch), b.xor(col, mk.times(turn, SIDE)))
 
 
+def _line(mk: Maker, band: Band, row: ir.Value) -> ir.Value:
+    """The first line of x that a row of results takes."""
+    b = mk.b
+    return b.add(row, mk.times(b.lshr(row, mk.whole(3)), band.down - SIDE)) if band.stacked else row
+
+
 def _turned(b: ir.IRBuilder, mk: Maker, one: ir.Value, other: ir.Value) -> tuple[ir.Value, ir.Value]:
     """The lower halves of two registers, and the upper ones."""
     low = b.or_(b.and_(one, mk.whole(0xFFFF)), b.shl(other, mk.whole(16)))
     return low, b.or_(b.lshr(one, mk.whole(16)), b.and_(other, ir.Constant(I32, 0xFFFF0000)))
 
 
-def _fill(typing: Any, shape: Any, thread: Any, room: Any, x: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any) -> Any:
-    """A lane's part of the copy of a warp's pixels: x is the address of the plane (the image's channel), (top, left) the first result."""
+def _fill(typing: Any, shape: Any, thread: Any, room: Any, x: Any, apart: Any, count: Any, pitch: Any, step: Any, height: Any, width: Any,
+          top: Any, left: Any) -> Any:  # fmt: skip
+    """A lane's part of the copy of a warp's pixels: x is the address of the plane (the image's channel), (top, left) the first result; `count` maps
+    lie `apart` bytes from each other."""
     if not literal(shape):
         return None
     band = Band.read(shape.literal_value)
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, thread, room, x, pitch, step, height, width, top, left = args
+        _, thread, room, x, apart, count, pitch, step, height, width, top, left = args
         warp = _Warp(context, b, band, thread, room)
         mk, lane, per = warp.mk, warp.lane, WARP // band.words
         line, place = b.udiv(lane, mk.whole(band.words)), b.urem(lane, mk.whole(band.words))  # powers of two
         place = mk.times(place, band.vec if band.many == 1 else 2)
-        row, col = b.sub(b.add(top, line), mk.whole(band.above)), b.sub(b.add(left, place), mk.whole(band.before))
+        side, within = b.udiv(place, mk.whole(SIDE * band.own)), b.urem(place, mk.whole(SIDE * band.own))
+        row, col = b.sub(b.add(top, line), mk.whole(band.above)), b.sub(b.add(left, within), mk.whole(band.before))
         right, down = mk.wide(step), mk.wide(mk.times(pitch, per))
         start = mk.at(x, b.mul(mk.wide(row), mk.wide(pitch)), b.mul(mk.wide(col), right))
-        seen = [mk.below(col if n == 0 else b.add(col, mk.whole(n)), width) for n in range(1 if band.many == 1 else 2)]
+        columns = [mk.below(col if n == 0 else b.add(col, mk.whole(n)), width) for n in range(1 if band.many == 1 else 2)]
+        first = start = mk.at(start, b.mul(mk.wide(side), apart)) if band.maps > 1 else start
+        seen = [b.and_(s, b.icmp_signed("<", side, count)) for s in columns] if band.maps > 1 else columns
         for n in range(band.lines // per):
-            start = mk.fixed(mk.at(start, down)) if n else start
-            exists = mk.below(b.add(row, mk.whole(n * per)), height)
+            start, below = (mk.fixed(mk.at(start, down)) if n else start), n * per
+            if band.stacked and below >= band.down:
+                below -= band.down
+                if below == 0:
+                    start = mk.at(first, mk.times(apart, band.across))
+                    other = b.icmp_signed("<", b.add(side, mk.whole(band.across)), count)
+                    seen = [b.and_(s, other) for s in columns]
+            exists = mk.below(b.add(row, mk.whole(below)), height)
             at = [start, mk.at(start, right)]
             to = b.gep(warp.start, [_place(mk, band, b.add(line, mk.whole(n * per)), place)])
             words = [mk.pairs(mk.loaded_if(b.and_(exists, s), lambda a=a: a, band.vec), band.vec) for s, a in zip(seen, at)]
@@ -117,21 +156,29 @@ def _fill(typing: Any, shape: Any, thread: Any, room: Any, x: Any, pitch: Any, s
                 tensor.write(mk, b.gep(to, [mk.whole(c * band.plane)]), [part], 2)
         return context.get_dummy_value()
 
-    return types.void(shape, types.int32, room, types.int64, *[types.int32] * 6), codegen
+    return types.void(shape, types.int32, room, types.int64, types.int64, *[types.int32] * 7), codegen
 
 
-def _taps(mk: Maker, band: Band, lane: ir.Value, w: ir.Value, channel: int) -> list[list[ir.Value]]:
-    """Of each row of taps the two registers of its band that are the lane's: elements of 8 x 8, k along pairs, a column a quarter of a warp. The
-    loads are not called invariant: those of two more channels would be done ahead, and fill the registers."""
-    b = mk.b
+def _taps(mk: Maker, band: Band, lane: ir.Value, w: ir.Value, channel: int) -> list[dict[int, ir.Value]]:
+    """Of each row of taps the registers of its bands, by their shifts, that are the lane's: two elements of 8 x 8, k along pairs, a column a quarter
+    of a warp. Of up to seven taps a lane has its two of one band alone. The loads are not called invariant: those of two more channels would be done
+    ahead, and fill the registers."""
+    b, size = mk.b, mk.tile.size
     first = b.sub(b.sub(mk.times(b.and_(lane, mk.whole(3)), 2), b.lshr(lane, mk.whole(2))), mk.whole(band.slack))
-    inside = [mk.below(b.add(first, mk.whole(k)), mk.whole(band.kw)) for k in PLACES]
-    start, found = mk.at(w, mk.wide(mk.times(first, mk.tile.size))), []
+    if band.kw < SIDE:
+        one = b.sub(b.and_(b.add(first, mk.whole(1)), mk.whole(SIDE - 1)), mk.whole(1))
+        starts, chosen = [one], {d: b.icmp_signed("==", b.sub(one, first), mk.whole(d * SIDE)) for d in band.shifts}
+    else:
+        starts, chosen = [b.add(first, mk.whole(d * SIDE)) for d in band.shifts], {}
+    places = [(mk.at(w, mk.wide(mk.times(at, size))), [mk.below(b.add(at, mk.whole(n)), mk.whole(band.kw)) for n in (0, 1)]) for at in starts]
+    found = []
     for i in range(band.kh):
-        far = (channel * band.kh + i) * band.kw
-        each = [mk.loaded_if(s, lambda n=(far + k) * mk.tile.size: mk.at(start, n), 1, False) for s, k in zip(inside, PLACES)]
-        wide = [b.zext(value, I32) for value in each]
-        found.append([b.or_(low, b.shl(high, mk.whole(16))) for low, high in zip(wide[::2], wide[1::2])])
+        far = (channel * band.kh + i) * band.kw * size
+        pairs = []
+        for start, inside in places:
+            low, high = (mk.loaded_if(s, lambda at=start, far=far + n * size: mk.at(at, far), 1, False) for n, s in enumerate(inside))
+            pairs.append(b.or_(b.zext(low, I32), b.shl(b.zext(high, I32), mk.whole(16))))
+        found.append({d: b.select(c, pairs[0], mk.whole(0)) for d, c in chosen.items()} if chosen else dict(zip(band.shifts, pairs)))
     return found
 
 
@@ -145,7 +192,7 @@ def _unknown(mk: Maker, number: ir.Value) -> ir.Value:
 def _named(mk: Maker, band: Band, lane: ir.Value, i: Any, two: Any) -> ir.Value:
     """The element at which the eight begin that a lane names for `ldmatrix`: 8 rows, 8 more, both again of the next group of columns."""
     b = mk.b
-    return _place(mk, band, b.add(b.and_(lane, mk.whole(ROWS - 1)), i), mk.times(b.add(b.lshr(lane, mk.whole(4)), two), SIDE))
+    return _place(mk, band, b.add(_line(mk, band, b.and_(lane, mk.whole(ROWS - 1))), i), mk.times(b.add(b.lshr(lane, mk.whole(4)), two), SIDE))
 
 
 def _on_device(warp: _Warp, band: Band, acc: ir.Value, w: ir.Value, channel: int) -> None:
@@ -155,100 +202,125 @@ def _on_device(warp: _Warp, band: Band, acc: ir.Value, w: ir.Value, channel: int
     # Addresses are computed anew for each channel: kept, they would be 28 registers.
     lane = _unknown(mk, warp.lane)
     start = b.ptrtoint(b.addrspacecast(warp.start, ir.PointerType(I16, 3)), I32)
-    for i, (near, far) in enumerate(taps):
-        for two in range(0, band.tiles + 1, 2):
+    for i, bands in enumerate(taps):
+        for two in range(0, band.groups, 2):
+            if not band.pairs(two) and not band.pairs(two + 1):
+                continue
             at = b.add(start, mk.times(_named(mk, band, lane, mk.whole(i), mk.whole(two)), 2))
             parts = tensor.ldmatrix(mk, at, 2 * channel * band.plane, "")
             for group, rows in ((two, parts[:2]), (two + 1, parts[2:])):
-                if 0 < group <= band.tiles:
-                    tensor.mma(mk, acc, 4 * (group - 1), rows, [far])
-                if group < band.tiles:
-                    tensor.mma(mk, acc, 4 * group, rows, [near])
+                for t, shift in band.pairs(group):
+                    tensor.mma(mk, acc, 4 * t, rows, [bands[shift]])
 
 
 def _on_cpu(warp: _Warp, band: Band, acc: ir.Value, w: ir.Value, channel: int) -> None:
     """A lane's own sums, of what the lanes of its warp would have loaded; in loops."""
-    mk, b, size = warp.mk, warp.mk.b, warp.mk.tile.size
+    mk, b, size, whole = warp.mk, warp.mk.b, warp.mk.tile.size, warp.mk.whole
     with ExitStack() as stack:
-        t, c, i, k = (stack.enter_context(mk.loop(n)) for n in (band.tiles, 4, band.kh, 2 * SIDE))
+        t, c, d, i, k = (stack.enter_context(mk.loop(n)) for n in (band.sums // 4, 4, len(band.shifts), band.kh, SIDE))
         row, col = tensor.halves(mk, warp.lane, c)
-        group, within = b.add(t, b.lshr(k, mk.whole(3))), b.and_(k, mk.whole(SIDE - 1))
-        # Row and k of the lane's matrix: register row // 8, of the line that lane names which is that row, in the half of the warp of an odd group.
-        owner = b.add(b.and_(row, mk.whole(ROWS - 1)), mk.times(b.and_(group, mk.whole(1)), 16))
-        at = _named(mk, band, owner, i, b.and_(group, mk.whole(~1)))
-        at = b.add(at, b.add(within, mk.whole(channel * band.plane)))
-        x = widen(mk.context, b, b.load(b.gep(warp.start, [at])), band.dtype)
-        # The band's: lane col * 4 + within // 2 holds it.
-        owner = b.add(mk.times(col, 4), b.lshr(within, mk.whole(1)))
-        first = b.sub(b.sub(mk.times(b.and_(owner, mk.whole(3)), 2), b.lshr(owner, mk.whole(2))), mk.whole(band.slack))
-        tap = b.add(first, b.add(b.and_(within, mk.whole(1)), b.and_(k, mk.whole(SIDE))))
-        far = b.add(tap, mk.times(b.add(i, mk.whole(channel * band.kh)), band.kw))
-        (weight,) = mk.word_if(mk.below(tap, mk.whole(band.kw)), lambda: mk.at(w, mk.wide(mk.times(far, size))), 1)
-        at = b.gep(acc, [b.add(mk.times(t, 4), c)])
-        b.store(b.fadd(b.load(at), b.fmul(x, weight)), at)
+        shift = b.add(d, whole(band.shifts[0]))
+        beside = b.add(b.urem(t, whole(band.tiles)), shift)
+        group = b.add(mk.times(b.udiv(t, whole(band.tiles)), band.own), beside)
+        with b.if_then(mk.below(beside, whole(band.own))):
+            # Row and k of the lane's matrix: register row // 8, of the line that lane names which is that row, in an odd group's half of the warp.
+            owner = b.add(row, mk.times(b.and_(group, whole(1)), 16))
+            at = b.add(_named(mk, band, owner, i, b.and_(group, whole(~1))), b.add(k, whole(channel * band.plane)))
+            x = widen(mk.context, b, b.load(b.gep(warp.start, [at])), band.dtype)
+            # The band's: lane col * 4 + k // 2 holds it.
+            owner = b.add(mk.times(col, 4), b.lshr(k, whole(1)))
+            first = b.sub(b.sub(mk.times(b.and_(owner, whole(3)), 2), b.lshr(owner, whole(2))), whole(band.slack))
+            tap = b.add(first, b.add(b.and_(k, whole(1)), mk.times(shift, SIDE)))
+            far = b.add(tap, mk.times(b.add(i, whole(channel * band.kh)), band.kw))
+            (weight,) = mk.word_if(mk.below(tap, whole(band.kw)), lambda: mk.at(w, mk.wide(mk.times(far, size))), 1)
+            at = b.gep(acc, [b.add(mk.times(t, 4), c)])
+            b.store(b.fadd(b.load(at), b.fmul(x, weight)), at)
 
 
-def _again(warp: _Warp, band: Band, w: ir.Value, bias: ir.Value, by: ir.Value, y: ir.Value, steps: tuple[ir.Value, ...], size: tuple[ir.Value, ...],
-           corner: tuple[ir.Value, ...], lo: ir.Value, hi: ir.Value) -> None:  # fmt: skip
+def _any(mk: Maker, band: Band, finite: ir.Value, w: ir.Value) -> ir.Value:
+    """Whether a sum of the warp's is not finite: an infinite tap is met by some lane, at the border of a map not by all. On the CPU, whether one of
+    the lane's is, or a tap."""
+    b = mk.b
+    if on_device(mk.context):
+        text = "{.reg .pred p; setp.ne.s32 p, $1, 0; vote.sync.any.pred p, p, 0xffffffff; selp.s32 $0, 1, 0, p;}"
+        lost = b.zext(b.fcmp_unordered("uno", b.load(finite), mk.m.zero), I32)
+        met = b.asm(ir.FunctionType(I32, [I32]), text, "=r,r", [lost], side_effect=True)
+        return b.icmp_signed("!=", met, mk.whole(0))
+    with mk.loop(band.many * band.kh * band.kw) as n:
+        mk.add(finite, 0, mk.word(mk.at(w, mk.wide(mk.times(n, mk.tile.size))), 1)[0], mk.m.zero)
+    return b.fcmp_unordered("uno", b.load(finite), mk.m.zero)
+
+
+def _again(warp: _Warp, band: Band, w: ir.Value, bias: ir.Value, by: ir.Value, y: ir.Value, maps: tuple[ir.Value, ...], steps: tuple[ir.Value, ...],
+           size: tuple[ir.Value, ...], corner: tuple[ir.Value, ...], lo: ir.Value, hi: ir.Value) -> None:  # fmt: skip
     """A lane's results anew, one after the other and tap by tap, in loops."""
-    mk, b, lane, item = warp.mk, warp.mk.b, warp.lane, warp.mk.tile.size
-    total = cgutils.alloca_once(b, mk.m.element)
-    with mk.loop(band.many) as channel, mk.loop(4 * band.tiles) as n:
-        row, col = tensor.halves(mk, lane, b.and_(n, mk.whole(3)))
-        col = b.add(col, mk.times(b.lshr(n, mk.whole(2)), SIDE))
+    mk, b, lane, item, whole = warp.mk, warp.mk.b, warp.lane, warp.mk.tile.size, warp.mk.whole
+    total, (apart, count) = cgutils.alloca_once(b, mk.m.element), maps
+    with mk.loop(band.many) as channel, mk.loop(band.sums) as n:
+        row, col = tensor.halves(mk, lane, b.and_(n, whole(3)))
+        group = b.lshr(n, whole(2))
+        side, col = b.udiv(group, whole(band.tiles)), b.add(col, mk.times(b.urem(group, whole(band.tiles)), SIDE))
         b.store(mk.m.zero, total)
         with mk.loop(band.kh) as i, mk.loop(band.kw) as j:
             far = b.add(mk.times(b.add(mk.times(channel, band.kh), i), band.kw), j)
             (weight,) = mk.word(mk.at(w, mk.wide(mk.times(far, item))), 1)
-            place = _place(mk, band, b.add(row, i), b.add(b.add(col, j), mk.whole(band.slack)))
-            x = b.load(b.gep(warp.start, [b.add(place, mk.times(channel, band.plane))]))
-            mk.add(total, 0, widen(mk.context, b, x, band.dtype), weight)
+            within = b.add(b.add(col, j), whole(band.slack))
+            held = mk.below(within, whole(band.own * SIDE))  # beyond lies another map, and there a zero
+            place = _place(mk, band, b.add(_line(mk, band, row), i), b.add(b.select(held, within, whole(0)), mk.times(side, band.own * SIDE)))
+            x = widen(mk.context, b, b.load(b.gep(warp.start, [b.add(place, mk.times(channel, band.plane))])), band.dtype)
+            mk.add(total, 0, b.select(held, x, mk.m.zero), weight)
         (added,) = mk.word_if(b.icmp_unsigned("!=", bias, ir.Constant(I64, 0)), lambda: mk.at(bias, mk.wide(b.mul(by, channel))), 1)
         values = mk.activated([b.fadd(b.load(total), added)], lo, hi)
+        if band.stacked:
+            side, row = b.add(side, mk.times(b.lshr(row, whole(3)), band.across)), b.and_(row, whole(SIDE - 1))
         row, col = (b.add(n, first) for n, first in zip((row, col), corner))
-        with b.if_then(b.and_(*(b.icmp_signed("<", n, most) for n, most in zip((row, col), size)))):
+        with b.if_then(functools.reduce(b.and_, (b.icmp_signed("<", n, most) for n, most in zip((side, row, col), (count, *size))))):
             far = (b.mul(mk.wide(n), mk.wide(step)) for n, step in zip((row, col), steps))
-            mk.put(mk.at(y, *far, mk.wide(mk.times(channel, item))), values)
+            mk.put(mk.at(y, b.mul(mk.wide(side), apart), *far, mk.wide(mk.times(channel, item))), values)
 
 
-def _banded(typing: Any, shape: Any, thread: Any, room: Any, w: Any, bias: Any, by: Any, y: Any, pitch: Any, step: Any, height: Any, width: Any,
-            top: Any, left: Any, lo: Any, hi: Any) -> Any:  # fmt: skip
+def _banded(typing: Any, shape: Any, thread: Any, room: Any, w: Any, bias: Any, by: Any, y: Any, apart: Any, count: Any, pitch: Any, step: Any,
+            height: Any, width: Any, top: Any, left: Any, lo: Any, hi: Any) -> Any:  # fmt: skip
     """A lane's results of a warp's: w is the address of its filters, packed, `bias` of the channel's bias, or 0, y of the plane (the channel)."""
     if not literal(shape):
         return None
     band = Band.read(shape.literal_value)
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, thread, room, w, bias, by, y, pitch, step, height, width, top, left, lo, hi = args
+        _, thread, room, w, bias, by, y, apart, count, pitch, step, height, width, top, left, lo, hi = args
         warp = _Warp(context, b, band, thread, room)
-        mk, acc = warp.mk, b.bitcast(cgutils.alloca_once(b, ir.ArrayType(ir.FloatType(), 4 * band.tiles)), ir.FloatType().as_pointer())
+        mk, acc = warp.mk, b.bitcast(cgutils.alloca_once(b, ir.ArrayType(ir.FloatType(), band.sums)), ir.FloatType().as_pointer())
         some, found, finite = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0)), [], cgutils.alloca_once_value(b, mk.m.zero)
         for channel in range(band.many):
-            for n in range(4 * band.tiles):
+            for n in range(band.sums):
                 b.store(mk.m.zero, mk.slot(acc, n))
             (_on_device if on_device(context) else _on_cpu)(warp, band, acc, w, channel)
-            for n in range(4 * band.tiles):
+            for n in range(band.sums):
                 mk.add(finite, 0, b.load(mk.slot(acc, n)), mk.m.zero)
             (added,) = mk.word_if(some, lambda n=channel: mk.at(bias, mk.wide(mk.times(by, n))), 1)
-            values = mk.activated([b.fadd(b.load(mk.slot(acc, n)), added) for n in range(4 * band.tiles)], lo, hi)
+            values = mk.activated([b.fadd(b.load(mk.slot(acc, n)), added) for n in range(band.sums)], lo, hi)
             found.append([tensor.pair(mk, *two) for two in zip(values[::2], values[1::2])] if band.out_vec > 1 else values)
         row, col = b.add(top, b.lshr(warp.lane, mk.whole(2))), b.add(left, mk.times(b.and_(warp.lane, mk.whole(3)), 2))
         right, start = mk.wide(step), mk.at(y, b.mul(mk.wide(row), mk.wide(pitch)), b.mul(mk.wide(col), mk.wide(step)))
+        exists = b.icmp_signed("<", row, height)
         for half in range(2):
-            start = mk.at(start, mk.wide(mk.times(pitch, SIDE))) if half else start
-            exists = b.icmp_signed("<", b.add(row, mk.whole(SIDE * half)) if half else row, height)
-            for t in range(band.tiles):
+            if half and not band.stacked:
+                start, exists = mk.at(start, mk.wide(mk.times(pitch, SIDE))), b.icmp_signed("<", b.add(row, mk.whole(SIDE)), height)
+            for t in range(band.sums // 4):
+                side = t // band.tiles + half * (band.maps - band.across)
+                there = b.and_(exists, b.icmp_signed("<", mk.whole(side), count)) if band.maps > 1 else exists
+                own = mk.at(start, mk.times(apart, side)) if side else start
                 for odd in range(1 if band.out_vec == 2 else 2):
-                    place = t * SIDE + odd
-                    with b.if_then(b.and_(exists, b.icmp_signed("<", b.add(col, mk.whole(place)), width))):
-                        at = mk.at(start, place * mk.tile.size) if band.many == 1 else mk.at(start, mk.times(right, place))
+                    place = t % band.tiles * SIDE + odd
+                    with b.if_then(b.and_(there, b.icmp_signed("<", b.add(col, mk.whole(place)), width))):
+                        at = mk.at(own, place * mk.tile.size) if band.many == 1 else mk.at(own, mk.times(right, place))
                         _store(mk, band, at, found, 2 * t + half, odd)
-        with b.if_then(b.fcmp_unordered("uno", b.load(finite), mk.m.zero), likely=False):  # zero times what is not finite
-            _again(warp, band, w, bias, by, y, (pitch, step), (height, width), (top, left), lo, hi)
+        with b.if_then(_any(mk, band, finite, w), likely=False):  # zero times what is not finite
+            _again(warp, band, w, bias, by, y, (apart, count), (pitch, step), (height, width), (top, left), lo, hi)
         return context.get_dummy_value()
 
     word, number = types.int64, types.int32
-    return types.void(shape, number, room, word, word, number, word, *[number] * 6, word, word), codegen
+    return types.void(shape, number, room, word, word, number, word, word, *[number] * 7, word, word), codegen
 
 
 def _store(mk: Maker, band: Band, at: ir.Value, found: list[list[ir.Value]], n: int, odd: int) -> None:

@@ -114,10 +114,10 @@ def staging(shape, sums, outputs, size, rows, cols, vec, block, flat, turns, tap
 
 
 def _by_bands(filling):  # type: ignore[no-untyped-def]
-    """A warp takes a tile of 16 rows of a plane; channels last of eight channels, and a block's warps then have channels next to each other. The same
-    places whether the warp copies its pixels or, when that is done, makes its results."""
+    """A warp takes a tile of 16 rows of a plane, or of `maps` images' whole planes; channels last of eight channels, and a block's warps then have
+    channels next to each other. The same places whether the warp copies its pixels or, when that is done, makes its results."""
 
-    def factory(shape, sums, rows, cols, many, warps, multiplier):  # type: ignore[no-untyped-def]
+    def factory(shape, sums, rows, cols, many, maps, warps, multiplier):  # type: ignore[no-untyped-def]
         last = many > 1
 
         def depthwise_by_bands(q, room, bx, by, bz, tx, ty, tz):  # type: ignore[no-untyped-def]
@@ -129,13 +129,15 @@ def _by_bands(filling):  # type: ignore[no-untyped-def]
                 top, left = np.int32(down * rows), np.int32((tile - down * q[WIDTH]) * cols)
                 n = plane if last else (plane * q[MAGIC]) >> q[SHIFT]
                 c = c if last else plane - n * q[C_OUT]
+                n *= maps
+                count = np.int32(min(q[N] - n, np.int64(maps)))
                 if filling:
                     x = q[X] + n * q[XN] + c // multiplier * q[XC]
-                    fill(shape, np.int32(tx), room, x, np.int32(q[XH]), np.int32(q[XW]), np.int32(q[IH]), np.int32(q[IW]), top, left)
+                    fill(shape, np.int32(tx), room, x, q[XN], count, np.int32(q[XH]), np.int32(q[XW]), np.int32(q[IH]), np.int32(q[IW]), top, left)
                 else:
                     banded(shape, np.int32(tx), room, q[WEIGHT] + c * q[WO], q[BIAS] + c * q[BIAS_BY], np.int32(q[BIAS_BY]),
-                           q[OUT] + n * q[YN] + c * q[YC], np.int32(q[YH]), np.int32(q[YW]), np.int32(q[OH]), np.int32(q[OW]), top, left, q[LO],
-                           q[HI])  # fmt: skip
+                           q[OUT] + n * q[YN] + c * q[YC], q[YN], count, np.int32(q[YH]), np.int32(q[YW]), np.int32(q[OH]), np.int32(q[OW]), top,
+                           left, q[LO], q[HI])  # fmt: skip
 
         return depthwise_by_bands
 
@@ -154,7 +156,7 @@ def before(factory):  # type: ignore[no-untyped-def]
 def room_of(factory, cells):  # type: ignore[no-untyped-def]
     """Elements of shared memory of a body with these cells."""
     if factory is by_bands:
-        return cells[5] * Band.read(cells[0]).size // 2
+        return cells[6] * Band.read(cells[0]).size // 2
     if factory is not channels_last:
         return 0
     *_, vec, (across, _), _, _, taps = cells

@@ -6,7 +6,7 @@ Only speed is decided here. `choose` returns None where no tile fits, and `direc
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ...problem import Problem
 from ..cpu.frame import Geometry, three
@@ -23,6 +23,7 @@ MOST_TURNS, ENOUGH = 8, 4 if SIMULATED else 1000  # tiles one after the other by
 # Depthwise, channels last: instructions for a word of x (its address, whether it exists, what it is if not, the load, two conversions), and blocks of
 # tall tiles from which on a large GPU has enough to do
 LOADED, PLENTY = 7, 0 if SIMULATED else 160
+WARPS = 0 if SIMULATED else 528  # by bands of taps: four for each multiprocessor of a large GPU, each with much to do
 
 
 def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice | None:
@@ -101,40 +102,66 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
     return Choice(depthwise.kernel, depthwise.channels_last, cells, depthwise.FIELDS, more, grid, (lanes, each, 1), reason)
 
 
+def _band(p: Problem, last: bool, vec: int, out_vec: int, before: int, groups: int, tiles: int, across: int = 1, down: int = bands.SIDE) -> Band:
+    (_, kh, kw), (_, ph, pw) = three(p.kernel, 1), three(tuple(a for a, _ in p.pads), 0)
+    stores, many = (vec, vec) if last else (min(out_vec, 2), 1)
+    return Band(p.dtype.name, kh, kw, ph, before, before - pw, groups, tiles, vec, stores, many, p.activation.code, across, down)
+
+
+def _beside(p: Problem, last: bool, widths: Sequence[int], out_vec: int) -> Iterator[Band]:
+    """Bands with columns of x on either side of the results: a load begins at a multiple of its width, which may be before the first tap; 16 columns
+    then hold the windows of 8 results."""
+    kw, pw, ow = p.kernel[-1], p.pads[-1][0], p.out_size[-1]
+    before = {v: pw if last else -(-pw // v) * v for v in widths}
+    vec = next((v for v, at in before.items() if at - pw + kw - 1 <= bands.SIDE), 0)
+    for groups in ((2, 4) if vec == 1 else (2, 4, 8)) if vec else ():
+        across = -(-ow // (bands.SIDE * (groups - 1)))
+        yield _band(p, last, vec, out_vec, before[vec], groups, -(-ow // (bands.SIDE * across)))
+
+
+def _whole(p: Problem, last: bool, widths: Sequence[int], out_vec: int) -> Iterator[Band]:
+    """Bands of maps as wide as they are, several of them side by side."""
+    kw, (_, ih, iw), (_, oh, ow) = p.kernel[-1], three(p.in_size, 1), three(p.out_size, 1)
+    (ph, below), (pw, _) = three(p.pads, (0, 0))[1:]
+    own = power(-(-max(iw, ow) // bands.SIDE), 8)
+    if not widths or max(iw, ow) > own * bands.SIDE or max(pw, kw - 1 - pw) >= bands.SIDE:
+        return
+    for groups in (2, 4) if widths[0] == 1 else (2, 4, 8):
+        tiles = -(-ow // bands.SIDE)
+        if groups < own or groups // own > power(p.batch, 8) or last and tiles * (groups // own) > 7:  # whose registers would not be enough
+            continue
+        each = 32 * (2 if last else widths[0]) // (bands.SIDE * groups)  # lines that a warp copies at a time
+        down = -(-(ih + max(ph, below)) // each) * each if oh <= bands.SIDE and p.batch > 1 else bands.SIDE
+        yield _band(p, last, widths[0], out_vec, 0, groups, tiles, groups // own, down)
+
+
 def _depthwise_by_bands(p: Problem, g: Geometry, x: int, w: int, y: int, cc: tuple[int, int], last: bool) -> Choice | None:
     """16-bit floats on tensor cores, where that takes fewer instructions than multiply-adds one by one; of up to 9 taps memory decides."""
     size, (_, kh, kw), (_, oh, ow) = p.dtype.itemsize, three(p.kernel, 1), three(p.out_size, 1)
-    (_, ph, pw), steps = three(tuple(a for a, _ in p.pads), 0), {*p.stride, *p.dilation}
+    steps = {*p.stride, *p.dilation}
     if blocks.of(p.dtype, cc) is not blocks.TENSOR or steps != {1} or not is_flat(p) or weights_of(p, g, w, 1) != stencil.PACKED:
         return None
     if not 9 < kh * kw <= 81 or max(kh, kw) > 9 or last and p.group_out > 1:
         return None
     axes, extent = ((0, 2, 3, 4), p.in_channels) if last else ((0, 1, 3), p.in_size[-1])
     vec, out_vec = word(size, x, extent * size, *(g.x[a] for a in axes)), word(size, y, (extent if last else ow) * size, *(g.out[a] for a in axes))
-    # A load of x begins at a multiple of its width, which may be before the first tap; 16 columns then hold the windows of 8 results.
-    before = {v: pw if last else -(-pw // v) * v for v in ((8,) if last else (4, 2, 1)) if v <= min(vec, out_vec if last else vec)}
-    vec = next((v for v, at in before.items() if at - pw + kw - 1 <= bands.SIDE), 0)
-    if vec == 0:
+    widths = [v for v in ((8,) if last else (4, 2, 1)) if v <= min(vec, out_vec if last else vec)]
+    units = lambda band: -(-oh // bands.ROWS) * -(-ow // band.cols) * -(-p.batch // band.maps)
+    cost = lambda band: units(band) * band.instructions * 32 / band.many
+    most = 1.5 * kh * kw * -(-oh // 4) * 4 * -(-ow // 8) * 8 * p.batch  # of tiles of 4 x 8 results
+    found = [band for band in (*_beside(p, last, widths, out_vec), *_whole(p, last, widths, out_vec)) if cost(band) <= most]
+    if not found:
         return None
-
-    def each(groups: int) -> Band:
-        across = -(-ow // (bands.SIDE * (groups - 1)))
-        tiles, stores, many = -(-ow // (bands.SIDE * across)), vec if last else min(out_vec, 2), vec if last else 1
-        return Band(p.dtype.name, kh, kw, ph, before[vec], before[vec] - pw, groups, tiles, vec, stores, many, p.activation.code)
-
-    units = lambda band: -(-oh // bands.ROWS) * -(-ow // band.cols)
-    band = min(map(each, (2, 4) if vec == 1 else (2, 4, 8)), key=lambda band: units(band) * band.instructions)
-    if units(band) * band.instructions * 32 > 1.5 * kh * kw * oh * ow * band.many:
-        return None
-    planes = p.batch * (1 if last else p.out_channels)
-    across, spread, jobs = -(-ow // band.cols), units(band), planes * units(band)
+    band = min(found, key=lambda band: cost(band) * max(1, WARPS * band.many / (units(band) * p.out_channels)))
+    across, jobs = -(-ow // band.cols), units(band) * (1 if last else p.out_channels)
+    spread = -(-oh // bands.ROWS) * across
     words = p.out_channels // band.many if last else 1
     warps = 1 if SIMULATED else power(words if last else jobs, 2 if last else 4)
     grid = (jobs if last else -(-jobs // warps), 1, -(-words // warps))
     if jobs > INSIDE or not fits(grid):
         return None
-    cells = (band.text, "float32", bands.ROWS, band.cols, band.many, warps, p.group_out)
-    reason = f"{bands.ROWS} x {band.cols} outputs a warp" + ", of 8 channels," * last
+    cells = (band.text, "float32", bands.ROWS, band.cols, band.many, band.maps, warps, p.group_out)
+    reason = f"{bands.ROWS} x {band.cols * band.across} outputs a warp" + ", of 8 channels," * last + f" from {band.maps} images" * (band.maps > 1)
     reason += " by bands of taps on tensor cores (mma.m16n8k8, summed in float32); x in shared memory"
     more = (*magic(p.out_channels), *magic(1), jobs, spread, *magic(spread), across, *magic(across))
     return Choice(depthwise.kernel, depthwise.by_bands, cells, depthwise.FIELDS, more, grid, (32 * warps, 1, 1), reason)
