@@ -111,7 +111,7 @@ def run_layers(count: int | None) -> None:
 
 
 @compiled
-@pytest.mark.parametrize("which", ("all sorts", "narrow"))
+@pytest.mark.parametrize("which", ("all sorts", pytest.param("narrow", marks=pytest.mark.sweep)))
 def test_generated_code_on_the_cpu(which, request):
     """The very code that a GPU would run, driven by loops over the grid: right, and no read or write outside the arrays."""
     count = len(NARROW) if which == "narrow" else len(layers()) // 2 if request.config.getoption("--sweep") else 15
