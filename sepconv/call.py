@@ -143,9 +143,9 @@ def _resolve_separable(kind: str, dims: int, described: list[Any], options: tupl
         layout=layout, activation=middle, names=("depthwise", "depthwise_bias", "depthwise_activation"), others=others,
     )  # fmt: skip
     second = resolve(
-        "pointwise", dims, (first.out_shape, first.result), (pointwise[0], first.result), bias, residual, layout=layout,
-        activation=activation, names=("pointwise", "bias", "activation"),
-    )  # fmt: skip
+        "pointwise", dims, (first.out_shape, first.result), (pointwise[0], first.result), bias, residual, padding="same",
+        layout=layout, activation=activation, names=("pointwise", "bias", "activation"),
+    )  # fmt: skip  # "same", since the first half may be empty
     return [first, second]
 
 

@@ -77,11 +77,10 @@ def _check_channels(kind: str, c_in: int, c_out: int, kernel: tuple[int, ...], m
 # --- counts -------------------------------------------------------------------------------------------------------
 
 
-def _out_sizes(kind: str, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...],
-               padding: Any) -> tuple[int, ...]:  # fmt: skip
+def _out_sizes(size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], padding: Any) -> tuple[int, ...]:
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
     pads = pads_of(padding, len(size), size, stride, reach)
-    automatic = kind == "pointwise" or (isinstance(padding, str) and padding != "valid")
+    automatic = isinstance(padding, str) and padding != "valid"
     try:
         return tuple(_out_size(*each, axis, automatic) for axis, each in enumerate(zip(size, kernel, stride, dilation, pads)))
     except ValueError as error:
@@ -186,7 +185,7 @@ def conv_cost(
         pads_of(padding, dims, (0,) * dims, stride, kernel)  # for its errors
         return Cost(params, None, None, None, None)
     size = per_axis("input_size", input_size, dims, 0)
-    out = _out_sizes(kind, size, kernel, stride, dilation, padding)
+    out = _out_sizes(size, kernel, stride, dilation, padding)
     macs = sum(count * positions for count, positions in zip(weights, _positions(kind, size, out)))
     traffic = item * (c_in * math.prod(size) + sum(weights)) + out_item * (c_out * math.prod(out) + biases)
     return Cost(params, macs, 2 * macs, traffic, 2 * macs / traffic)

@@ -287,7 +287,7 @@ def resolve(
 
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
     pads = pads_of(padding, dims, size, stride, reach)
-    automatic = kind == "pointwise" or (isinstance(padding, str) and padding != "valid")
+    automatic = isinstance(padding, str) and padding != "valid"
     out = tuple(_out_size(*each, axis, automatic, names[0]) for axis, each in enumerate(zip(size, kernel, stride, dilation, pads)))
     if mode != "constant":
         for axis, (n, p) in enumerate(zip(size, pads)):

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from benches import BUDGET, TINY, one_run, peer
 
 import sepconv
 from sepconv import bench
@@ -17,22 +18,6 @@ from sepconv.bench.graphs import Prepared, Unsupported
 from sepconv.bench.libraries import LIBRARIES, Library
 from sepconv.bench.results import Report
 from sepconv.data import Layer
-
-TINY = dict(op=["depthwise"], net=["inceptionnext_t"], layers=["3x3"])
-BUDGET = dict(seconds=0.01, threads=1)
-
-
-def peer(name: str, change: float | None = 0.0) -> Library:
-    """A library of the test's own: right, or off by `change` in one corner, or, for None, unable."""
-
-    def make(case: Case, arrays: Arrays, threads: int) -> Prepared:
-        if change is None:
-            raise Unsupported("no wish to")
-        made = arrays.expected().astype(np.float32)
-        made[0, -1, -1, -1] += np.float32(change)
-        return Prepared(lambda: made, lambda y: y)
-
-    return Library(name, "numpy", "NCHW", make, note="made up")
 
 
 def layer(kind: str, c_in: int, c_out: int, size: tuple[int, int], kernel: tuple[int, int] = (1, 1), stride: int = 1, dilation: int = 1) -> Layer:
@@ -55,8 +40,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def found() -> Report:
     """One real run: sepconv, a right peer, wrong ones, and one that does not do it."""
-    entries = ["sepconv", peer("right"), peer("wrong", 0.01), peer("not a number", float("nan")), peer("unable", None)]
-    return bench.run(**TINY, **BUDGET, libraries=entries)
+    return one_run()
 
 
 # --- a run ---------------------------------------------------------------------------------------------------------

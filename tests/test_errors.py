@@ -316,16 +316,21 @@ def test_out_that_cannot_be(backend, op):
 
 
 def test_no_pixels(backend):
-    """An empty map is mixed into an empty one, and the two halves of a separable convolution agree on that."""
+    """An empty map with padding "same" is an empty result of both halves of a separable convolution; without padding no kernel fits, of either."""
     x, y = np.zeros((2, 6, 0, 8), np.float32), np.zeros((2, 5, 0, 8), np.float32)
     mix, filters = np.ones((5, 6), np.float32), np.ones((6, 3, 3), np.float32)
     for got in (
-        sepconv.pointwise_conv2d(x, mix, np.ones(5, np.float32), residual=y),
-        sepconv.separable_conv2d(x, filters, mix, padding="same"),
-        sepconv.pointwise_conv2d(x.transpose(0, 2, 3, 1), mix, layout="NHWC").transpose(0, 3, 1, 2),
+        sepconv.separable_conv2d(x, filters, mix, np.ones(5, np.float32), padding="same", residual=y),
+        sepconv.separable_conv2d(x.transpose(0, 2, 3, 1), filters, mix, padding="same", layout="NHWC").transpose(0, 3, 1, 2),
     ):
         assert got.shape == y.shape and got.dtype == y.dtype
-    assert sepconv.conv_cost("pointwise", in_channels=6, out_channels=5, kernel_size=1, input_size=(0, 8)).macs == 0
+    for call in (
+        lambda: sepconv.separable_conv2d(x, filters, mix),
+        lambda: sepconv.pointwise_conv2d(x, mix),
+        lambda: sepconv.conv_cost("pointwise", in_channels=6, out_channels=5, kernel_size=1, input_size=(0, 8)),
+    ):
+        with pytest.raises(ValueError, match="kernel"):
+            call()
 
 
 def test_dilation_without_end():

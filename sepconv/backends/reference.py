@@ -7,8 +7,7 @@ Decisions that the peers take differently, taken once, here:
 - In 1-D `padding=(1, 2)` is the pair (before, after); in 2-D and 3-D a flat tuple has one int an axis.
 - A padded zero is multiplied like any other value: an infinite or NaN weight over the padding gives NaN.
 - A spatial size of 0 is legal where constant padding makes it as long as the kernel; with another border mode it is a ValueError.
-  With "same" and "causal" it gives size 0, and of a pointwise convolution. No input channels: the sum is empty, the result is the bias.
-  Batch 0: an empty result.
+  With "same" and "causal" it gives size 0. No input channels: the sum is empty, the result is the bias. Batch 0: an empty result.
 - The epilogue: convolution, + bias, + residual, activation, then one rounding to the result's dtype.
 - The activations are their formulas: silu, gelu, hard_swish of -inf are NaN (-inf * 0), of +inf +inf. NaN stays NaN everywhere.
   gelu is x * erfc(-x / sqrt 2) / 2, exact where 1 + erf would cancel. hard_sigmoid has slope 1/6, leaky_relu 0.01.

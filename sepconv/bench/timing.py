@@ -96,14 +96,11 @@ def _turn(call: Callable[[], Any], burst: float, found: list[float], wake: float
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No garbage collection in the middle of a call."""
-    enabled = gc.isenabled()
+    from ..backends.cpu.jit import uncollected  # with Numba, which `import sepconv.bench` does not take the time for
+
     gc.collect()
-    gc.disable()
-    try:
+    with uncollected():
         yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def others() -> Callable[[], float | None]:

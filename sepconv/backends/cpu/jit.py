@@ -45,8 +45,8 @@ def lighter(function: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Python's search for cycles put off, if it is on. What Numba makes of a kernel is some hundred thousand objects, most of them in use to the
-    end: to look through them again and again was a quarter of the time that compiling takes."""
+    """Python's search for cycles put off, if it is on: while something is timed, or compiled. What Numba makes of a kernel is some hundred thousand
+    objects, most of them in use to the end: to look through them again and again was a quarter of the time that compiling takes."""
     enabled = gc.isenabled()
     gc.disable()
     try:

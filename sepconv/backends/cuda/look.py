@@ -25,7 +25,7 @@ def problems(op: str, x: tuple[int, ...], weights: tuple[tuple[int, ...], ...], 
     kind, dims = np.dtype(dtype), len(x) - 2
     if op == "separable":
         first = resolve("depthwise", dims, (x, kind), (weights[0], kind), **options)
-        return first, resolve("pointwise", dims, (first.out_shape, kind), (weights[1], kind), layout=options["layout"])
+        return first, resolve("pointwise", dims, (first.out_shape, kind), (weights[1], kind), padding="same", layout=options["layout"])
     return (resolve(op, dims, (x, kind), (weights[0], kind), **options),)
 
 

@@ -21,6 +21,8 @@ from typing import Any
 
 from numba import cuda, types
 
+from ..cpu.jit import uncollected
+
 # compute capability -> (warps, blocks, bytes of shared memory) that a multiprocessor holds; all have 65,536 registers
 LIMITS = {
     (7, 5): (32, 16, 64 * 2**10), (8, 0): (64, 32, 164 * 2**10), (8, 6): (48, 16, 100 * 2**10), (8, 9): (48, 24, 100 * 2**10),
@@ -106,7 +108,8 @@ def _numbas() -> Any:
 @functools.lru_cache(4)
 def _lowered(kernel: Callable[..., None], signature: Any) -> Any:
     """A kernel's LLVM: Numba's half of `cuda.compile`, which takes the longer and is the same for all of LIMITS; the other is NVIDIA's."""
-    return _numbas()._compile_pyfunc_with_fixup(kernel, signature, device=False, abi="numba", cc=min(LIMITS))[0]
+    with uncollected():
+        return _numbas()._compile_pyfunc_with_fixup(kernel, signature, device=False, abi="numba", cc=min(LIMITS))[0]
 
 
 def judge(kernel: Callable[..., None], signature: Any, threads: int, cc: tuple[int, int] = (9, 0)) -> Report:
