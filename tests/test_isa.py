@@ -50,7 +50,9 @@ KNOWN = {
     "inside avx2 depthwise_conv NHWC*": _WRITTEN_OUT,
     "inside avx2 separable_conv NHWC*": _WRITTEN_OUT,
     "inside sse2 *": "an addition to memory is no operand of a multiplication there, each product takes a register",
+    "inside avx512 depthwise_conv NHWC k5 s1": _WRITTEN_OUT,  # 4 vectors for 400 multiply-adds; tiles without take longer
     "inside neon depthwise_conv NCHW 14x14": _BRANCHES,
+    "inside neon depthwise_conv k13 NCHW": "13 weights beside 14 sums: 4 vectors for 182 multiply-adds, fewer than the weights' loads would be",
     "inside neon * NHWC*": "28 accumulators leave too few registers where no operand lies in memory; with a stride LLVM loads many pixels ahead",
     "* zen3 *": "LLVM unrolls the loop over taps or depth twice",
 }

@@ -5,7 +5,7 @@ plans.py      a call's plan: which kernel, its record of sizes and strides, how 
 tiles.py      which kernel and register tile for which problem and machine; products.py  those of products; edges.py  what tiles meet of the
               border; choice.py  how work is cut
 depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: plain loops that drive the register tiles
-stencil.py  patch.py  product.py   the tiles: depthwise, and with 16 registers channels last; a matrix product, for the rest
+stencil.py  patch.py  product.py   the tiles: depthwise, and of few taps channels last; a matrix product, for the rest
 filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`; fused.py  sweep.py  bands.py   the same in one sweep
 dots.py  pairs.py  digits.py  vnni.py   blurs of bytes: tiles of sums of four products, or of two; their weights; instructions
 dense.py  window.py  frequencies.py   dense filters of images, on the depthwise tile or by an FFT; programs.py  calls that are made again
