@@ -14,15 +14,14 @@ import numpy as np
 
 from .. import dispatch
 from ..backends import filters
-from ..backends.borders import CONSTANT
 from ..backends.filters import MODES, REAL, Pass
 from ..call import Explanation
 from . import _device, _factors, _recall
 
 LARGE = 2**12  # pixels from which float32 images need not agree with SciPy to the last bit
-IMAGES = ("input", "output")  # arguments that stay on the device that they are on; weights and the like are fetched from it
+IMAGES = ("input", "output", "in1", "x", "zi")  # arguments that stay on their device; weights and the like are fetched from it
+NUMBERS = (*REAL, *_device.PARTS)  # dtypes that filters read
 F = TypeVar("F", bound=Callable[..., Any])
-COMPLEX = {"complex64": np.dtype(np.float32), "complex128": np.dtype(np.float64)}
 
 
 class Told(Exception):
@@ -59,9 +58,14 @@ def array(name: str, value: Any) -> np.ndarray:
 
 def numbers(name: str, x: np.ndarray) -> np.ndarray:
     """The array, if it is of a dtype that filters read; RuntimeError with SciPy's words if not."""
-    if x.dtype.name not in REAL and x.dtype.name not in COMPLEX:
-        raise RuntimeError(f"array type {x.dtype!r} not supported for {name}; allowed are {', '.join((*REAL, *COMPLEX))}")
+    if x.dtype.name not in NUMBERS:
+        raise RuntimeError(f"array type {x.dtype!r} not supported for {name}; allowed are {', '.join(NUMBERS)}")
     return x
+
+
+def image(input: Any) -> np.ndarray:
+    """The argument `input`, checked."""
+    return numbers("input", array("input", input))
 
 
 def result(output: Any, input: np.ndarray, complex_result: bool | None = None) -> np.ndarray:
@@ -318,9 +322,3 @@ def by_parts(filter_real: Callable[[np.ndarray, np.ndarray, np.ndarray, Any], No
     filter_real(a, v, imaginary, re)
     filter_real(b, u, rest, im)
     combine("add", rest, imaginary)
-
-
-__all__ = [
-    "CONSTANT", "Told", "array", "axis_number", "axis_numbers", "by_parts", "combine", "copied", "exact", "explain_dense", "filter_function",
-    "make_pass", "mode_code", "new", "numbers", "one_each", "real_number", "result", "run_dense", "run_passes", "run_quick", "same_kind", "shares",
-]  # fmt: skip

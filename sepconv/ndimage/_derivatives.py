@@ -19,7 +19,7 @@ Derivative = Callable[..., Any]
 
 def _across(input: Array, axis: int, output: Any, mode: Any, cval: Any, smooth: list[int]) -> np.ndarray:
     """A central difference along the axis, then `smooth` along all others."""
-    x = arguments.numbers("input", arguments.array("input", input))
+    x = arguments.image(input)
     number = arguments.axis_number(axis, x.ndim)
     target = arguments.result(output, x)
     modes = arguments.one_each("mode", mode, x.ndim)

@@ -113,7 +113,7 @@ def _spread(weights: np.ndarray, origin: Any, axes: tuple[int, ...], ndim: int, 
 
 
 def _correlate(input: Array, weights: Array, output: Any, mode: Any, cval: Any, origin: Any, axes: Any, convolution: bool) -> np.ndarray:
-    x, w = arguments.numbers("input", arguments.array("input", input)), arguments.array("weights", weights)
+    x, w = arguments.image(input), arguments.array("weights", weights)
     arguments.same_kind(x, w, cval)
     complex_result = x.dtype.kind == "c" or w.dtype.kind == "c"
     w = w.astype(np.complex128 if w.dtype.kind == "c" else np.float64)
@@ -218,7 +218,7 @@ def gaussian_filter1d(input: Array, sigma: float, axis: int = -1, order: int = 0
     >>> gaussian_filter1d([0.0, 0.0, 1.0, 0.0, 0.0], 1).round(2)
     array([0.06, 0.24, 0.4 , 0.24, 0.06])
     """
-    x = arguments.numbers("input", arguments.array("input", input))
+    x = arguments.image(input)
     number = arguments.axis_number(axis, x.ndim)
     p = _gaussian_pass(sigma, number, order, mode, cval, truncate, radius)
     target = arguments.result(output, x, x.dtype.kind == "c")
@@ -239,7 +239,7 @@ def gaussian_filter(input: Array, sigma: Any, order: Any = 0, output: Any = None
     >>> gaussian_filter(numpy.ones((480, 640, 3), "uint8"), 2, axes=(0, 1)).shape
     (480, 640, 3)
     """
-    x = arguments.numbers("input", arguments.array("input", input))
+    x = arguments.image(input)
     target = arguments.result(output, x)
     numbers = arguments.axis_numbers(axes, x.ndim)
     each = zip(*(arguments.one_each(name, value, len(numbers))
@@ -276,7 +276,7 @@ def uniform_filter1d(input: Array, size: int, axis: int = -1, output: Any = None
     >>> uniform_filter1d([2, 8, 0, 4, 1, 9, 9, 0], size=3)
     array([4, 3, 4, 1, 4, 6, 6, 3])
     """
-    x = arguments.numbers("input", arguments.array("input", input))
+    x = arguments.image(input)
     number = arguments.axis_number(axis, x.ndim)
     p = _uniform_pass(size, number, mode, cval, origin)
     target = arguments.result(output, x, x.dtype.kind == "c")
@@ -294,7 +294,7 @@ def uniform_filter(input: Array, size: Any = 3, output: Any = None, mode: Any = 
     >>> uniform_filter(numpy.eye(3), 3)[1, 1].round(3)
     np.float64(0.333)
     """
-    x = arguments.numbers("input", arguments.array("input", input))
+    x = arguments.image(input)
     target = arguments.result(output, x, x.dtype.kind == "c")
     numbers = arguments.axis_numbers(axes, x.ndim)
     each = zip(*(arguments.one_each(name, value, len(numbers)) for name, value in (("size", size), ("mode", mode), ("origin", origin))))

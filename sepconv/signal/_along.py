@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.borders import CONSTANT
 from ..backends.filters import Pass
 from ..ndimage import _arguments as arguments
 from ..ndimage._arguments import filter_function
@@ -14,13 +15,10 @@ from . import _device as device
 Array = Any
 
 
-def _floating(name: str, value: Any) -> np.ndarray:
-    return _numeric(name, device.image(name, value) if name in ("input", "x", "zi") else arguments.array(name, value))
-
-
-def _numeric(name: str, x: np.ndarray) -> np.ndarray:
-    if x.dtype.name not in (*arguments.REAL, *arguments.COMPLEX):
-        raise TypeError(f"{name} has dtype {x.dtype}; allowed are {', '.join((*arguments.REAL, *arguments.COMPLEX))}")
+def _numbers(name: str, value: Any) -> np.ndarray:
+    x = arguments.array(name, value)
+    if x.dtype.name not in arguments.NUMBERS:
+        raise TypeError(f"{name} has dtype {x.dtype}; allowed are {', '.join(arguments.NUMBERS)}")
     return x
 
 
@@ -36,12 +34,12 @@ def sepfir2d(input: Array, hrow: Array, hcol: Array) -> Array:
            [1., 2., 1.],
            [0., 1., 3.]])
     """
-    x = _floating("input", input)
+    x = _numbers("input", input)
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"input has the shape {x.shape}; allowed is (H, W), both at least 1")
     passes = []
     for name, taps, axis in (("hrow", hrow, 1), ("hcol", hcol, 0)):
-        h = _floating(name, taps)
+        h = _numbers(name, taps)
         if h.dtype.kind == "c":
             raise TypeError(f"{name} has dtype {h.dtype}; allowed are real filters")
         if h.ndim != 1 or len(h) % 2 == 0 or len(h) // 2 > x.shape[axis]:
@@ -72,7 +70,7 @@ def lfilter(b: Array, a: Array, x: Array, axis: int = -1, zi: Array | None = Non
     >>> lfilter([1, 2], 1, [1.0, 0.0, 0.0])
     array([1., 2., 0.])
     """
-    b, a, x = _floating("b", b), np.atleast_1d(_floating("a", a)), _floating("x", x)
+    b, a, x = _numbers("b", b), np.atleast_1d(_numbers("a", a)), _numbers("x", x)
     b = np.atleast_1d(b)
     if x.ndim == 0:
         raise ValueError("x must be at least 1-D, but is a number")
@@ -83,7 +81,7 @@ def lfilter(b: Array, a: Array, x: Array, axis: int = -1, zi: Array | None = Non
         raise ValueError(f"a is {a!r}; allowed is a number that is not 0, or an array whose other entries are: recursive filters are not here")
     b = np.concatenate([b, np.zeros(max(0, len(a) - len(b)), b.dtype)])
     number, k = arguments.axis_number(axis, x.ndim), len(b)
-    zi = None if zi is None else _floating("zi", zi)
+    zi = None if zi is None else _numbers("zi", zi)
     if zi is not None and isinstance(x, np.ndarray) != isinstance(zi, np.ndarray):
         raise TypeError(f"zi lies elsewhere than x; allowed are both on a GPU, or neither: {zi!r}")
     dtype = np.result_type(b, a, x.dtype) if zi is None else np.result_type(b, a, x.dtype, zi.dtype)
@@ -93,7 +91,7 @@ def lfilter(b: Array, a: Array, x: Array, axis: int = -1, zi: Array | None = Non
 
     def real(part: np.ndarray, w: np.ndarray, to: np.ndarray, cval: Any) -> None:
         turned = np.ascontiguousarray(w[::-1])
-        arguments.run_passes(part, to, [Pass(number, k, turned, arguments.CONSTANT, 0.0, (k - 1) // 2)])
+        arguments.run_passes(part, to, [Pass(number, k, turned, CONSTANT, 0.0, (k - 1) // 2)])
 
     def run(x: np.ndarray, y: np.ndarray) -> None:
         if dtype.kind == "c":

@@ -29,14 +29,14 @@ def _choice(name: str, value: Any, allowed: Any) -> Any:
 def _pair(in1: Any, in2: Any, ndim: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     if device.has(in2) and not device.has(in1):
         raise TypeError(f"in1 is a {type(in1).__name__}; allowed is an array on a GPU, as in2 is one")
-    x, w = device.image("in1", in1), arguments.array("in2", in2)
+    x, w = arguments.array("in1", in1), arguments.array("in2", in2)
     if ndim is not None and not x.ndim == w.ndim == ndim:
         raise ValueError(f"inputs must both be {ndim}-D arrays; in1 has the shape {x.shape}, in2 {w.shape}")
     if x.ndim != w.ndim:
         raise ValueError(f"in1 and in2 should have the same dimensionality; they have the shapes {x.shape} and {w.shape}")
     for name, array in (("in1", x), ("in2", w)):
-        if array.dtype.name not in (*arguments.REAL, *arguments.COMPLEX, "float16"):
-            raise TypeError(f"{name} has dtype {array.dtype}; allowed are float16, {', '.join((*arguments.REAL, *arguments.COMPLEX))}")
+        if array.dtype.name not in (*arguments.NUMBERS, "float16"):
+            raise TypeError(f"{name} has dtype {array.dtype}; allowed are float16, {', '.join(arguments.NUMBERS)}")
         if array.size == 0:
             raise ValueError(f"{name} has the shape {array.shape}; every size has to be at least 1")
     if not isinstance(x, np.ndarray) and "float16" in (x.dtype.name, w.dtype.name):

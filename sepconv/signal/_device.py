@@ -20,11 +20,6 @@ BORDERS = {"wrap": WRAP, "symmetric": SYMMETRIC}
 has = _device.has
 
 
-def image(name: str, value: Any) -> Any:
-    """An argument that stays where it lies."""
-    return _device.admitted(name, value) if has(value) else arguments.array(name, value)
-
-
 def _part(x: Any, axis: int, start: int, count: int) -> Any:
     """The places start to start + count along an axis, in x's memory."""
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
