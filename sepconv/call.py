@@ -117,20 +117,11 @@ def _first_run(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options:
 
 def _resolve(kind: str, dims: int, described: list[Any], options: tuple[Any, ...]) -> list[Problem]:
     stride, padding, dilation, groups, mode, layout, activation = options
-    return [
-        resolve(
-            kind,
-            dims,
-            *described,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            padding_mode=mode,
-            layout=layout,
-            activation=activation,
-        )  # fmt: skip
-    ]
+    problem = resolve(
+        kind, dims, *described, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=mode, layout=layout,
+        activation=activation,
+    )  # fmt: skip
+    return [problem]
 
 
 def _resolve_separable(kind: str, dims: int, described: list[Any], options: tuple[Any, ...]) -> list[Problem]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
-from .problem import _out_size, integer, one_of, pads_of, per_axis
+from .problem import _out_size, flag, integer, one_of, pads_of, per_axis
 
 KINDS = ("standard", "depthwise", "pointwise", "separable", "spatial", "grouped")
 
@@ -26,12 +26,6 @@ class Cost:
 
 
 # --- arguments ----------------------------------------------------------------------------------------------------
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} is {value!r}; allowed are True and False")
-    return bool(value)
 
 
 def _item_sizes(dtype: Any) -> tuple[int, int]:
@@ -172,7 +166,7 @@ def conv_cost(
     c_out = integer("out_channels", out_channels, 1, "a positive int")
     multiplier = integer("multiplier", multiplier, 1, "a positive int")
     groups = integer("groups", groups, 1, "a positive int")
-    bias = _flag("bias", bias)
+    bias = flag("bias", bias)
     item, out_item = _item_sizes(dtype)
     dims = _dims(kernel_size, input_size)
     kernel, stride, dilation = per_axis("kernel_size", kernel_size, dims), per_axis("stride", stride, dims), per_axis("dilation", dilation, dims)

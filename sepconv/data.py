@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from .cost import Cost, conv_cost
-from .problem import one_of
+from .problem import flag, one_of
 
 KINDS = {"std": "standard", "dw": "depthwise", "pw": "pointwise"}  # the words of the table, and ours
 
@@ -118,8 +118,7 @@ def layers(net: str | None = None, kind: str | None = None, unique: bool = False
     for name, value, words in (("net", net, networks()), ("kind", kind, KINDS.values())):
         if value is not None:
             one_of(name, value, words, ", ".join(["None", *words]))
-    if not isinstance(unique, bool):
-        raise TypeError(f"unique is {unique!r}; allowed are True and False")
+    flag("unique", unique)
     found = [layer for layer in _table() if net in (None, layer.net) and kind in (None, layer.kind)]
     if not unique:
         return found

@@ -33,8 +33,9 @@ _types: dict[str, tuple[str, ...]] = {
     "torch": ("torch.Tensor",),
 }
 _found: dict[type, str] = {np.ndarray: "cpu"}
+_ORDINARY: tuple[str | None, str] = (None, "")
 # (the backend that is asked for, what is asked of a call instead of its result: "" for nothing else, "explain", "arguments")
-_special: contextvars.ContextVar[tuple[str | None, str] | None] = contextvars.ContextVar("sepconv_special", default=None)
+_special = contextvars.ContextVar("sepconv_special", default=_ORDINARY)
 _loaded: dict[str, Any] = {}
 
 
@@ -56,7 +57,7 @@ def find(x: Any) -> Any:
     if name is None:
         name = search("x", x)
         _found[cls] = name
-    forced = (_special.get() or (None, ""))[0]
+    forced = _special.get()[0]
     if forced is not None:
         if _family(x) not in _types[forced]:
             raise TypeError(f'x is a {_qualified(cls)}; use_backend("{forced}") takes {" or ".join(_types[forced])}')
@@ -121,12 +122,12 @@ def use_backend(name: str) -> Iterator[None]:
 
 def ordinary() -> bool:
     """Whether a call is to be made, on the backend of its array: neither `use_backend` nor `asking` is in force here."""
-    return _special.get() is None
+    return _special.get() is _ORDINARY
 
 
 def asked() -> str:
     """What is asked of a call instead of its result."""
-    return (_special.get() or (None, ""))[1]
+    return _special.get()[1]
 
 
 def explaining() -> bool:
@@ -137,7 +138,7 @@ def explaining() -> bool:
 @contextlib.contextmanager
 def asking(what: str) -> Iterator[None]:
     """Inside the block, calls return what they would do ("explain") or what they were given ("arguments")."""
-    token = _special.set(((_special.get() or (None, ""))[0], what))
+    token = _special.set((_special.get()[0], what))
     try:
         yield
     finally:

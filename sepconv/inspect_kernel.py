@@ -10,7 +10,7 @@ from typing import Any
 
 from . import dtypes
 from .backends.cpu import assembly, cross
-from .problem import integer
+from .problem import integer, one_of
 
 FUNCTIONS = {
     "depthwise": "depthwise_conv2d", "pointwise": "pointwise_conv2d", "separable": "separable_conv2d", "standard": "conv2d",
@@ -76,13 +76,11 @@ def _call(
     op: str, taps: Any, channels: Any, out_channels: Any, size: Any, stride: Any, layout: Any, dtype: Any, target: Any, isa: Any
 ) -> cross.Call:  # fmt: skip
     """The arguments, checked, as a call."""
-    for name, value, allowed in (
-        ("op", op, tuple(FUNCTIONS)), ("layout", layout, LAYOUTS), ("dtype", dtype, DTYPES), ("isa", isa, cross.ISAS),
-    ):  # fmt: skip
-        if value not in allowed:
-            raise ValueError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
-    if target not in TARGETS:
-        raise ValueError(f"target is {target!r}; allowed are {', '.join(TARGETS)}")
+    one_of("op", op, FUNCTIONS)
+    one_of("layout", layout, LAYOUTS)
+    one_of("dtype", dtype, DTYPES)
+    one_of("isa", isa, cross.ISAS)
+    one_of("target", target, TARGETS)
     positive = "a positive int"
     k, c, n = integer("taps", taps, 1, positive), integer("channels", channels, 1, positive), integer("size", size, 1, positive)
     out = c if out_channels is None else integer("out_channels", out_channels, 1, positive)

@@ -123,6 +123,13 @@ def one_of(name: str, value: Any, words: Collection[str], allowed: str = "") -> 
     raise error(f"{name} is {value!r}; allowed are {allowed or ', '.join(words)}")
 
 
+def flag(name: str, value: Any) -> bool:
+    """A Python bool from a Python or NumPy one; TypeError names the argument."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}; allowed are True and False")
+    return bool(value)
+
+
 def layout_of(value: Any, dims: int) -> bool:
     """Whether a layout argument means channels last; None means channels first."""
     first, last = LAYOUTS[dims]

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from .. import get_num_threads, num_threads
+from ..problem import one_of
 from . import cases, libraries, suites, timing
 from .graphs import Prepared, Unsupported
 from .libraries import LIBRARIES as LIBRARIES
@@ -88,7 +89,7 @@ def run(
         tell = tell or (lambda text: None)
         average, busy = timing.load()
         tell(busy or f"the load average is {'unknown' if average is None else f'{average:.2f}'}")
-        options = {"what": suite.what, **_options(locals())}
+        options = dict(op=op, net=net, layers=layers, layout=layout, threads=threads, seconds=seconds, epilogue=epilogue, what=suite.what)
         report = Report(_machine(chosen, threads, average), options, {lib.name: lib.note for lib in chosen}, absent, [])
         report.notes += [busy] if busy else []
         found = _roofs(threads, report, tell) if roofs else None
@@ -101,9 +102,8 @@ def run(
 
 
 def _check(layout: str, seconds: float, epilogue: str) -> None:
-    for name, value, allowed in (("layout", layout, LAYOUTS), ("epilogue", epilogue, cases.EPILOGUES)):
-        if value not in allowed:
-            raise ValueError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
+    one_of("layout", layout, LAYOUTS)
+    one_of("epilogue", epilogue, cases.EPILOGUES)
     if not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
         raise ValueError(f"seconds is {seconds!r}; allowed is a positive number")
 
@@ -112,10 +112,6 @@ def _present(chosen: Sequence[Library]) -> tuple[list[Library], dict[str, str]]:
     """Those that can be imported, and why the others can't."""
     why = {lib.name: lib.missing() for lib in chosen}
     return [lib for lib in chosen if why[lib.name] is None], {name: reason for name, reason in why.items() if reason is not None}
-
-
-def _options(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: arguments[name] for name in ("op", "net", "layers", "layout", "threads", "seconds", "epilogue")}
 
 
 def _machine(chosen: Sequence[Library], threads: int, average: float | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from .. import data
 from ..cost import Cost, conv_cost
 from ..data import Layer
+from ..problem import one_of
 
 OPS = ("depthwise", "pointwise", "separable", "standard")
 EPILOGUES = ("none", "bias", "relu")  # after each half: nothing; a bias; a bias and relu
@@ -75,9 +76,8 @@ def select(ops: Sequence[str] | None = None, nets: Sequence[str] | None = None, 
     ValueError names what is allowed, or says that nothing is left.
     """
     for name, values, allowed in (("op", ops, OPS), ("net", nets, data.networks())):
-        wrong = [value for value in values or () if value not in allowed]
-        if wrong:
-            raise ValueError(f"{name} is {wrong[0]!r}; allowed are {', '.join(allowed)}")
+        for value in values or ():
+            one_of(name, value, allowed)
     found = []
     for op in ops or OPS:
         for net in nets or data.networks():

@@ -14,7 +14,8 @@ import numba
 import numpy as np
 
 from ..backends.cuda import runtime
-from . import _bar, _check, _options, _prepare, _present, cases, gpu_libraries, gpu_machine, libraries
+from ..problem import integer, one_of
+from . import _bar, _check, _prepare, _present, cases, gpu_libraries, gpu_machine, libraries
 from .cases import Arrays, Case
 from .results import Report, Row
 
@@ -53,19 +54,21 @@ def run(
 
     Raises
     ------
-    RuntimeError : no GPU; ValueError : an argument, named.
+    RuntimeError : no GPU; ValueError, TypeError : an argument, named.
 
     >>> report = sepconv.bench.gpu.run(["depthwise"], ["mobilenet_v1"], batch=64)
     """
     _check(layout, seconds, epilogue)
-    _check_images(dtype, batch)
+    one_of("dtype", dtype, DTYPES)
+    batch = integer("batch", batch, 1, "a positive int")
     runtime.require()
     threads = 1  # of the host; it only queues
     groups = cases.grouped(cases.select(op, net, layers)) if groups is None else groups
     chosen, absent = _present(gpu_libraries.choose(names, layout, dtype, batch))
     tell = tell or (lambda text: None)
     machine = {**gpu_machine.facts(), "python": platform.python_version(), "numba": numba.__version__, "libraries": libraries.versions(chosen)}
-    report = Report(machine, {**_options(locals()), "dtype": dtype, "batch": batch}, {lib.name: lib.note for lib in chosen}, absent, [])
+    options = dict(op=op, net=net, layers=layers, layout=layout, threads=threads, seconds=seconds, epilogue=epilogue, dtype=dtype, batch=batch)
+    report = Report(machine, options, {lib.name: lib.note for lib in chosen}, absent, [])
     found = None
     if roofs:
         tell("measuring the GPU's roofs")
@@ -77,13 +80,6 @@ def run(
         for group in _bar(groups, progress):
             report.rows.append(_row(group, chosen, seconds, epilogue, batch, np.dtype(dtype), found))
     return report
-
-
-def _check_images(dtype: str, batch: int) -> None:
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}")
-    if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
-        raise ValueError(f"batch is {batch!r}; allowed is a positive int")
 
 
 def _row(group: list[Case], chosen: Sequence[Any], seconds: float, epilogue: str, batch: int, dtype: np.dtype, roofs: Any) -> Row:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..cost import Cost
+from ..problem import one_of
 from .cases import aligned
 
 OPS = ("gaussian", "box", "sobel", "dense", "outer")  # dense: a kernel of no structure; outer: a Gaussian given as a dense kernel
@@ -82,9 +83,8 @@ def select(ops: Sequence[str] | None = None, nets: Sequence[str] | None = None, 
     in uint8 two passes would be cut twice. ValueError names what is allowed, or says that nothing is left.
     """
     for name, values, allowed in (("op", ops, OPS), ("net", nets, SIZES)):
-        wrong = [value for value in values or () if value not in allowed]
-        if wrong:
-            raise ValueError(f"{name} is {wrong[0]!r}; allowed are {', '.join(allowed)}")
+        for value in values or ():
+            one_of(name, value, allowed)
     found = [Case(op, net, channels, dtype, taps)
              for op in ops or OPS for net in nets or SIZES for dtype in DTYPES for channels in (1, 3) for taps in TAPS[op]]  # fmt: skip
     found = [case for case in found if not (case.op == "sobel" and case.channels > 1 or case.op == "outer" and case.dtype == "uint8")]
