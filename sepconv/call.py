@@ -12,6 +12,7 @@ ndimage._recall        a filter's arguments -> a Program, its kernels and their 
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -170,7 +171,7 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     TypeError if `fn` is not a function of sepconv.
     """
     if not callable(fn) or not str(getattr(fn, "__module__", "")).startswith("sepconv"):
-        raise TypeError(f"fn is {fn!r}; allowed are the functions of sepconv, such as sepconv.conv2d")
+        raise TypeError(f"fn is {reprlib.repr(fn)}; allowed are the functions of sepconv, as in explain(sepconv.conv2d, x, weight)")
     with dispatch.asking("explain"):
         told = fn(*args, **kwargs)
     if not isinstance(told, Explanation):

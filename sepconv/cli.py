@@ -106,12 +106,9 @@ def _info(chosen: argparse.Namespace) -> int:
     rows.append(("CPU", _cpu_model()))
     _print_rows("Versions and machine", rows)
     for name, facts in backends().items():
-        facts = dict(facts)
-        if facts.pop("available"):
-            _print_rows(f"Backend {name}: available", [(LABELS.get(key, key.replace("_", " ")), _fact(key, facts[key])) for key in facts])
-        else:
-            why = facts.pop("reason", "no reason given")
-            _print_rows(f"Backend {name}: not available, {why}", [(LABELS.get(key, key), str(facts[key])) for key in facts])
+        state = "available" if facts.pop("available") else f"not available, {facts.pop('reason')}"
+        told = [(LABELS.get(key, key.replace("_", " ")), _fact(key, value)) for key, value in facts.items() if value != ""]
+        _print_rows(f"Backend {name}: {state}", told)
     return 0
 
 
@@ -142,7 +139,7 @@ def _fact(key: str, value: Any) -> str:
         return _bytes(value)
     if isinstance(value, float):
         return f"{value:.3g}"
-    return "none" if value is None or value == "" else str(value)
+    return "none" if value is None else str(value)
 
 
 def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
@@ -202,7 +199,7 @@ def _cost(chosen: argparse.Namespace) -> int:
         rows.append(("MACs, FLOPs, bytes", "give --input-size"))
     else:
         rows += [("MACs", f"{cost.macs:,}"), ("FLOPs", f"{cost.flops:,}"), ("bytes", f"{cost.bytes:,}, {_bytes(cost.bytes)}")]
-        rows.append(("intensity", f"{cost.intensity:.4g} FLOPs a byte"))
+        rows.append(("intensity", f"{cost.intensity:.4g} FLOPs per byte"))
     _print_rows(f"{chosen.kind}, {chosen.in_channels} -> {out_channels} channels, {chosen.dtype}", rows)
     return 0
 

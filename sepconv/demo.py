@@ -15,6 +15,7 @@ from rich.table import Table
 from . import conv2d, conv_cost, depthwise_conv2d, factorize, get_num_threads, separable_conv2d, separate
 from . import demo_baselines as baselines
 from .bench.report import console
+from .bench.timing import load as load_average
 from .cost import Cost
 
 LARGEST_SIDE = 1024  # a larger photograph is made smaller first, so that the demo takes seconds on any
@@ -140,6 +141,7 @@ class Results:
     rows: list[Row]
     versions: dict[str, str]
     threads: int  # of sepconv and PyTorch
+    busy: str | None  # a warning, if others use the cores
 
 
 def _error(result: np.ndarray, exact: np.ndarray) -> float:
@@ -206,7 +208,7 @@ def _layer_part(x: np.ndarray) -> tuple[dict[str, np.ndarray], list[baselines.Jo
 
 def work(image: np.ndarray) -> Results:
     """All parts on one photograph, then all timings."""
-    x = np.ascontiguousarray(image.transpose(2, 0, 1))
+    x, busy = np.ascontiguousarray(image.transpose(2, 0, 1)), load_average()[1]
     filters = channel_filters()
     filtered, zeroed, identity, jobs, rows = _depthwise_part(x, filters)
     sobel_x, sobel_y, more_jobs, more_rows = _sobel_part(x)
@@ -214,7 +216,7 @@ def work(image: np.ndarray) -> Results:
     rows = [*rows, *more_rows, *layer_rows]
     for row, job in zip(rows, [*jobs, *more_jobs, *layer_jobs]):
         row.milliseconds = baselines.milliseconds(job)
-    return Results(image, filters, zeroed, identity, filtered, sobel_x, sobel_y, layers, rows, baselines.versions(), get_num_threads())
+    return Results(image, filters, zeroed, identity, filtered, sobel_x, sobel_y, layers, rows, baselines.versions(), get_num_threads(), busy)
 
 
 # --- the words ---------------------------------------------------------------------------------------------------
@@ -258,7 +260,9 @@ def tell(console: Console, results: Results) -> None:
     console.print(
         f"ms: the least of several runs after a warm-up, libraries in turns, float32. sepconv {results.versions['sepconv']}: {threads} "
         f"thread{'s' * (threads > 1)}. Beside it:\n  {others}\n"
-        "error: size of the difference, relative, from the whole operation in float64 by plain NumPy.\n"
+        "error: size of the difference, relative, from the whole operation in float64 by plain NumPy."
+        + (f"\nNote: {results.busy}." if results.busy else "")
+        + "\n"
     )
 
 

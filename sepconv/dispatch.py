@@ -85,7 +85,8 @@ def search(argument: str, x: Any) -> str:
     family = _family(x)
     if family is None:
         taken = "; ".join(f"{name}: {', '.join(types)}" for name, types in _types.items())
-        raise TypeError(f"{argument} is a {_qualified(type(x))}; the backends take {taken}. Lists and scalars: numpy.asarray first")
+        plain = "convert it with numpy.asarray; " if isinstance(x, (list, tuple)) or np.isscalar(x) else ""
+        raise TypeError(f"{argument} is a {_qualified(type(x))}; {plain}the backends take {taken}")
     return next(name for name, types in _types.items() if family in types)
 
 

@@ -200,7 +200,7 @@ def _depthwise(shape: tuple[int, ...], dims: int, channels: int, name: str) -> t
     elif len(shape) != dims + 1:
         raise ValueError(f"{name} has shape {shape}; allowed is {form}")
     elif shape[0] != channels:
-        raise ValueError(f"{name} has shape {shape}; without the second axis its first is C = {channels}, the channels of x")
+        raise ValueError(f"{name} has shape {shape} and x has {channels} channels; as (C, *k) its first axis is C = {channels}")
     if channels == 0 or shape[0] == 0 or shape[0] % channels:
         raise ValueError(f"{name} has shape {shape} and x has {channels} channels; allowed is {form}, m at least 1")
     return shape[0], channels, tuple(shape[len(shape) - dims :])
@@ -212,7 +212,7 @@ def _pointwise(shape: tuple[int, ...], dims: int, channels: int, name: str) -> t
     if len(shape) not in (2, dims + 2) or any(n != 1 for n in shape[2:]):
         raise ValueError(f"{name} has shape {shape}; allowed is {form}")
     if shape[1] != channels:
-        raise ValueError(f"{name} has shape {shape}, for {shape[1]} input channels, but gets {channels}; allowed is {form}")
+        raise ValueError(f"{name} has shape {shape}, for {shape[1]} input channels, and there are {channels}; allowed is {form}")
     if shape[0] == 0:
         raise ValueError(f"{name} has shape {shape}; C_out is at least 1")
     return shape[0], 1, (1,) * dims
