@@ -20,9 +20,9 @@ class Cost:
 
     params: int  # weights, and biases if any
     macs: int | None  # multiply-adds
-    flops: int | None  # floating-point operations, two a multiply-add
+    flops: int | None  # floating-point operations, two per multiply-add
     bytes: int | None  # input and weights read once, output written once
-    intensity: float | None  # flops a byte
+    intensity: float | None  # flops per byte
 
 
 # --- arguments ----------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def _dims(kernel_size: Any, input_size: Any) -> int:
     for name, value in (("kernel_size", kernel_size), ("input_size", input_size)):
         if isinstance(value, (tuple, list)):
             if len(value) not in (1, 2, 3):
-                raise ValueError(f"{name} is {value!r}; allowed is a positive int, or one to three of them, one an axis")
+                raise ValueError(f"{name} is {value!r}; allowed is a positive int, or one to three of them, one per axis")
             return len(value)
     return 2
 
@@ -124,14 +124,14 @@ def conv_cost(
         "grouped"    those, divided by `groups`, which divides both channels
         "depthwise"  C_out * prod(k) weights; C_out = C_in * multiplier
         "pointwise"  C_in * C_out weights; kernel_size is 1
-        "separable"  depthwise with `multiplier` filters a channel, then pointwise: C_in * multiplier * (prod(k) + C_out) weights
-        "spatial"    depthwise, with filters that are outer products of vectors, one an axis, and run as 1-D passes: C_out * sum(k)
+        "separable"  depthwise with `multiplier` filters per channel, then pointwise: C_in * multiplier * (prod(k) + C_out) weights
+        "spatial"    depthwise, with filters that are outer products of vectors, one per axis, and run as 1-D passes: C_out * sum(k)
                      weights; C_out = C_in * multiplier. Sobel's 3x3 is 6 weights instead of 9.
     in_channels, out_channels : positive ints.
-    kernel_size, stride, dilation : a positive int, or one an axis.
-    input_size : non-negative int, or one an axis, without batch and channels. None: only `params` are counted.
+    kernel_size, stride, dilation : a positive int, or one per axis.
+    input_size : non-negative int, or one per axis, without batch and channels. None: only `params` are counted.
         The number of axes is that of kernel_size or else of input_size, if one is a tuple or list; two ints mean 2-D.
-    padding : as in the convolutions; an int, one an axis, (before, after) pairs, "valid", "same", "same_lower", in 1-D "causal".
+    padding : as in the convolutions; an int, one per axis, (before, after) pairs, "valid", "same", "same_lower", in 1-D "causal".
     multiplier : filters an input channel, for "depthwise", "separable" and "spatial".
     groups : for "grouped".
     bias : whether every output channel has a bias; of "separable", every channel of both halves: C_in * multiplier + C_out of them.

@@ -27,7 +27,7 @@ class Layer(NamedTuple):
     stride: int
     padding: tuple[int, int]  # zeros on each side of both axes
     dilation: int
-    multiplier: int  # depthwise filters an input channel
+    multiplier: int  # depthwise filters per input channel
     count: int  # how often the network runs this layer
     note: str
 

@@ -12,8 +12,8 @@ _SHARED = {
         Any strides, alignment and byte order are taken as they are. float32 and float64 run at full speed; float16 and bfloat16 are
         stored in 16 bits and summed in float32; complex64, complex128; int8 to uint16 return int32, wider integers stay and wrap.
         Mixed dtypes are computed in `numpy.result_type`.""",
-    "geometry": """stride, dilation : int, or one an axis.
-    padding : int; one int an axis; a (before, after) pair an axis; "valid"; "same" (TensorFlow's SAME and ONNX' SAME_UPPER: output
+    "geometry": """stride, dilation : int, or one int per axis.
+    padding : int; one int per axis; a (before, after) pair per axis; "valid"; "same" (TensorFlow's SAME and ONNX' SAME_UPPER: output
         ceil(n / stride), the smaller half before); "same_lower"{causal}. A 1-D pair of ints is (before, after). PyTorch models with a stride
         want explicit numbers: for n = 6, k = 3, stride = 2, "same" pads (0, 1), `padding=1` pads (1, 1).
     padding_mode : "constant" (zeros), "edge", "reflect", "symmetric", "wrap", as in `numpy.pad`; "zeros", "replicate", "circular" are

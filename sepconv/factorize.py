@@ -17,7 +17,7 @@ class FactorizedKernel:
 
     depthwise : array (C_in * terms, 1, *k); output channel c * terms + q reads channel c.
     pointwise : array (C_out, C_in * terms).
-    terms : depthwise filters an input channel, the channel multiplier.
+    terms : depthwise filters per input channel, the channel multiplier.
     error : relative Frobenius error of `dense()`, norm(dense() - weight) / norm(weight); 0.0 for weights of zero.
     """
 
@@ -54,12 +54,12 @@ def factorize(weight: np.ndarray, terms: int = 1) -> FactorizedKernel:
 
     A standard filter bank is, for each input channel, a matrix (C_out, prod(k)); one column (a pointwise weight for each output) times one
     row (a depthwise filter) is its nearest matrix of rank 1 in the Frobenius norm, if both are the leading singular pair. `terms`
-    pairs are nearest among `terms` filters a channel, and min(C_out, prod(k)) of them are the bank itself, within rounding.
+    pairs are nearest among `terms` filters per channel, and min(C_out, prod(k)) of them are the bank itself, within rounding.
 
     Parameters
     ----------
     weight : array (C_out, C_in, *k) with one to three kernel sizes, real, complex or integer, finite.
-    terms : depthwise filters an input channel, from 1 to min(C_out, prod(k)).
+    terms : depthwise filters per input channel, from 1 to min(C_out, prod(k)).
 
     Returns
     -------

@@ -39,9 +39,9 @@ def report(
 
     Parameters
     ----------
-    taps : of the kernel, a side; a pointwise one has one.
+    taps : the kernel size, on each side; not used by a pointwise one.
     channels, out_channels : C and C_out; None: as many out as in.
-    size : of the image, a side, in pixels.
+    size : of the image, on each side, in pixels.
     stride, layout, dtype : as of `sepconv.conv2d`.
     target : "cpu" or "cuda".
     isa : "host", or the instruction set of another machine: "avx512", "avx2", "zen3" (AVX2 as LLVM schedules it for that), "sse2", "neon".

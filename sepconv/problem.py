@@ -1,7 +1,7 @@
 """Problem: one convolution, resolved and checked once.
 
 Everything that can be wrong with the arguments of a convolution is found here, from shapes and dtypes alone, before any work starts.
-A Problem holds no arrays; it is immutable and hashable, and the key of every cache. Spatial tuples have one entry an axis (1 to 3).
+A Problem holds no arrays; it is immutable and hashable, and the key of every cache. Spatial tuples have one entry per axis (1 to 3).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Problem:
     out_size: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
-    pads: tuple[tuple[int, int], ...]  # (before, after) an axis
+    pads: tuple[tuple[int, int], ...]  # (before, after) per axis
     mode: str
     dtype: np.dtype  # what x and weight are read as
     result: np.dtype
@@ -105,9 +105,9 @@ def integer(name: str, value: Any, least: int, allowed: str) -> int:
 
 
 def per_axis(name: str, value: Any, dims: int, least: int = 1) -> tuple[int, ...]:
-    """`value` once an axis: an int, or a tuple or list of `dims` ints."""
+    """One int per axis, from an int or from a tuple or list of `dims` ints."""
     sort = "a positive int" if least == 1 else "a non-negative int"
-    allowed = f"{sort}, or {dims} of them, one an axis"
+    allowed = f"{sort}, or {dims} of them, one per axis"
     if isinstance(value, (tuple, list)):
         if len(value) != dims:
             raise ValueError(f"{name} is {value!r}; allowed is {allowed}")
@@ -152,7 +152,7 @@ def _same(size: int, stride: int, reach: int, lower: bool) -> tuple[int, int]:
 def pads_of(value: Any, dims: int, size: tuple[int, ...], stride: tuple[int, ...], reach: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     """(before, after) for each axis, from any form that `padding` takes; `reach` is dilation * (kernel - 1) + 1."""
     names = '"valid", "same", "same_lower"' + (' or "causal"' if dims == 1 else "")
-    pair = ", a (before, after) pair" if dims == 1 else f", {dims} of them, one an axis, {dims} (before, after) pairs"
+    pair = ", a (before, after) pair" if dims == 1 else f", {dims} of them, one per axis, {dims} (before, after) pairs"
     allowed = f"a non-negative int{pair}, {names}"
     if isinstance(value, str):
         if value == "valid":

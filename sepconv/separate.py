@@ -18,9 +18,9 @@ _EPS = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SeparableKernel:
-    """A kernel as a sum of `rank` outer products of vectors, one vector an axis; what `separate` returns.
+    """A kernel as a sum of `rank` outer products of vectors, one vector per axis; what `separate` returns.
 
-    factors : tuple of arrays, one an axis, each (rank, k) for that axis' k taps. Term q is the outer product of the rows q.
+    factors : tuple of arrays, one per axis, each (rank, k) for that axis' k taps. Term q is the outer product of the rows q.
     error : relative Frobenius error of `dense()`, norm(dense() - kernel) / norm(kernel); 0.0 for the zero kernel.
     """
 
@@ -123,9 +123,9 @@ def _whole_factors(kernel: np.ndarray) -> tuple[np.ndarray, ...] | None:
 
 
 def _orthogonal_terms(kernel: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """All rank-1 terms of a kernel, heaviest first: (weights, and an array (terms, k) of vectors an axis).
+    """All rank-1 terms of a kernel, heaviest first: (weights, and an array (terms, k) of vectors for each axis).
 
-    One singular value decomposition an axis: the axis is split off, and what remains of each term is decomposed in turn. In 2-D this
+    One singular value decomposition per axis: the axis is split off, and what remains of each term is decomposed in turn. In 2-D this
     is the SVD itself. The terms are orthogonal, so the norm of those left out is the error. Longest axis last: that is the fewest terms.
     """
     order = sorted(range(kernel.ndim), key=lambda axis: kernel.shape[axis])
@@ -162,7 +162,7 @@ def separate(kernel: np.ndarray, rank: int | None = None, rtol: float | None = N
     """The kernel as a sum of `rank` outer products of vectors, so that 1-D passes can take the place of a dense filter.
 
     A kernel of rank 1, such as Sobel's, a Gaussian or a box, is one column times one row: kh + kw weights instead of kh * kw, and as many
-    multiply-adds a pixel. In 2-D the terms are those of the singular value decomposition, and for each rank nearest to the kernel in
+    multiply-adds per pixel. In 2-D the terms are those of the singular value decomposition, and for each rank nearest to the kernel in
     the Frobenius norm. With three axes or more they come from a chain of such decompositions; a kernel of rank 1 is found
     exactly, others may take more terms than the fewest possible, since those are hard to find. A 1-D kernel is its only factor.
 
@@ -176,7 +176,7 @@ def separate(kernel: np.ndarray, rank: int | None = None, rtol: float | None = N
 
     Returns
     -------
-    SeparableKernel with `.column` (kh,) and `.row` (kw,) (2-D, rank 1), `.factors`, one (rank, k) array an axis, `.params`, `.error`,
+    SeparableKernel with `.column` (kh,) and `.row` (kw,) (2-D, rank 1), `.factors`, one (rank, k) array per axis, `.params`, `.error`,
     `.rank`, `.dense()`. The factors have the kernel's dtype. Integer kernels of rank 1 have integer factors, unless these do not fit the
     dtype; other integer kernels have float64 ones. Floats that are whole numbers, of rank 1, have whole factors too.
 

@@ -61,7 +61,7 @@ PER_AXIS = (
     [(value, TypeError, "int") for value in (*NO_INT, {"a": 1})]
     + [(value, ValueError, "positive") for value in (0, -1, np.int64(-1), -(2**70))]
     + [(value, ValueError, "64 bits") for value in (2**63, 2**100)]
-    + [(value, ValueError, "one an axis") for value in ((), [], (1, 1, 1, 1), PerDim((1, 1), (1,), (1, 1)))]
+    + [(value, ValueError, "one per axis") for value in ((), [], (1, 1, 1, 1), PerDim((1, 1), (1,), (1, 1)))]
     + [
         (PerDim((0,), (1, 0), (1, 1, 0)), ValueError, "positive"),
         (PerDim([-1], [1, -1], [1, 1, -1]), ValueError, "positive"),

@@ -13,7 +13,7 @@ from .results import Report
 
 SECONDS = 1.0  # of timing a convolution
 SECONDS_NETWORK = 8.0
-BATCH = 32  # images a call on a GPU
+BATCH = 32  # images per call on a GPU
 GPU_ONLY = ("dtype", "batch")
 LAYERS_ONLY = ("op", "net", "layers", "libraries", "all_rows", "markdown", "png", "compare")
 NETWORK_ONLY = ("image", "every_way")

@@ -44,7 +44,7 @@ def run(
     ----------
     op, net, layers, layout, seconds, epilogue, roofs, tell, progress : as of `sepconv.bench.run`.
     dtype : "float32" or "float16", of all arrays; with float32 PyTorch is measured with TF32, too, which rounds factors to 11 bits.
-    batch : images a call.
+    batch : images per call.
     names : of libraries, or parts; None: all that are installed.
     groups : cases instead of the networks' layers, those that are the same work together.
 

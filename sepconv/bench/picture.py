@@ -64,7 +64,7 @@ def _ratios(axes: Axes, op: str, rows: list[Row]) -> None:
 
 
 def _roofline(axes: Axes, report: Report) -> None:
-    """GFLOP/s over flops a byte, under the roofs that were measured in the same run."""
+    """GFLOP/s over flops per byte, under the roofs that were measured in the same run."""
     for op, mark in zip(dict.fromkeys(row.op for row in report.rows), MARKS):
         rows = [row for row in report.rows if row.op == op and row.least_ms]
         ours = [(row.intensity, row.gflops()) for row in rows if row.gflops()]
@@ -79,7 +79,7 @@ def _roofline(axes: Axes, report: Report) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_title("Roofline", loc="left", color=INK)
-    axes.set_xlabel("flops a byte (input and weights read once, output written once)")
+    axes.set_xlabel("flops per byte (input and weights read once, output written once)")
     axes.set_ylabel("GFLOP/s")
     axes.grid(color="#e3e6e9")
     axes.set_axisbelow(True)

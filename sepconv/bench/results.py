@@ -27,7 +27,7 @@ class Row:
     stands_for: list[str]  # "net name" of each layer
     macs: int
     bytes: int  # input and weights read once, output written once
-    intensity: float  # flops a byte
+    intensity: float  # flops per byte
     least_ms: dict[str, float] = field(default_factory=dict)
     median_ms: dict[str, float] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)

@@ -31,7 +31,7 @@ def _across(input: Array, axis: int, output: Any, mode: Any, cval: Any, smooth: 
 
 @filter_function
 def prewitt(input: Array, axis: int = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0) -> Array:
-    """Prewitt filter: [-1 0 1] along `axis`, [1 1 1] along all others; mode may be a sequence, one an axis. Others as in `correlate1d`.
+    """Prewitt filter: [-1 0 1] along `axis`, [1 1 1] along all others; mode may be a sequence, one per axis. Others as in `correlate1d`.
 
     >>> prewitt(numpy.tri(3))
     array([[-1., -1.,  0.],
@@ -43,7 +43,7 @@ def prewitt(input: Array, axis: int = -1, output: Any = None, mode: Any = "refle
 
 @filter_function
 def sobel(input: Array, axis: int = -1, output: Any = None, mode: Any = "reflect", cval: Any = 0.0) -> Array:
-    """Sobel filter: [-1 0 1] along `axis`, [1 2 1] along all others; mode may be a sequence, one an axis. Others as in `correlate1d`.
+    """Sobel filter: [-1 0 1] along `axis`, [1 2 1] along all others; mode may be a sequence, one per axis. Others as in `correlate1d`.
 
     Unsigned results wrap, as SciPy's do: give output="int16" for edges of a uint8 image.
 
@@ -91,7 +91,7 @@ def generic_laplace(input: Array, derivative2: Derivative, output: Any = None, m
                     extra_keywords: Any = None, *, axes: Any = None) -> Array:  # fmt: skip
     """Sum over the axes of a second derivative: derivative2(input, axis, output, mode, cval, *extra_arguments, **extra_keywords).
 
-    `derivative2` gets arrays as `input` is one, `output` as an array or a dtype, and returns its result. mode : one, or a sequence, one an axis of
+    `derivative2` gets arrays as `input` is one, `output` as an array or a dtype, and returns its result. mode : one, or a sequence, one per axis of
     `axes`.
 
     >>> generic_laplace(image, lambda x, axis, output, mode, cval: sepconv.ndimage.correlate1d(x, [1, -2, 1], axis, output, mode, cval))
@@ -101,7 +101,7 @@ def generic_laplace(input: Array, derivative2: Derivative, output: Any = None, m
 
 @filter_function
 def laplace(input: Array, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, *, axes: Any = None) -> Array:
-    """Laplace filter: the sum over the axes of [1 -2 1]. mode may be a sequence, one an axis of `axes`; others as in `correlate1d`.
+    """Laplace filter: the sum over the axes of [1 -2 1]. mode may be a sequence, one per axis of `axes`; others as in `correlate1d`.
 
     >>> laplace([0.0, 0.0, 1.0, 0.0, 0.0])
     array([ 0.,  1., -2.,  1.,  0.])
@@ -147,7 +147,7 @@ def _derivative(order: int, input: Array, sigma: Any, axes: Any, kwargs: dict[st
 @filter_function
 def gaussian_laplace(input: Array, sigma: Any, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, *, axes: Any = None,
                      **kwargs: Any) -> Array:  # fmt: skip
-    """Laplace filter of Gaussian second derivatives. sigma, mode : one, or a sequence, one an axis of `axes`; `kwargs` go to `gaussian_filter`.
+    """Laplace filter of Gaussian second derivatives. sigma, mode : one, or a sequence, one per axis of `axes`; `kwargs` go to `gaussian_filter`.
 
     >>> gaussian_laplace(numpy.eye(5), 1).shape
     (5, 5)
@@ -175,7 +175,7 @@ def generic_gradient_magnitude(input: Array, derivative: Derivative, output: Any
 @filter_function
 def gaussian_gradient_magnitude(input: Array, sigma: Any, output: Any = None, mode: Any = "reflect", cval: Any = 0.0, *, axes: Any = None,
                                 **kwargs: Any) -> Array:  # fmt: skip
-    """Length of the gradient, of Gaussian derivatives. sigma, mode : one, or a sequence, one an axis of `axes`; `kwargs` go to `gaussian_filter`.
+    """Length of the gradient, of Gaussian derivatives. sigma, mode : one, or a sequence, one per axis of `axes`; `kwargs` go to `gaussian_filter`.
 
     >>> gaussian_gradient_magnitude(numpy.eye(5), 1).shape
     (5, 5)

@@ -73,7 +73,7 @@ def convolve(in1: Array, in2: Array, mode: str = "full", method: str = "auto") -
     Parameters
     ----------
     in1, in2 : arrays, real or complex.
-    mode : "full": wherever they overlap, n + k - 1 outputs an axis; "same": the middle of that, as large as in1; "valid": where one lies
+    mode : "full": wherever they overlap, n + k - 1 outputs per axis; "same": the middle of that, as large as in1; "valid": where one lies
         in the other, n - k + 1.
     method : "direct": sums; "fft": through the frequencies; "auto": the faster one, and sums where the other would not be exact enough.
 
