@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from ..filters import ANTISYMMETRIC_TAPS, GENERAL
 from .machine import machine
-from .simd import I32, I64, integer, past_caches, rolled
+from .simd import I32, I64, called, integer, past_caches, rolled, spread
 
 FLOAT, DOUBLE, I16 = ir.FloatType(), ir.DoubleType(), ir.IntType(16)
 # how a pass ends: as summed; divided by the taps; cut to whole numbers as float64 would be; as MEAN, from the sums of `blocks`
@@ -92,9 +92,7 @@ class Lanes:
                     self.b.store(value, self._at(address, u * by, value.type), align=width(name))
 
     def spread(self, scalar: ir.Value) -> ir.Value:
-        kind = ir.VectorType(scalar.type, self.count)
-        one = self.b.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
-        return self.b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, self.count), [0] * self.count))
+        return spread(self.b, scalar, self.count)
 
     def splat(self, address: ir.Value, offset: ir.Value | int = 0) -> ir.Value:
         return self.spread(self.b.load(self._at(address, offset, self.element), align=self.size))
@@ -114,9 +112,7 @@ class Lanes:
         self.b.store(done, slot)
 
     def call(self, name: str, arguments: list[ir.Value]) -> ir.Value:
-        full = f"llvm.{name}.v{self.count}f{8 * self.size}"
-        kind = ir.FunctionType(self.type, [self.type] * len(arguments))
-        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, full), arguments)
+        return called(self.b, f"{name}.v{self.count}f{8 * self.size}", self.type, arguments)
 
     def mean(self, value: ir.Value, divisor: ir.Value) -> ir.Value:
         """Of a float, by the float64 at the address; of an unsigned int16, rounded down, by a factor and a shift, two int64 there."""
@@ -131,8 +127,7 @@ class Lanes:
         """The upper halves of products of unsigned int16: one instruction, which LLVM does not find if x comes out of a loop."""
         name = {64: "avx512.pmulhu.w.512", 32: "avx2.pmulhu.w", 16: "sse2.pmulhu.w"}.get(2 * self.count)
         if name and machine().isa != "NEON":
-            kind = ir.FunctionType(self.type, [self.type] * 2)
-            return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, f"llvm.x86.{name}"), [x, y])
+            return called(self.b, f"x86.{name}", self.type, [x, y])
         wide = ir.VectorType(I32, self.count)
         product = self.b.mul(self.b.zext(x, wide), self.b.zext(y, wide))
         return self.b.trunc(self.b.lshr(product, ir.Constant(wide, [16] * self.count)), self.type)
@@ -243,10 +238,12 @@ def fourfold(typing: Any, sums: Any, lanes: Any, vectors: Any, x: Any, distance:
 # --- cut to whole numbers, as float64 would be -------------------------------------------------------------------
 
 
-def _wrapped(b: ir.IRBuilder, value: ir.Value, count: int) -> ir.Value:
-    """As uint8 does."""
-    whole = b.fptosi(value, ir.VectorType(I32, count))
-    return b.and_(whole, ir.Constant(whole.type, [255] * count))
+def _store_wrapped(m: Lanes, value: ir.Value, name: str, to: ir.Value) -> None:
+    """Sums, float32 or float64, cut to whole numbers that wrap as uint8 does: as elements of the dtype `name`, uint8 or float32."""
+    whole = m.b.fptosi(value, ir.VectorType(I32, m.count))
+    whole = m.b.and_(whole, ir.Constant(whole.type, [255] * m.count))
+    f = Lanes(m.b, "float32", m.count)
+    f.store(m.b.sitofp(whole, f.type) if name == "float32" else m.b.trunc(whole, ir.VectorType(ir.IntType(8), m.count)), to)
 
 
 @intrinsic(prefer_literal=True)
@@ -263,11 +260,7 @@ def cut(typing: Any, lanes: Any, write: Any, x: Any, near: Any, to: Any) -> Any:
         closest = m.call("rint", [value])
         away = m.call("fabs", [b.fsub(value, closest)])
         unsure = b.and_(b.fcmp_unordered("<", away, m.splat(near)), b.fcmp_unordered("!=", closest, m.zero))
-        whole = _wrapped(b, value, count)
-        if name == "float32":
-            m.store(b.sitofp(whole, m.type), to)
-        else:
-            m.store(m.b.trunc(whole, ir.VectorType(ir.IntType(8), count)), to)
+        _store_wrapped(m, value, name, to)
         bits = b.bitcast(unsure, ir.IntType(count))
         return b.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
@@ -305,12 +298,7 @@ def exactly(typing: Any, lanes: Any, read: Any, write: Any, table: Any, at: Any,
                     rest(b.fsub)
                 with plus:
                     rest(b.fadd)
-        whole = _wrapped(b, b.load(acc), count)
-        f = Lanes(b, "float32", count)
-        if name == "float32":
-            f.store(b.sitofp(whole, f.type), to)
-        else:
-            f.store(b.trunc(whole, ir.VectorType(ir.IntType(8), count)), to)
+        _store_wrapped(m, b.load(acc), name, to)
         return context.get_dummy_value()
 
     return types.void(*literals, *[types.int64] * 6), codegen

@@ -24,7 +24,7 @@ from .bands import exactly
 from .digits import BITS, CONTRAST, DIGITS, DOUBTFUL, EVEN, FAR, FRACTION, LIFT, LONG, MARGIN, PARITY, TOPS, UNEVEN, WEIGHTS
 from .intrinsics import prefetch
 from .jit import callee
-from .simd import I16, I32, I64, integer, past_caches, rolled
+from .simd import I16, I32, I64, called, integer, past_caches, rolled, spread
 from .vnni import BYTES, INTS, WORDS, chosen, dot, ints, packed, shuffled, woven
 
 SPAN = 64  # bytes of a vector: outputs of a tile along the row
@@ -56,8 +56,7 @@ class _Tile:
         return self.b.add(self.b.load(self.b.gep(self._pointer(self.table, I64), [index]), align=8), self.at)
 
     def _all(self, scalar: ir.Value, kind: ir.VectorType = INTS) -> ir.Value:
-        one = self.b.insert_element(ir.Constant(INTS, ir.Undefined), scalar, ir.Constant(I32, 0))
-        return self.b.bitcast(shuffled(self.b, one, ir.Constant(INTS, ir.Undefined), [0] * 16), kind)
+        return self.b.bitcast(spread(self.b, scalar, INTS.count), kind)
 
     def _number(self, place: int, kind: ir.VectorType = INTS) -> ir.Value:
         """A number of the half's block, in all lanes."""
@@ -154,8 +153,8 @@ class _Tile:
         """Which are in doubt, in the order of memory: of bits that tell it what is not 0 stays so when it is packed."""
         b = self.b
         found = [b.and_(each, self._number(BITS)) for each in sums]
-        words = [packed(b, "packssdw", INTS, WORDS, found[i : i + 2]) for i in (0, 2)]
-        return b.icmp_signed("==", packed(b, "packuswb", WORDS, BYTES, words), ir.Constant(BYTES, None))
+        words = [packed(b, "packssdw", WORDS, found[i : i + 2]) for i in (0, 2)]
+        return b.icmp_signed("==", packed(b, "packuswb", BYTES, words), ir.Constant(BYTES, None))
 
     def _distances(self, sums: Sequence[ir.Value]) -> list[ir.Value]:
         """How far, less one, from a whole number minus the margin; the numbers themselves are far from all."""
@@ -174,13 +173,12 @@ class _Tile:
     def _contrast(self, r: int, middle: ir.Value) -> ir.Value:
         """Where one of two pixels differs from the middle one by as much as the block says."""
         b = self.b
-        kind = ir.FunctionType(BYTES, [BYTES] * 2)
-        minus, most, least = (cgutils.get_or_insert_function(b.module, kind, f"llvm.{name}.v64i8") for name in ("usub.sat", "umax", "umin"))
+        minus, most, least = (functools.partial(called, b, f"{name}.v64i8", BYTES) for name in ("usub.sat", "umax", "umin"))
         far = b.sext(b.load(b.gep(self._pointer(self.block, I32), [integer(FAR)]), align=4), I64)
         centre = b.add(b.sdiv(self.taps, integer(2)), integer(r))
         pair = [self._bytes(self._row(at)) for at in (b.sub(centre, far), b.add(centre, far))]
-        above, below = b.call(minus, [b.call(most, pair), middle]), b.call(minus, [middle, b.call(least, pair)])
-        return b.icmp_unsigned(">=", b.call(most, [above, below]), self._number(CONTRAST, BYTES))
+        above, below = minus([most(pair), middle]), minus([middle, least(pair)])
+        return b.icmp_unsigned(">=", most([above, below]), self._number(CONTRAST, BYTES))
 
     def _told(self, flags: Sequence[ir.Value]) -> ir.Value:
         """The flags of four vectors of sums as bits in the order of memory."""

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import FLOATS, I16, I32, I64, Vectors, integer, rolled
+from .simd import FLOATS, I16, I32, I64, Vectors, called, integer, rolled
 
 
 @intrinsic(prefer_literal=True)
@@ -124,7 +124,7 @@ def drain(typing: Any) -> Any:
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         if _machine(b) == "x86":
-            b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse.sfence"), [])
+            called(b, "x86.sse.sfence", ir.VoidType(), [])
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -255,16 +255,14 @@ def keep_subnormals(typing: Any) -> Any:
         machine = _machine(b)
         if machine == "x86":
             slot = cgutils.alloca_once(b, I32)
-            kind = ir.FunctionType(ir.VoidType(), [slot.type])
-            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.sse.stmxcsr"), [slot])
+            called(b, "x86.sse.stmxcsr", ir.VoidType(), [slot])
             before = b.load(slot)
             b.store(b.and_(before, ir.Constant(I32, 0xFFFFFFFF ^ FLUSH["x86"])), slot)
-            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.sse.ldmxcsr"), [slot])
+            called(b, "x86.sse.ldmxcsr", ir.VoidType(), [slot])
             return b.zext(before, I64)
         if machine == "aarch64":
-            before = b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(I64, []), "llvm.aarch64.get.fpcr"), [])
-            kind = ir.FunctionType(ir.VoidType(), [I64])
-            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.aarch64.set.fpcr"), [b.and_(before, integer(~FLUSH["aarch64"]))])
+            before = called(b, "aarch64.get.fpcr", I64, [])
+            called(b, "aarch64.set.fpcr", ir.VoidType(), [b.and_(before, integer(~FLUSH["aarch64"]))])
             return before
         return integer(0)
 
@@ -278,13 +276,10 @@ def restore(typing: Any, before: Any) -> Any:
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         machine = _machine(b)
         if machine == "x86":
-            slot = cgutils.alloca_once(b, I32)
-            kind = ir.FunctionType(ir.VoidType(), [slot.type])
-            b.store(b.trunc(args[0], I32), slot)
-            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.sse.ldmxcsr"), [slot])
+            slot = cgutils.alloca_once_value(b, b.trunc(args[0], I32))
+            called(b, "x86.sse.ldmxcsr", ir.VoidType(), [slot])
         elif machine == "aarch64":
-            kind = ir.FunctionType(ir.VoidType(), [I64])
-            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.aarch64.set.fpcr"), [args[0]])
+            called(b, "aarch64.set.fpcr", ir.VoidType(), [args[0]])
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen

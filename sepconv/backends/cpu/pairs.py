@@ -6,23 +6,17 @@ weights two digits of 16 bits: the sums, modulo 2**32, are those of `dots` less 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils
 
 from .digits import CONTRAST, EVEN, FAR, UNEVEN, WEIGHTS
-from .simd import I32, integer
+from .simd import I32, called, integer
 from .vnni import BYTES, INTS, WORDS, interleaved, ints, shuffled
 
 TAPS = 5
 Halves = list[ir.Value]
-
-
-def _call(b: ir.IRBuilder, name: str, result: ir.Type, arguments: Sequence[ir.Value]) -> ir.Value:
-    kind = ir.FunctionType(result, [each.type for each in arguments])
-    return b.call(cgutils.get_or_insert_function(b.module, kind, name), arguments)
 
 
 def _each(operation: Any, *vectors: Halves) -> Halves:
@@ -56,8 +50,8 @@ class Pairs:
         made = []
         for pair in zip(outer, inner):
             for mixed in interleaved(b, *pair, WORDS):
-                upper = _call(b, "llvm.x86.avx512.pmaddw.d.512", INTS, [mixed, b.bitcast(high, WORDS)])
-                made.append(_call(b, "llvm.x86.avx512.vpdpwssd.512", INTS, [b.shl(upper, ints(16)), b.bitcast(mixed, INTS), low]))
+                upper = called(b, "x86.avx512.pmaddw.d.512", INTS, [mixed, b.bitcast(high, WORDS)])
+                made.append(called(b, "x86.avx512.vpdpwssd.512", INTS, [b.shl(upper, ints(16)), b.bitcast(mixed, INTS), low]))
         return made
 
     def even(self, outer: Halves, inner: Halves) -> ir.Value:
@@ -74,8 +68,8 @@ class Pairs:
         with b.if_else(b.icmp_signed("==", far, ir.Constant(I32, 1))) as (yes, no):
             for place, pair in ((yes, inner), (no, outer)):
                 with place:
-                    away = [_call(b, "llvm.abs.v32i16", WORDS, [each, ir.Constant(ir.IntType(1), 0)]) for each in pair]
-                    most = _call(b, "llvm.umax.v32i16", WORDS, away)
+                    away = [called(b, "abs.v32i16", WORDS, [each, ir.Constant(ir.IntType(1), 0)]) for each in pair]
+                    most = called(b, "umax.v32i16", WORDS, away)
                     found = b.bitcast(b.icmp_unsigned(">=", most, least), I32)
                     b.store(b.icmp_unsigned("!=", found, ir.Constant(I32, 0)), slot)
         return b.load(slot)

@@ -6,7 +6,7 @@ Loads and stores claim the alignment of an element, no more. A vector of one lan
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,19 @@ def rolled(b: ir.IRBuilder, count: ir.Value) -> Iterator[Any]:
     node = ir.MDValue(b.module, [leaf, leaf], name=str(len(b.module.metadata)))
     node.operands = (node, leaf)  # LLVM knows a loop's node by its naming itself first
     end.terminator.set_metadata("llvm.loop", node)
+
+
+def called(b: ir.IRBuilder, name: str, result: ir.Type, arguments: Sequence[ir.Value]) -> ir.Value:
+    """A call of one of LLVM's own functions, by its full name."""
+    kind = ir.FunctionType(result, [each.type for each in arguments])
+    return b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.{name}"), arguments)
+
+
+def spread(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
+    """A vector of so many times the same element."""
+    kind, places = ir.VectorType(scalar.type, lanes), ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+    one = b.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
+    return b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), places)
 
 
 def past_caches(b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, size: int) -> None:
@@ -82,6 +95,7 @@ class Vectors:
     def __init__(self, context: Any, builder: ir.IRBuilder, dtype: str, lanes: int) -> None:
         self.context, self.b, self.dtype, self.lanes = context, builder, dtype, lanes
         self.element, self.size = FLOATS[dtype], BITS[dtype] // 8
+        self.name = (f"v{lanes}" if lanes > 1 else "") + f"f{BITS[dtype]}"  # as LLVM's functions are called
         self.type, self.whole, self.flags = (self._wide(t) for t in (self.element, ir.IntType(BITS[dtype]), I1))
         self.zero = ir.Constant(self.type, None) if lanes > 1 else ir.Constant(self.type, 0.0)
 
@@ -118,32 +132,25 @@ class Vectors:
         pointer = self._pointer(address, self.type)
         if mask is None:
             return self.b.load(pointer, align=self.size)
-        kind = ir.FunctionType(self.type, [pointer.type, I32, self.flags, self.type])
-        return self._call("masked.load", kind, [pointer, ir.Constant(I32, self.size), mask, self.zero], ".p0")
+        return called(self.b, f"masked.load.{self.name}.p0", self.type, [pointer, ir.Constant(I32, self.size), mask, self.zero])
 
     def store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None = None) -> None:
         pointer = self._pointer(address, self.type)
         if mask is None:
             self.b.store(value, pointer, align=self.size)
             return
-        kind = ir.FunctionType(ir.VoidType(), [self.type, pointer.type, I32, self.flags])
-        self._call("masked.store", kind, [value, pointer, ir.Constant(I32, self.size), mask], ".p0")
+        called(self.b, f"masked.store.{self.name}.p0", ir.VoidType(), [value, pointer, ir.Constant(I32, self.size), mask])
 
     def prefetch(self, address: ir.Value, cache: int = 1) -> None:
         """Asks for a cache line, which need not be mapped, to be read into the first or second cache soon."""
-        kind = ir.FunctionType(ir.VoidType(), [BYTE, I32, I32, I32])
-        called = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
-        self.b.call(called, [self._pointer(address, ir.IntType(8)), *(ir.Constant(I32, n) for n in (0, 4 - cache, 1))])
+        how = (ir.Constant(I32, n) for n in (0, 4 - cache, 1))  # to be read; how near; data
+        called(self.b, "prefetch.p0", ir.VoidType(), [self._pointer(address, ir.IntType(8)), *how])
 
     def splat(self, address: ir.Value) -> ir.Value:
         return self.spread(self.b.load(self._pointer(address, self.element), align=self.size))
 
     def spread(self, scalar: ir.Value) -> ir.Value:
-        if self.lanes == 1:
-            return scalar
-        kind = ir.VectorType(scalar.type, self.lanes)
-        one = self.b.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0))
-        return self.b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+        return scalar if self.lanes == 1 else spread(self.b, scalar, self.lanes)
 
     def evens(self, low: ir.Value, high: ir.Value, first: int = 0, second: int | None = None) -> ir.Value:
         """Every second lane of two neighbouring vectors, from `first` and `second` on: what a stride of 2 reads."""
@@ -208,13 +215,7 @@ class Vectors:
 
     def fma(self, x: ir.Value, y: ir.Value, acc: ir.Value) -> None:
         """acc += x * y, fused where the machine can; acc is a stack slot, which LLVM turns into a register."""
-        kind = ir.FunctionType(self.type, [self.type] * 3)
-        self.b.store(self._call("fmuladd", kind, [x, y, self.b.load(acc)]), acc)
-
-    def _call(self, name: str, kind: ir.FunctionType, arguments: list[ir.Value], ending: str = "") -> ir.Value:
-        number = f"f{BITS[self.dtype]}"
-        full = f"llvm.{name}." + (f"v{self.lanes}{number}" if self.lanes > 1 else number) + ending
-        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, full), arguments)
+        self.b.store(called(self.b, f"fmuladd.{self.name}", self.type, [x, y, self.b.load(acc)]), acc)
 
     # what `formulas` asks of a machine
 

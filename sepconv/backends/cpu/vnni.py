@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llvmlite import ir
-from numba.core import cgutils
 
-from .simd import I16, I32
+from .simd import I16, I32, called
 
 I8 = ir.IntType(8)
 BYTES, WORDS, INTS = ir.VectorType(I8, 64), ir.VectorType(I16, 32), ir.VectorType(I32, 16)
@@ -36,13 +35,12 @@ def woven(b: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
 
 def chosen(b: ir.IRBuilder, low: ir.Value, high: ir.Value, places: ir.Value) -> ir.Value:
     """For each place, modulo 128, the byte of two vectors."""
-    kind = ir.FunctionType(BYTES, [BYTES] * 3)
-    return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.vpermi2var.qi.512"), [low, places, high])
+    return called(b, "x86.avx512.vpermi2var.qi.512", BYTES, [low, places, high])
 
 
-def packed(b: ir.IRBuilder, name: str, wide: ir.VectorType, narrow: ir.VectorType, pair: Sequence[ir.Value]) -> ir.Value:
+def packed(b: ir.IRBuilder, name: str, narrow: ir.VectorType, pair: Sequence[ir.Value]) -> ir.Value:
     """Two vectors in one of half as wide integers, clipped; 16-byte lane by lane, the reverse of `interleaved`."""
-    return b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(narrow, [wide] * 2), f"llvm.x86.avx512.{name}.512"), pair)
+    return called(b, f"x86.avx512.{name}.512", narrow, pair)
 
 
 def ints(n: int) -> ir.Constant:
@@ -51,5 +49,4 @@ def ints(n: int) -> ir.Constant:
 
 def dot(b: ir.IRBuilder, acc: ir.Value, x: ir.Value, weights: ir.Value) -> ir.Value:
     """acc + the sums of four products of bytes, x without and weights with a sign."""
-    kind = ir.FunctionType(INTS, [INTS] * 3)
-    return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.vpdpbusd.512"), [acc, x, weights])
+    return called(b, "x86.avx512.vpdpbusd.512", INTS, [acc, x, weights])

@@ -18,7 +18,7 @@ from numba.core import cgutils, config
 from ... import activations
 from .. import formulas
 from ..cpu.intrinsics import HALVES
-from ..cpu.simd import I16, I32, I64, Value, Vectors
+from ..cpu.simd import I16, I32, I64, Value, Vectors, called
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 GLOBAL = 1  # the address space of device memory: a load from there is no guess between global, shared and local
@@ -153,9 +153,7 @@ def _times(typing: Any, a: Any, b: Any) -> Any:
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         if not on_device(context):
             return builder.fmul(*args)
-        kind = args[0].type
-        name = "llvm.nvvm.mul.rn." + ("f" if a == types.float32 else "d")
-        return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 2), name), args)
+        return called(builder, "nvvm.mul.rn." + ("f" if a == types.float32 else "d"), args[0].type, args)
 
     return a(a, b), codegen
 

@@ -19,7 +19,7 @@ from numba.core import cgutils
 
 from ... import activations
 from .. import formulas
-from ..cpu.simd import FLOATS, I16, I32, I64, Value, Vectors
+from ..cpu.simd import FLOATS, I16, I32, I64, Value, Vectors, called
 from .lanes import HALVES, SIMULATED, item, literal, narrow, on_device, piece, pointer, summed_in, widen
 
 UNROLLED = 7  # kernels up to this side are written out; of larger ones the rows are a loop
@@ -180,10 +180,8 @@ class Maker:
 
     def add(self, acc: ir.Value, n: int, x: ir.Value, w: ir.Value) -> None:
         """acc[n] += x * w, fused."""
-        b, kind = self.b, self.m.element
-        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fma.f{32 if self.m.size == 4 else 64}")
         at = self.slot(acc, n)
-        b.store(b.call(fma, [x, w, b.load(at)]), at)
+        self.b.store(called(self.b, f"fma.{self.m.name}", self.m.element, [x, w, self.b.load(at)]), at)
 
     def below(self, value: ir.Value, size: ir.Value) -> ir.Value:
         """0 <= value < size."""
