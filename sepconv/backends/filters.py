@@ -91,8 +91,11 @@ def cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return values.astype(np.int32 if dtype.itemsize < 4 or dtype == np.int32 else np.int64).astype(dtype)
 
 
-def _padded(x: np.ndarray, axis: int, before: int, after: int, mode: int, cval: float) -> np.ndarray:
+def padded(x: np.ndarray, axis: int, before: int, after: int, mode: int, cval: Any) -> np.ndarray:
+    """x with more positions before and after it on one axis, filled by a border mode of `borders`."""
     n = x.shape[axis]
+    if n == 0:
+        return np.full((*x.shape[:axis], before + after, *x.shape[axis + 1 :]), cval, x.dtype)
     places = np.array([source(i, n, mode) for i in range(-before, n + after)], np.int64)
     shape = [1] * x.ndim
     shape[axis] = -1
@@ -104,7 +107,7 @@ def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> Non
     x = input
     for p in passes if output.size else ():
         n = x.shape[p.axis]
-        wide = _padded(x.astype(np.float64), p.axis, p.before, p.size - 1 - p.before, p.mode, p.cval)
+        wide = padded(x.astype(np.float64), p.axis, p.before, p.size - 1 - p.before, p.mode, p.cval)
         taps = [wide.take(range(j, j + n), p.axis) for j in range(p.size)]
         with np.errstate(all="ignore"):
             if p.weights is None:
@@ -129,7 +132,7 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
     wide, total = input.astype(np.float64), np.zeros(input.shape)
     for axis, (k, mode, origin) in enumerate(zip(weights.shape, modes, origins)):
         before = k // 2 + origin
-        wide = _padded(wide, axis, before, k - 1 - before, mode, cval)
+        wide = padded(wide, axis, before, k - 1 - before, mode, cval)
     with np.errstate(all="ignore"):
         for at in np.argwhere(weights != 0):
             total += weights[tuple(at)] * wide[tuple(slice(i, i + n) for i, n in zip(at, input.shape))]

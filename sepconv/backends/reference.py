@@ -30,7 +30,7 @@ import numpy as np
 from .. import activations, dtypes
 from ..problem import Problem
 from . import filters
-from .borders import CODES, source
+from .borders import CODES
 
 Maybe = np.ndarray | None
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
@@ -65,22 +65,11 @@ def activate(values: np.ndarray, chosen: activations.Activation, result: np.dtyp
     return ACTIVATIONS[chosen.code](values)
 
 
-def padded(x: np.ndarray, axis: int, pads: tuple[int, int], mode: str) -> np.ndarray:
-    """x with `pads` more positions on one axis, filled by a border mode."""
-    size = x.shape[axis]
-    at = np.array([source(p, size, CODES[mode]) for p in range(-pads[0], size + pads[1])], dtype=np.intp)
-    if size == 0:
-        return np.zeros((*x.shape[:axis], len(at), *x.shape[axis + 1 :]), x.dtype)
-    shape = [1] * x.ndim
-    shape[axis] = len(at)
-    return np.where((at < 0).reshape(shape), x.dtype.type(0), np.take(x, at, axis=axis))
-
-
 def sums(problem: Problem, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The convolution alone, (N, C_out, *out_size), in the dtype of x and weight."""
     p = problem
     for axis, pads in enumerate(p.pads):
-        x = padded(x, 2 + axis, pads, p.mode)
+        x = filters.padded(x, 2 + axis, *pads, CODES[p.mode], x.dtype.type(0))
     x = x.reshape(p.batch, p.groups, p.group_in, *x.shape[2:])
     weight = weight.reshape(p.groups, p.group_out, p.group_in, *p.kernel)
     total = np.zeros((p.batch, p.groups, p.group_out, *p.out_size), x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -90,19 +91,11 @@ def describe(what: str, input: View, output: View, *arguments: Any) -> list[str]
     return [*said(what, arguments), "plain loops on the GPU, a thread an output, cast after each pass"]
 
 
-def _stream(input: View, output: View) -> Any:
-    import contextlib
-
-    stack = contextlib.ExitStack()
-    stack.enter_context(runtime.on_device(input.device))
-    made = stack.enter_context(views.queued([input], output))
-
-    @contextlib.contextmanager
-    def inside() -> Iterator[Any]:
-        with stack:
-            yield made
-
-    return inside()
+@contextlib.contextmanager
+def _stream(input: View, output: View) -> Iterator[Any]:
+    """Inside the block input's device is the current one: the stream to launch on."""
+    with runtime.on_device(input.device), views.queued([input], output) as stream:
+        yield stream
 
 
 def _empty_like(output: View) -> View:

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numba import cuda, types
+from numba import cuda
 
 from ..cpu.jit import uncollected
+from . import runtime
 
 # compute capability -> (warps, blocks, bytes of shared memory) that a multiprocessor holds; all have 65,536 registers
 LIMITS = {
@@ -80,8 +81,6 @@ def tool(name: str) -> str | None:
 
 def missing() -> str | None:
     """Why no machine code can be made here, or None."""
-    from . import runtime
-
     if runtime.SIMULATED:
         return "NUMBA_ENABLE_CUDASIM is set, and the simulator compiles nothing"
     if runtime.implementation() != "NVIDIA":
@@ -92,7 +91,7 @@ def missing() -> str | None:
 
 def ptx(kernel: Callable[..., None], words: int, cc: tuple[int, int]) -> str:
     """The PTX of a kernel that takes a tuple of `words` numbers."""
-    return _ptx(kernel, types.void(types.UniTuple(types.int64, words)), cc)
+    return _ptx(kernel, runtime.signature(words), cc)
 
 
 def _ptx(kernel: Callable[..., None], signature: Any, cc: tuple[int, int]) -> str:

@@ -85,15 +85,9 @@ def _put(typing: Any, shape: Any, thread: Any, held: Any, room: Any, buffer: Any
 
 
 def _write(mk: Maker, at: ir.Value, values: list[ir.Value]) -> None:
-    b, count = mk.b, len(values)
-    if count == 1:
-        b.store(values[0], at)
-        return
-    kind = ir.VectorType(values[0].type, count)
-    whole = ir.Constant(kind, ir.Undefined)
-    for n, value in enumerate(values):
-        whole = b.insert_element(whole, value, mk.whole(n))
-    b.store(whole, b.bitcast(at, kind.as_pointer()), align=min(16, mk.m.size * count))
+    """Neighbours in shared memory, by one store."""
+    joined = mk.joined(values)
+    mk.b.store(joined, mk.b.bitcast(at, joined.type.as_pointer()), align=min(16, mk.m.size * len(values)))
 
 
 def _multiply(typing: Any, shape: Any, thread: Any, acc: Any, room: Any, buffer: Any) -> Any:

@@ -168,12 +168,17 @@ class Maker:
 
     def put_parts(self, address: ir.Value, parts: list[ir.Value], size: int) -> None:
         """What lies next to each other in `size` bytes, pairs of 16-bit elements as one, by one store."""
-        b, whole = self.b, parts[0]
-        if len(parts) > 1:
-            whole = ir.Constant(ir.VectorType(whole.type, len(parts)), ir.Undefined)
-            for n, part in enumerate(parts):
-                whole = b.insert_element(whole, part, self.whole(n))
-        b.store(whole, pointer(self.context, b, address, whole.type), align=size)
+        joined = self.joined(parts)
+        self.b.store(joined, pointer(self.context, self.b, address, joined.type), align=size)
+
+    def joined(self, parts: list[ir.Value]) -> ir.Value:
+        """A vector of parts; one alone as it is."""
+        if len(parts) == 1:
+            return parts[0]
+        vector = ir.Constant(ir.VectorType(parts[0].type, len(parts)), ir.Undefined)
+        for n, part in enumerate(parts):
+            vector = self.b.insert_element(vector, part, self.whole(n))
+        return vector
 
     def slot(self, acc: ir.Value, n: int) -> ir.Value:
         return self.b.gep(acc, [self.whole(n)])

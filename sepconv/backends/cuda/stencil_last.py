@@ -130,23 +130,8 @@ def taps_last(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, step: ir.V
                 feed(r, q, pixel(row, col, mk.at(origin, b.mul(mk.wide(row), down), b.mul(mk.wide(col), right))), taps)
 
 
-def _last(
-    typing: Any,
-    shape: Any,
-    acc: Any,
-    x: Any,
-    pitch: Any,
-    step: Any,
-    height: Any,
-    width: Any,
-    top: Any,
-    left: Any,
-    w: Any,
-    wc: Any,
-    wh: Any,
-    ww: Any,
-    room: Any,
-) -> Any:
+def _last(typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wc: Any, wh: Any,
+          ww: Any, room: Any) -> Any:  # fmt: skip
     """Adds the taps of a word of channels: x is its address in the image, `pitch` and `step` the bytes from row to row and pixel to pixel.
 
     w's channels and taps lie wc, wh, ww bytes apart. A tile with STAGED weights reads `room`: elements from wc on, wh and ww apart.
@@ -162,22 +147,8 @@ def _last(
     return types.void(shape, acc, types.int64, *[types.int32] * 6, types.int64, *[types.int32] * 3, room), codegen
 
 
-def _finish_last(
-    typing: Any,
-    shape: Any,
-    acc: Any,
-    bias: Any,
-    by: Any,
-    y: Any,
-    pitch: Any,
-    step: Any,
-    height: Any,
-    width: Any,
-    top: Any,
-    left: Any,
-    lo: Any,
-    hi: Any,
-) -> Any:
+def _finish_last(typing: Any, shape: Any, acc: Any, bias: Any, by: Any, y: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any,
+                 lo: Any, hi: Any) -> Any:  # fmt: skip
     """Epilogue and stores of a word of channels; their biases lie `by` bytes apart."""
     if not literal(shape):
         return None

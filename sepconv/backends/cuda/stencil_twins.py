@@ -9,7 +9,7 @@ import numpy as np
 from ... import activations
 from .. import formulas
 from . import stencil
-from .twins import _Scalars
+from .twins import Scalars
 
 
 def memory(address: int, dtype: str, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
@@ -39,7 +39,7 @@ def registers(dtype: str, count: int) -> np.ndarray:
 
 
 def activated(tile: Any, value: np.ndarray, lo: int, hi: int) -> np.ndarray:
-    m = _Scalars(getattr(np, tile.sums))
+    m = Scalars(getattr(np, tile.sums))
     m.where = np.where
     if tile.activation == activations.CLIP:
         return formulas.clip(value, m.whole(lo).view(m.kind), m.whole(hi).view(m.kind), m)
@@ -92,7 +92,7 @@ def last(
 
 def elements(room: Any) -> np.ndarray:
     """What the simulator's shared memory wraps."""
-    return np.asarray(getattr(room, "_item", room)._ary if hasattr(room, "_item") else room)
+    return np.asarray(room._item._ary if hasattr(room, "_item") else room)
 
 
 def stage(shape: str, taps: int, channels: int, threads: int, thread: int, room: Any, w: int, count: int) -> None:

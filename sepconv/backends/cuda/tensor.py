@@ -103,16 +103,12 @@ def put(m: Matrix) -> Callable[..., ir.Value]:
 
 
 def write(mk: Maker, at: ir.Value, parts: list[ir.Value], vec: int) -> None:
-    b = mk.b
+    """A word of `vec` elements of 16 bits, given in pairs, into shared memory."""
+    b, joined = mk.b, mk.joined(parts)
     if vec == 1:
-        b.store(b.trunc(parts[0], I16), at)
-        return
-    whole = parts[0]
-    if len(parts) > 1:
-        whole = ir.Constant(ir.VectorType(I32, len(parts)), ir.Undefined)
-        for n, part in enumerate(parts):
-            whole = b.insert_element(whole, part, mk.whole(n))
-    b.store(whole, b.bitcast(at, whole.type.as_pointer()), align=2 * vec)
+        b.store(b.trunc(joined, I16), at)
+    else:
+        b.store(joined, b.bitcast(at, joined.type.as_pointer()), align=2 * vec)
 
 
 def multiply(m: Matrix) -> Callable[..., ir.Value]:

@@ -72,7 +72,7 @@ def settle(address: int, value: Any, dtype: str, align: int) -> None:
     ctypes.memmove(int(address), made.tobytes(), made.itemsize)
 
 
-class _Scalars:
+class Scalars:
     """What `formulas` asks of a machine, on NumPy's scalars."""
 
     def __init__(self, kind: Any) -> None:
@@ -93,7 +93,7 @@ class _Scalars:
 
 
 def activate(value: Any, code: int, lo: int, hi: int) -> Any:
-    m = _Scalars(type(value))
+    m = Scalars(type(value))
     if code == activations.CLIP:
         return formulas.clip(value, m.whole(lo).view(m.kind), m.whole(hi).view(m.kind), m)
     return formulas.CURVED[code](value, m) if code > activations.CLIP else value
