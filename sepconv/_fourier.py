@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-BLOCKS = 8  # a block of overlap-add is so many times the shorter array: longer ones do not fit the caches, shorter ones repeat more work
+BLOCKS = 8  # length of a block of overlap-add, in lengths of the shorter array: longer ones do not fit the caches, shorter ones repeat more work
 
 
 def scipy_fft() -> Any:

@@ -1,4 +1,4 @@
-"""A bounded dictionary for several threads: plans and problems are kept here, ten thousand shapes do not grow it without end."""
+"""A bounded dictionary that threads may share. Plans and calls are kept in such: ten thousand different shapes do not fill the memory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The way of a call: from the arguments of a function to the callable that its backend made for arrays like these.
 
-What is checked and chosen once is remembered, on each storey by what decides there:
+What is checked and chosen once is remembered, at each level under a key of what decides it there:
 
 here                   shapes, strides, dtypes and options -> the backend's callable; a layer has a memory of its own
 cpu.plans.Call         the number of threads -> an Entry, compiled code that takes the arrays into the kernel
@@ -39,7 +39,7 @@ def _token(options: tuple[Any, ...]) -> Any:
 
 
 def lies(*arrays: Any) -> tuple[Any, ...] | None:
-    """All that a call depends on of its arrays but the addresses; None if one has to be looked at first."""
+    """What a call depends on in its arrays, all but their addresses; None if one of them has to be checked first."""
     parts: list[Any] = []
     for array in arrays:
         if array is None:
@@ -59,7 +59,7 @@ def convolution(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options
 
 def run(calls: Cache[Any], key: Any, kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...],
         kept: dict[Any, Any] | None = None) -> Any:  # fmt: skip
-    """What is checked and chosen once for a key is a callable of the backend's, and remembered.
+    """The call, by what was checked and chosen for its key: a callable of the backend's, which is remembered.
 
     `kept` is given by a caller whose weights never change: the backend may keep there what it makes of them.
     """
@@ -80,7 +80,7 @@ def run(calls: Cache[Any], key: Any, kind: str, dims: int, arrays: tuple[Any, ..
 
 
 def _run_admitted(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> Any:
-    """The same for arrays that have to be looked at every time: remembered is what their backend's `signature` tells apart."""
+    """The same for arrays that have to be checked every time; the key is made of their backend's `signature`."""
     backend = dispatch.find(arrays[0])
     if not hasattr(backend, "signature"):
         return _first_run(kind, dims, arrays, out, options)[0]
@@ -95,7 +95,7 @@ def _run_admitted(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, optio
 
 
 def _admitted(backend: Any, kind: str, arrays: tuple[Any, ...], out: Any) -> list[Any]:
-    """The arrays and out as the backend takes them; an argument that may be absent is, if it is None."""
+    """The arrays and out as the backend takes them; optional ones that were not given stay None."""
     admit = getattr(backend, "admit", dispatch.admit)
     named = zip((*NAMES[kind], "out"), (*arrays, out))
     return [None if array is None and name not in REQUIRED else admit(name, array) for name, array in named]

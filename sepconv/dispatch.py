@@ -9,7 +9,7 @@ A backend is a module, or any object, with
 where `problems` is one Problem with the arrays x, weight, bias, residual, or the two of a separable convolution with the arrays x,
 depthwise, depthwise_bias, pointwise, bias, residual; arrays that are not given are None. If its arrays are not NumPy's, it also has
 `admit(name, array)`, which checks an argument and returns it with a `.shape` and a NumPy `.dtype`, and may have `signature(array)`: what of such
-an array, as a key, decides whether a call that `bind` made is right for it; without, nothing is remembered. The type is looked up once.
+an array, as a key, decides whether a call that `bind` made is right for it; without it nothing is remembered.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def register_backend(name: str, backend: Any, types: Iterable[str]) -> None:
     """Add a backend for array types given by qualified name, "package.module.Type"; subclasses count.
 
     `backend` is an object with `bind`, `explain` and `info` (see the head of `sepconv/dispatch.py`), or the import path of
-    such a module, imported at its first use. A name that exists is replaced.
+    such a module, imported at its first use. A backend of that name is replaced.
 
     >>> sepconv.register_backend("mine", "mypackage.backend", ["mypackage.array.Array"])
     """

@@ -33,7 +33,7 @@ _SHARED = {
 
 
 def documented(text: str, dims: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The decorator that gives a function the docstring `text`, of all dimensions, filled with what all functions share and the names of the axes."""
+    """A decorator that sets the docstring: `text`, with what all functions share and the names and sizes of this number of dimensions filled in."""
     first, last = LAYOUTS[dims]
     shape = lambda layout: "(" + ", ".join(layout) + ")"
     words = dict(

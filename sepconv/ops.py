@@ -1,6 +1,6 @@
 """The functions users call: each builds the Problem and gives it to the backend of x.
 
-ops -> Problem -> dispatch -> backend -> kernel -> out. What the functions of all dimensions do alike stands in `call`, of their docstrings in
+ops -> Problem -> dispatch -> backend -> kernel -> out. What they have in common is in `call`; the common parts of their docstrings are in
 `documentation`.
 """
 

@@ -1,4 +1,4 @@
-"""Whether `out` can be written: its shape and dtype, and that no cell of it is an input's, or its own twice."""
+"""Whether `out` can be written: its shape, its dtype, and that its elements share memory neither with an input nor with each other."""
 
 from __future__ import annotations
 

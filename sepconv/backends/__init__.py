@@ -1,1 +1,1 @@
-"""One room a backend: `reference.py` is the meaning, `cpu/` the speed; adapters unwrap, call and wrap."""
+"""The backends: `reference.py` defines every result, `cpu/` and `cuda/` are the fast ones, `torch.py` unwraps PyTorch's tensors for `cuda/`."""

@@ -1,7 +1,7 @@
 """What lies beyond the edge of an array: the border modes, for every backend.
 
-One plain function of integers. The oracle calls it as it is, the CPU backend compiles it, a GPU backend can. A new mode is
-a name in CODES and a line in `source`.
+One plain function of integers: the oracle calls it as it is, the CPU and the GPU backend compile it. A new mode is a name in
+CODES and a line in `source`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """PyTorch tensors on a GPU: unwrapped to what the CUDA backend sees of them, and wrapped again. Torch is never imported here, only found.
 
-A tensor's dtype is asked for and not its interface, which calls bfloat16 two bytes of something else; results come from torch's own pool, on
-its current stream. Gradients are not recorded: a tensor that requires one is refused while torch records them.
+The dtype is read from the tensor and not from its interface, which shows bfloat16 as float16. Results come from torch's own pool, on its current
+stream. Gradients are not recorded: a tensor that requires one is refused while torch records them.
 """
 
 from __future__ import annotations

@@ -3,28 +3,32 @@
 Arrays of any number of axes; bool, integers of 8 to 64 bits, float32, float64, complex64, complex128. SciPy need not be installed.
 
 As in SciPy
-    All is summed in float64, in SciPy's order, and cast to the output's dtype after each 1-D pass: results are the same to the last bit but for
-    float32 images (below) and what stands further below. The output has the input's dtype unless one is given; integers are cut toward zero and wrap.
-    The n-D filters leave out taps that are zero: a NaN under one of them is not seen. The 1-D filters see it.
+    Sums are taken in float64, in SciPy's order, and cast to the output's dtype after each 1-D pass: results equal SciPy's to the last bit, but for
+    float32 images, some dense filters of integers, and what is corrected; all three are described below.
+    The output has the input's dtype unless another is given; integers are cut toward zero and wrap.
+    The n-D filters skip taps that are zero: a NaN under such a tap does not show. The 1-D filters do not skip them.
     `correlate` and `correlate1d` conjugate complex weights, `convolve` and `convolve1d` do not.
-    Where `axes` is not sorted, `size`, `sigma`, `mode` and `origin` go with it, the axes of n-D weights with the array's.
+    Where `axes` is not sorted, `size`, `sigma`, `mode` and `origin` are in its order, the axes of n-D weights in the array's.
     64-bit integers beyond 2**53 are rounded.
 
-float32 images of 4096 pixels or more (of complex64 ones each part), and uint8, int8, uint16 and int16 ones with a float32 output, are summed in
-float32 by 1-D filters of up to 128 taps and by 2-D ones of up to 512: after each pass the result is within (k + 3) * 2**-24 * sum(|w| * |x|) of
-the exact one, k the taps, where SciPy's, rounded to float32, is within 2**-24 of itself; a mean is, within as much, that of all k * l
-neighbours. Sums of the order of 1e38 may overflow. `laplace` of an image counts as one 2-D filter. With more taps, 2-D filters go through the
-frequencies where SciPy is installed: then results are within 2**-20 * max(|x|) * sum(|w|).
+Sums in float32
+    float32 images of 4096 pixels or more (and the parts of complex64 ones), and uint8, int8, uint16 and int16 images with a float32 output, are
+    summed in float32 by 1-D filters of up to 128 taps and by 2-D ones of up to 512. After each pass of k taps the result is within
+    (k + 3) * 2**-24 * sum(|w| * |x|) of the exact one, where SciPy's is within 2**-24 of itself; a mean over two axes is within as much of the exact
+    mean of the box. Sums of the order of 1e38 may overflow. `laplace` of an image counts as one 2-D filter. 2-D filters of more taps go through the
+    frequencies where SciPy is installed, and are then within 2**-20 * max(|x|) * sum(|w|).
 
-uint8 images come out as SciPy's all the same: what float32 leaves in doubt is summed again in float64. Dense 2-D filters of other narrow
-integers, of uint8 into other integers, and of uint8 with more than 400 taps, are SciPy's if the weights are whole numbers, else right to within
-1 where SciPy cuts.
-Inside `exact()` all is as in SciPy.
+Integers
+    uint8 images come out as SciPy's all the same: where float32 leaves a result in doubt, it is summed again in float64. Dense 2-D filters of other
+    narrow integers, of uint8 into other integers, and of uint8 with more than 400 taps equal SciPy's if the weights are whole numbers; else they
+    are within 1.
+
+Inside `exact()` all is summed as in SciPy.
 
 A large n-D kernel that is an outer product of vectors, to rounding, runs as 1-D passes with float64 between them, or float32 in float32 images:
-results then agree to rounding, and to the bit where they are integers. `sepconv.explain` tells when.
+results agree to rounding, and to the bit where they are integers. `sepconv.explain` tells when.
 
-What a call has found out is kept: the next one with equal arguments, on arrays that lie as those did, costs some 10 microseconds besides the sums.
+What a call has found out is kept: the next one with equal arguments and arrays laid out alike costs some 10 microseconds besides the sums.
 
 Corrected, where SciPy is wrong
     Weights count as symmetric by the size of the largest, not by 2.2e-16 whatever they are: filters of tiny weights keep them.

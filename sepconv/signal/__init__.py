@@ -1,14 +1,14 @@
 """The convolutions of `scipy.signal`: the same names, arguments, modes and results, on all cores. SciPy need not be installed.
 
-Sums are taken in the common dtype of both inputs, as SciPy takes them: integers wrap, and are exact otherwise. What SciPy leaves to its FFT
-(`method="auto"`, `oaconvolve`) is summed directly until it is so much that an FFT wins, and always for integers and where an infinity or NaN
-would spread; the FFT is `scipy.fft` where SciPy is installed, else `numpy.fft`.
+Sums are taken in the common dtype of both inputs, as in SciPy: integers are exact, and wrap. What SciPy does by an FFT (`method="auto"`,
+`oaconvolve`) is summed directly until an FFT is faster, and always for integers and where an FFT would spread an infinity or NaN. The FFT is
+`scipy.fft` where SciPy is installed, else `numpy.fft`.
 
-Arrays on a GPU come back there; what slides over them, filters and taps, may lie on the host. Sums are in float64 there, of integers too, never by
-an FFT, and leave out taps that are 0.
+For arrays on a GPU the result is there too; the filter may lie on the host. Sums are then in float64, of integers too, never by an FFT, and skip
+taps that are 0.
 
-Not as in SciPy: `lfilter` has no recursive filters; `sepfir2d` refuses what crashes SciPy's; `convolve2d` and `correlate2d` take bools, too;
-`correlate2d` conjugates in2 also where "valid" slides in1 over it; `oaconvolve` crops no axis that it broadcast.
+Other than in SciPy, `lfilter` has no recursive filters; `sepfir2d` refuses what crashes SciPy's; `convolve2d` and `correlate2d` take bools;
+`correlate2d` conjugates in2 also where "valid" slides in1 over it; `oaconvolve` does not crop axes that it broadcasts.
 """
 
 from __future__ import annotations

@@ -5,14 +5,15 @@ plans.py      a call's plan: which kernel, its record of sizes and strides, how 
 tiles.py      which kernel and register tile for which problem and machine; products.py  those of products; edges.py  what tiles meet of the
               border; choice.py  how work is cut
 depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: plain loops that drive the register tiles
-stencil.py  patch.py  product.py   the tiles: depthwise, and of few taps channels last; a matrix product, for the rest
-filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`; fused.py  sweep.py  bands.py   the same in one sweep
+stencil.py  patch.py  product.py   the tiles: depthwise, and of few taps channels last; a matrix product, for the rest; panels.py  what products pack
+filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`; fused.py  sweep.py  bands.py  blocks.py   the same in one sweep
 dots.py  pairs.py  digits.py  vnni.py   blurs of bytes: tiles of sums of four products, or of two; their weights; instructions
 dense.py  window.py  frequencies.py   dense filters of images, on the depthwise tile or by an FFT; programs.py  calls that are made again
 direct.py     plain loops for everything else; poison.py  NaNs at the border, where a weight is infinite
 rows.py       rows of the input with their border in scratch, for all of these where the array itself will not do
 simd.py       vectors in LLVM; intrinsics.py  what plain loops call; loops.py  what they share; frame.py  the record that every kernel takes
-machine.py    the vectors that there are; runtime.py  compiled code, threads, fork; kernel_cache.py  the folder of compiled code
+machine.py    the vectors that there are; jit.py  how Numba compiles; runtime.py  compiled code, threads, fork; kernel_cache.py  its folder
+cross.py  assembly.py   `sepconv inspect`: kernels compiled for this machine or another, and what their assembly says
 """
 
 from __future__ import annotations

@@ -44,17 +44,17 @@ def parts(jobs: int, workers: int) -> int:
 
 
 def evenly(bands: int, places: int, rows_out: int, workers: int) -> int:
-    """No fewer bands than given, of as many places each, so that all threads get as many."""
+    """At least `bands` bands in each of `places` places: as many as give all threads equally many."""
     return bands if places * bands % workers == 0 or rows_out < workers else min(rows_out, -(-bands // workers) * workers)
 
 
 def bands(rows_out: int, bands: int, row_bytes: int) -> int:
-    """No fewer bands than given, so that what one reads stays in half of the second cache once it is staged."""
+    """At least `bands` bands: as many as keep what one reads, once it is staged, in half of the second cache."""
     return min(rows_out, max(bands, rows_out * row_bytes // (L2 // 2)))
 
 
 def columns(columns: int, least: int, column_bytes: int) -> int:
-    """How many columns of the output are staged at a time: all, or as many as the second cache holds, of rows that are long."""
+    """How many columns of the output are staged at a time: all, or, where rows are long, as many as the second cache holds."""
     if columns * column_bytes <= L2:
         return columns
     return min(columns, max(least, L2 // column_bytes // 64 * 64))
@@ -71,6 +71,6 @@ def tunable(p: Problem) -> bool:
 
 
 def first(p: Problem, lies: tuple[bool, ...]) -> bool:
-    """Whether a kernel for channels first writes the result; where both could, as x lies."""
+    """Whether the channels-first kernel runs; where both could, how x lies decides."""
     x_wide, wide, x_deep, deep = lies
     return wide and not (deep and (not x_wide or (p.channels_last and p.out_size[-1] == 1 and x_deep)))

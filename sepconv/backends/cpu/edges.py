@@ -1,8 +1,8 @@
-"""What the tiles of a depthwise problem meet of its border, for `stencil.py` to know when it generates them: lines that do not exist are then
-left out with their products. Told at run time alone, they are read as zeros, and what that takes had vectors of the tile on the stack.
+"""Which parts of the border the tiles of a depthwise problem meet. `stencil.py` is told when it generates them, and leaves out the products of
+lines that do not exist. Where this is known at run time only, such lines are read as zeros, which takes registers: tiles then spilled.
 
-What is known is what the usual padding of a kernel makes, whatever the size of the map, so that all sizes share few kernels; a problem that meets
-anything else has a tile for any border.
+Tiles are generated for what the usual padding of a kernel makes, whatever the size of the map, so that all sizes share few kernels; a problem
+that meets anything else has a tile for any border.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The way of a repeated call from the tuple of its arrays into its kernel, compiled: comparing shapes, reading addresses, looking for overlaps
-and filling the record take Python longer than a small layer takes.
+"""A repeated call's way from the tuple of its arrays into its kernel, as compiled code: in Python, comparing shapes, reading addresses, looking
+for overlaps and filling the record take longer than a small layer.
 
-An ndarray object's fields are where NumPy's C interface fixes them, and that is looked at once, at import; elsewhere the addresses are
-asked for (`address`), and this way is not taken.
+The fields of ndarray objects are read at the offsets that NumPy's C interface fixes. Whether they are there is checked once, at import; where they
+are not, addresses are asked for (`address`) and this way is not taken.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from .tape import Recorded
 if TYPE_CHECKING:
     from .plans import Plan
 
-TYPE = object.__basicsize__ - 8  # where in an object its type stands,
-DATA, DIMS, SIZES, STRIDES, DTYPE, FLAGS = (object.__basicsize__ + at for at in (0, 8, 16, 24, 40, 48))  # in an ndarray its fields,
-ITEMS = tuple.__basicsize__  # and in a tuple what it holds
+# Offsets in bytes: of an object's type, of an ndarray's fields, of what a tuple holds
+TYPE = object.__basicsize__ - 8
+DATA, DIMS, SIZES, STRIDES, DTYPE, FLAGS = (object.__basicsize__ + at for at in (0, 8, 16, 24, 40, 48))
+ITEMS = tuple.__basicsize__
 WRITEABLE = 0x400
 MOST, AXES = 7, 5  # arrays of a call, the result included; axes of one
 
@@ -165,8 +166,8 @@ class Entry:
         self._go = go()
 
     def __call__(self, arrays: tuple[Any, ...]) -> bool:
-        """Computes on the arrays, the result's last; False if that was not to be done so, and the result, if any, is not right yet. Arrays may
-        be anything: what they are is compared."""
+        """Computes on the arrays, the result's last; False if they have to go another way, and the result is not right yet. They may be anything:
+        what they are is compared."""
         status = self._go(self._at, id(arrays), 0) if self._direct else LATER
         if status == LATER:
             record = np.empty_like(self._record)

@@ -23,14 +23,15 @@ from numba.core.runtime import rtsys
 
 @functools.cache
 def digest() -> str:
-    """Of all sources that a kernel is made from: Numba's own key would not see a change in a function that the kernel calls."""
+    """A digest of all sources that kernels are made from, "" if there are none: Numba's own key misses changes in functions that a kernel calls."""
     here, made = Path(__file__).resolve().parent, hashlib.sha256()
-    if not here.is_dir():  # a zipped or frozen install has no files to read
-        return ""
     try:
-        for source in sorted([*here.glob("*.py"), *here.parent.glob("*.py"), *here.parent.parent.glob("activations.py")]):
+        sources = sorted([*here.glob("*.py"), *here.parent.glob("*.py"), *here.parent.parent.glob("activations.py")])
+        for source in sources:
             made.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    except OSError:  # a zipped or frozen install has no files to read
+    except OSError:
+        return ""
+    if not sources:  # a zipped or frozen install has no files to read
         return ""
     made.update(f"{numba.__version__} {sys.version_info[:2]}".encode())
     return made.hexdigest()[:16]

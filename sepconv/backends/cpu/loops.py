@@ -29,8 +29,8 @@ def placed(at, tile, size, overlap):  # type: ignore[no-untyped-def]
 
 @callee
 def shared(at, tile, size, overlap):  # type: ignore[no-untyped-def]
-    """(where the tile planned at `at` is put, whether it has a row less): where tiles may have, as many of the last ones do as make up for what
-    is over; otherwise as `placed`."""
+    """(where the tile planned at `at` is put, whether it has one row less). Tiles of SHARED rows may have: as many of the last ones as it takes for
+    all to come out even. Others are put as by `placed`."""
     tiles = (size + tile - 1) // tile
     whole = (size - tiles * (tile - 1)) * tile  # rows of those that have all
     if tile != SHARED or whole < 0:

@@ -1,5 +1,5 @@
-"""What a product reads, laid together: panels of the weight or of the pixels, as wide as a tile, and rows that do not drive each other out of
-the first cache."""
+"""Copies that a product reads in place of an array: panels of the weight or of the pixels, as wide as a tile, and rows at a pitch at which they
+do not drive each other out of the first cache."""
 
 from __future__ import annotations
 
