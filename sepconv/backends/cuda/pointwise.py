@@ -37,14 +37,18 @@ def phases(shape, size, rows, cols, deep, last, a_wide, b_wide):  # type: ignore
         else:
             fetch(shape, t, held, at[1], q[WI] if a_wide else q[WO], channels, at[0], q[XC] if b_wide else q[XW], pixels, np.int32(k0), depth)
 
-    def finish(q, at, t, acc):  # type: ignore[no-untyped-def]
-        pixels, channels = np.int32(at[5]), np.int32(at[6])
-        if last:
-            conclude(shape, t, acc, at[3], q[YW], pixels, channels, at[4], q[BIAS_BY], at[2], q[RW], q[LO], q[HI])
-        else:
-            conclude(shape, t, acc, at[3], q[YC], channels, pixels, at[4], q[BIAS_BY], at[2], q[RC], q[LO], q[HI])
+    return corner, ahead, finishing(shape, last, YW if last else YC, RW if last else RC, BIAS_BY, LO, HI)
 
-    return corner, ahead, finish
+
+def finishing(shape, last, y_far, r_far, by, lo, hi):  # type: ignore[no-untyped-def]
+    """The last phase: the epilogue and the stores. What it takes are places in q, since the numbers of a separable layer's second half stand behind
+    those of its first."""
+    rows, cols = (5, 6) if last else (6, 5)
+
+    def finish(q, at, t, acc):  # type: ignore[no-untyped-def]
+        conclude(shape, t, acc, at[3], q[y_far], np.int32(at[rows]), np.int32(at[cols]), at[4], q[by], at[2], q[r_far], q[lo], q[hi])
+
+    return finish
 
 
 def staged(parts, depth):  # type: ignore[no-untyped-def]

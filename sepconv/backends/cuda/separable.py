@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .pointwise import kernel, staged
-from .product import conclude, fetch
+from .pointwise import finishing, kernel, staged
+from .product import fetch
 from .slabs import filtered, filtered_last
 
 FIELDS = ("X", "WEIGHT", "BIAS", "BIAS_BY", "LO", "HI", "IH", "IW", "OW", "XN", "XC", "XH", "XW", "WO", "WH", "WW")  # of the depthwise half
@@ -48,14 +48,7 @@ def phases(shape, stencil, multiplier, rows, cols, last, wide):  # type: ignore[
                      np.int32(q[OW]), q[MAGIC], q[SHIFT], q[WEIGHT], q[WO], np.int32(q[WH]), np.int32(q[WW]), q[BIAS], q[BIAS_BY], q[LO], q[HI],
                      k, depth)  # fmt: skip
 
-    def finish(q, at, t, acc):  # type: ignore[no-untyped-def]
-        pixels, channels = np.int32(at[5]), np.int32(at[6])
-        if last:
-            conclude(shape, t, acc, at[3], q[P_YW], pixels, channels, at[4], q[P_BIAS_BY], at[2], q[P_RW], q[P_LO], q[P_HI])
-        else:
-            conclude(shape, t, acc, at[3], q[P_YC], channels, pixels, at[4], q[P_BIAS_BY], at[2], q[P_RC], q[P_LO], q[P_HI])
-
-    return corner, ahead, finish
+    return corner, ahead, finishing(shape, last, P_YW if last else P_YC, P_RW if last else P_RC, P_BIAS_BY, P_LO, P_HI)
 
 
 product = staged(phases, P_IN)
