@@ -103,7 +103,7 @@ def _info(chosen: argparse.Namespace) -> int:
     """Print the versions, the machine as sepconv sees it, the kernel cache, and every backend found, or why it was not."""
     rows = [("sepconv", __version__), ("Python", f"{platform.python_version()}, {platform.platform()}")]
     rows += [(name, _version(name)) for name in ("numba", "numpy", *OPTIONAL)]
-    rows.append(("CPU", _cpu_model()))
+    rows.append(("CPU", cpu_model()))
     _print_rows("Versions and machine", rows)
     for name, facts in backends().items():
         state = "available" if facts.pop("available") else f"not available, {facts.pop('reason')}"
@@ -119,7 +119,7 @@ def _version(package: str) -> str:
         return "not installed (optional)" if package in OPTIONAL else "not installed"
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     """The name the maker gave it, as far as the system tells."""
     try:
         with open("/proc/cpuinfo") as file:

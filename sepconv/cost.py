@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
-from .problem import _out_size, flag, integer, one_of, pads_of, per_axis
+from .problem import flag, integer, one_of, out_size, pads_of, per_axis
 
 KINDS = ("standard", "depthwise", "pointwise", "separable", "spatial", "grouped")
 
@@ -76,7 +76,7 @@ def _out_sizes(size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int
     pads = pads_of(padding, len(size), size, stride, reach)
     automatic = isinstance(padding, str) and padding != "valid"
     try:
-        return tuple(_out_size(*each, axis, automatic) for axis, each in enumerate(zip(size, kernel, stride, dilation, pads)))
+        return tuple(out_size(*each, axis, automatic) for axis, each in enumerate(zip(size, kernel, stride, dilation, pads)))
     except ValueError as error:
         raise ValueError(f"kernel_size is {kernel} and input_size is {size}: {error}") from None
 

@@ -234,7 +234,8 @@ def _standard(shape: tuple[int, ...], dims: int, channels: int, groups: int) -> 
     return shape[0], groups, tuple(shape[2:])
 
 
-def _out_size(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int], axis: int, automatic: bool, name: str = "weight") -> int:
+def out_size(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int], axis: int, automatic: bool, name: str = "weight") -> int:
+    """Positions of the output on one axis. `automatic`: the padding fits by itself, and a size of 0 gives 0."""
     reach = dilation * (kernel - 1) + 1
     padded = size + sum(pads)
     if padded > LARGEST:
@@ -295,7 +296,7 @@ def resolve(
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
     pads = pads_of(padding, dims, size, stride, reach)
     automatic = isinstance(padding, str) and padding != "valid"
-    out = tuple(_out_size(*each, axis, automatic, names[0]) for axis, each in enumerate(zip(size, kernel, stride, dilation, pads)))
+    out = tuple(out_size(*each, axis, automatic, names[0]) for axis, each in enumerate(zip(size, kernel, stride, dilation, pads)))
     if mode != "constant":
         for axis, (n, p) in enumerate(zip(size, pads)):
             if n == 0 and sum(p):

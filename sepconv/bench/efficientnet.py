@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..problem import pads_of
+
 Pads = tuple[tuple[int, int], tuple[int, int]]
 EPSILON = 1e-3  # of the batch normalisation
 
@@ -77,13 +79,6 @@ class Record(NamedTuple):
 # --- the architecture ---------------------------------------------------------------------------------------------
 
 
-def _same(size: tuple[int, int], kernel: int, stride: int) -> Pads:
-    """TensorFlow's SAME: output ceil(n / stride), the larger half after."""
-    total = [max(0, (-(-n // stride) - 1) * stride + kernel - n) for n in size]
-    height, width = ((t // 2, t - t // 2) for t in total)
-    return height, width
-
-
 class _Builder:
     """Appends records that fit the one before."""
 
@@ -92,7 +87,7 @@ class _Builder:
         self.channels, self.size = channels, size
 
     def add(self, name: str, kind: str, out: int, kernel: int = 1, stride: int = 1, **epilogue: Any) -> None:
-        pads = _same(self.size, kernel, stride) if kernel > 1 else ((0, 0), (0, 0))
+        pads = pads_of("same", 2, self.size, (stride, stride), (kernel, kernel))
         self.records.append(Record(name, kind, self.channels, out, self.size, kernel, stride, pads, **epilogue))
         self.channels, self.size = out, self.records[-1].out_size
 

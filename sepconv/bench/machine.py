@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from ..backends.cpu.runtime import machine as vectors_of
 from ..backends.cpu.simd import Vectors
-from ..cli import _cpu_model
+from ..cli import cpu_model
 
 FLOAT = 4
 STREAMS = 8  # vectors of one step of the copy
@@ -49,7 +49,7 @@ def facts(threads: int) -> dict[str, Any]:
     """The machine in words."""
     known = vectors_of()
     return {
-        "cpu": _cpu_model(), "llvm_cpu": known.cpu, "isa": known.isa, "vector_bits": 8 * known.bytes, "cores": os.cpu_count(), "threads": threads,
+        "cpu": cpu_model(), "llvm_cpu": known.cpu, "isa": known.isa, "vector_bits": 8 * known.bytes, "cores": os.cpu_count(), "threads": threads,
         "variables": {name: os.environ[name] for name in HOLDING if name in os.environ},
         "platform": platform.platform(), "python": platform.python_version(), "numba": numba.__version__, "numpy": np.__version__,
     }  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import overlap
 from ..filters import REAL, Pass, exact, order, said, symmetry
 from . import dense as windows
 from . import frame, frequencies, fused, lines, runtime
@@ -31,10 +32,6 @@ def _readable(array: np.ndarray) -> bool:
     return array.dtype.isnative and array.flags.aligned
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return address(a) == address(b) and a.strides == b.strides and a.dtype == b.dtype
-
-
 def _launch(factory: Callable[..., Any], record: np.ndarray, jobs: int, products: int, kept: Sequence[np.ndarray]) -> Step:
     kernel = runtime.kernel(factory, *_tile(), 0)
     chunks = min(runtime.workers(), jobs) if products >= ENOUGH else 1
@@ -53,7 +50,7 @@ def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> Pro
     target = output if plain else np.empty(output.shape, output.dtype.newbyteorder("="))
     x, steps = input, []
     for p in passes:
-        if not _readable(x) or (np.may_share_memory(x, target) and not _same(x, target)) or _axes(x, target, p.axis) is None:
+        if not _readable(x) or (np.may_share_memory(x, target) and not overlap.same(x, target)) or _axes(x, target, p.axis) is None:
             x, plain = _like(x, target), False
         steps.append(_run(x, target, p))
         x = target
@@ -96,7 +93,7 @@ def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> Step:
     band = min(n, max(SCRATCH // block - halo, halo, 64))
     workers, work = runtime.workers(), x.size * p.size
     blocks = a * b * -(-count // block)
-    parts = min(n, -(-4 * workers // blocks)) if workers > 1 and work >= ENOUGH and blocks < 4 * workers and not _same(x, y) else 1
+    parts = min(n, -(-4 * workers // blocks)) if workers > 1 and work >= ENOUGH and blocks < 4 * workers and not overlap.same(x, y) else 1
     record, width = np.zeros(lines.LENGTH, np.int64), _tile()[0] * _tile()[1]
     if p.weights is None:
         kind, terms, places, weights = lines.RUNNING, 0, np.zeros(1, np.int64), np.array([float(p.size)])

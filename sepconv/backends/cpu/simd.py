@@ -254,11 +254,11 @@ class Vectors:
             for slot in slots:
                 self.b.store(formulas.clip(Value(self, self.b.load(slot)), *bound, self).raw, slot)
         with self.b.if_then(self.b.icmp_signed(">", code, integer(activations.CLIP)), likely=False):
-            curved = self._curved()
+            curved = self.curved()
             for slot in slots:
                 self.b.store(self.b.call(curved, [self.b.load(slot), code]), slot)
 
-    def _curved(self) -> ir.Function:
+    def curved(self) -> ir.Function:
         """A function of the module: the curved activation that `code` names, of one vector."""
         name = f"sepconv.activate.{self.dtype}.{self.lanes}"
         found = self.b.module.globals.get(name)

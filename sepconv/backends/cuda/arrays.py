@@ -23,7 +23,8 @@ LINE = 128  # bytes of a cache line: where imagined arrays begin
 @dataclass(frozen=True)
 class Kind:
     """One library's arrays. `empty(shape, dtype, axes, like)`: a new array on like's device and stream, its memory in C order of `shape`, its axes
-    then permuted; `stream(array)`: the stream that its work is queued on now, None for the default one; `device(array)`: an ordinal."""
+    then permuted; `stream(array, interface)`: the stream that its work is queued on now, None for the default one; `device(array, address)`: an
+    ordinal, None where there is but one."""
 
     empty: Callable[[tuple[int, ...], np.dtype, tuple[int, ...], View], Any]
     stream: Callable[[Any, dict[str, Any]], int | None]

@@ -21,15 +21,15 @@ THREADS = 128
 SINGLE, MOST_TAPS = 4096, 128  # pixels from which, and taps up to which, sums in float32 keep the bound that `sepconv.ndimage` states
 NARROW = ("float32", "uint8", "int8", "uint16", "int16")  # read without loss as float32
 AXES = 4  # that a kernel walks
+COPY = Pass(0, 1, np.ones(1), 0, 0.0, 0)
 
 
 def passes(input: View, output: View, passes: Sequence[Pass]) -> None:
     """As `filters.passes`; none is a copy."""
     if 0 in output.shape:
         return
-    passes = list(passes) or [Pass(0, 1, np.ones(1), 0, 0.0, 0)]
-    if not output.shape:
-        input, output = (replace(v, shape=(1,), strides=(0,)) for v in (input, output))
+    passes = list(passes) or [COPY]
+    input, output = _lines(input, output)
     with _stream(input, output) as stream:
         x, rooms = input, [None, None]
         for number, p in enumerate(passes):
@@ -41,7 +41,7 @@ def passes(input: View, output: View, passes: Sequence[Pass]) -> None:
             _along(x, target, p, stream)
             x = target
         if x is not output:
-            _along(x, output, Pass(0, 1, np.ones(1), 0, 0.0, 0), stream)
+            _along(x, output, COPY, stream)
 
 
 def dense(input: View, output: View, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> None:
@@ -49,8 +49,8 @@ def dense(input: View, output: View, weights: np.ndarray, modes: Sequence[int], 
     if 0 in output.shape:
         return
     if not output.shape:
-        input, output = (replace(v, shape=(1,), strides=(0,)) for v in (input, output))
         weights, modes, origins = weights[None], (0,), (0,)
+    input, output = _lines(input, output)
     with _stream(input, output) as stream:
         target = output if input.apart(output) else _empty_like(output)
         still = [a for a, (k, o) in enumerate(zip(weights.shape, origins)) if k == 1 and o == 0]
@@ -67,7 +67,7 @@ def dense(input: View, output: View, weights: np.ndarray, modes: Sequence[int], 
         for x, y in zip(_slices(input, outer), _slices(target, outer)):
             _launch(linear.dense, (_kind(x), y.dtype.name, "float64", align(x), align(y)), x, y, inner, tables, len(at), cval, kind, (0, 0), stream)
         if target is not output:
-            _along(target, output, Pass(0, 1, np.ones(1), 0, 0.0, 0), stream)
+            _along(target, output, COPY, stream)
 
 
 def combined(what: str, x: View, y: View, number: float = 0.0) -> None:
@@ -77,8 +77,7 @@ def combined(what: str, x: View, y: View, number: float = 0.0) -> None:
         return
     if x.dtype == y.dtype and x.dtype.itemsize == 8 and what == "copy":
         x, y = (replace(v, dtype=np.dtype(np.float64)) for v in (x, y))  # its bits
-    if not y.shape:
-        x, y = (replace(v, shape=(1,), strides=(0,)) for v in (x, y))
+    x, y = _lines(x, y)
     with _stream(x, y) as stream:
         x, y, _ = _merged(x, y, 0)
         outer = range(max(0, len(y.shape) - AXES))
@@ -96,6 +95,11 @@ def _stream(input: View, output: View) -> Iterator[Any]:
     """Inside the block input's device is the current one: the stream to launch on."""
     with runtime.on_device(input.device), views.queued([input], output) as stream:
         yield stream
+
+
+def _lines(x: View, y: View) -> tuple[View, View]:
+    """The two with an axis at least, of one element if they have none."""
+    return (x, y) if y.shape else (replace(x, shape=(1,), strides=(0,)), replace(y, shape=(1,), strides=(0,)))
 
 
 def _empty_like(output: View) -> View:

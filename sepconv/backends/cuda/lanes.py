@@ -216,7 +216,7 @@ def finish(m: Vectors, slots: list[ir.Value], code: ir.Value, lo: ir.Value, hi: 
         for slot in slots:
             b.store(formulas.clip(Value(m, b.load(slot)), *bounds, m).raw, slot)
     with b.if_then(b.icmp_signed(">", code, ir.Constant(I64, activations.CLIP)), likely=False):
-        curved = m._curved()
+        curved = m.curved()
         for slot in slots:
             b.store(b.call(curved, [b.load(slot), code]), slot)
 

@@ -37,6 +37,7 @@ SORTS = {  # of instructions, by pattern; the rest are others
     "global load": r"LDG?\b", "global store": r"STG?\b", "shared load": r"LDSM?\b",
     "shared store": r"STS\b", "local": r"(?:LDL|STL)\b", "double": r"D(?:FMA|ADD|MUL|SETP)\b", "barrier": r"BAR\b",
 }  # fmt: skip
+WIDTHS = {"128": 16, "64": 8, "U16": 2, "S16": 2, "U8": 1, "S8": 1}  # bytes of an access, by its suffix
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,6 @@ def _widths(code: list[str], name: str) -> dict[int, int]:
     for line in code:
         parts = line.split(".")
         if parts[0] in (name, name + "G"):
-            size = next(
-                (int(p) // 8 for p in parts if p in ("128", "64")), 2 if {"U16", "S16"} & set(parts) else 1 if {"U8", "S8"} & set(parts) else 4
-            )
+            size = next((WIDTHS[part] for part in parts if part in WIDTHS), 4)
             found[size] = found.get(size, 0) + 1
     return found

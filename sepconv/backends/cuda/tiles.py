@@ -30,7 +30,7 @@ def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice 
     """x, w and y are addresses: words of memory have to be aligned."""
     size, (_, kh, kw) = p.dtype.itemsize, three(p.kernel, 1)
     (_, sh, sw), (_, dh, dw) = three(p.stride, 1), three(p.dilation, 1)
-    (_, oh, ow), (od, *_), iw = three(p.out_size, 1), three(p.out_size, 1), p.in_size[-1]
+    (od, oh, ow), iw = three(p.out_size, 1), p.in_size[-1]
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
     vec = word(size, x, iw * size, *(g.x[a] for a in (0, 1, 2, 3)))
     out_vec = word(size, y, ow * size, *(g.out[a] for a in (0, 1, 2, 3)))
