@@ -1,7 +1,8 @@
-"""Every notebook runs from its first cell to its last."""
+"""Every notebook runs from its first cell to its last, and the README's Python does as it stands."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -47,3 +48,13 @@ def test_notebook_is_committed_with_its_results(path: Path) -> None:
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     assert any(cell.outputs for cell in cells)
     assert path.stat().st_size < 500 * 1024
+
+
+@pytest.mark.sweep
+def test_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (FOLDER.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    here = [block for block in blocks if 'device="cuda"' not in block]
+    assert len(here) == 2
+    for block in here:
+        exec(block, {})
+    assert capsys.readouterr().out.startswith("9800\n")
