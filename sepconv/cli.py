@@ -1,4 +1,4 @@
-"""The command line: `sepconv demo`, `sepconv info`, `sepconv cost`, `sepconv bench`, `sepconv warm`. What a command does not need is not imported."""
+"""The command line, `sepconv COMMAND`: demo, info, cost, bench, warm, inspect. What a command does not need is not imported."""
 
 from __future__ import annotations
 
@@ -47,29 +47,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sepconv {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    demo = commands.add_parser("demo", help="filter a photograph every way there is, compare, and draw it", description=_demo.__doc__)
-    demo.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; the default is a photograph that comes with matplotlib")
-    demo.add_argument("--output", default="sepconv-demo.png", metavar="PNG", help="where the picture goes (default: %(default)s)")
-    demo.set_defaults(run=_demo, parser=demo)
-
-    info = commands.add_parser("info", help="what runs here: machine, threads, kernel cache, backends", description=_info.__doc__)
-    info.set_defaults(run=_info, parser=info)
-
-    cost = commands.add_parser("cost", help="count weights, multiply-adds and bytes of a convolution", description=_cost.__doc__)
-    _cost_arguments(cost)
-    cost.set_defaults(run=_cost, parser=cost)
-
-    bench = commands.add_parser("bench", help="time layers of well-known networks here and in other libraries", description=_bench.__doc__)
-    _bench_arguments(bench)
-    bench.set_defaults(run=_bench, parser=bench)
-
-    warm = commands.add_parser("warm", help="compile the kernels of a network ahead of its first call", description=_warm.__doc__)
-    _warm_arguments(warm)
-    warm.set_defaults(run=_warm, parser=warm)
-
-    inspect = commands.add_parser("inspect", help="the kernel of a convolution, its tile and its hot loop in assembly", description=_inspect.__doc__)
-    _inspect_arguments(inspect)
-    inspect.set_defaults(run=_inspect, parser=inspect)
+    for run, arguments, text in (
+        (_demo, _demo_arguments, "filter a photograph every way there is, compare, and draw it"),
+        (_info, lambda parser: None, "what runs here: machine, threads, kernel cache, backends"),
+        (_cost, _cost_arguments, "count weights, multiply-adds and bytes of a convolution"),
+        (_bench, _bench_arguments, "time layers of well-known networks here and in other libraries"),
+        (_warm, _warm_arguments, "compile the kernels of a network ahead of its first call"),
+        (_inspect, _inspect_arguments, "the kernel of a convolution, its tile and its hot loop in assembly"),
+    ):
+        command = commands.add_parser(run.__name__.removeprefix("_"), help=text, description=run.__doc__)
+        arguments(command)
+        command.set_defaults(run=run, parser=command)
     return parser
 
 
@@ -79,6 +67,11 @@ def _fail(chosen: argparse.Namespace, message: object) -> int:
 
 
 # --- demo ---------------------------------------------------------------------------------------------------------
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; the default is a photograph that comes with matplotlib")
+    parser.add_argument("--output", default="sepconv-demo.png", metavar="PNG", help="where the picture goes (default: %(default)s)")
 
 
 def _demo(chosen: argparse.Namespace) -> int:
@@ -179,19 +172,11 @@ def _cost(chosen: argparse.Namespace) -> int:
         out_channels = chosen.in_channels * chosen.multiplier
     try:
         cost = conv_cost(
-            chosen.kind,
-            in_channels=chosen.in_channels,
-            out_channels=out_channels,
-            kernel_size=_axes(chosen.kernel_size, chosen.dims),
-            input_size=None if chosen.input_size is None else _axes(chosen.input_size, chosen.dims),
-            stride=_axes(chosen.stride),
-            padding=_padding(chosen.padding),
-            dilation=_axes(chosen.dilation),
-            multiplier=chosen.multiplier,
-            groups=chosen.groups,
-            bias=chosen.bias,
-            dtype=chosen.dtype,
-        )
+            chosen.kind, in_channels=chosen.in_channels, out_channels=out_channels, kernel_size=_axes(chosen.kernel_size, chosen.dims),
+            input_size=None if chosen.input_size is None else _axes(chosen.input_size, chosen.dims), stride=_axes(chosen.stride),
+            padding=_padding(chosen.padding), dilation=_axes(chosen.dilation), multiplier=chosen.multiplier, groups=chosen.groups,
+            bias=chosen.bias, dtype=chosen.dtype,
+        )  # fmt: skip
     except (ValueError, TypeError) as error:
         return _fail(chosen, error)
     rows = [("weights", f"{cost.params:,}")]
@@ -323,11 +308,8 @@ def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
     add("--target", default="cpu", metavar="TARGET", help="cpu or cuda (default: %(default)s)")
     add("--isa", default="host", metavar="ISA", help="host, avx512, avx2, zen3, sse2 or neon: nothing has to run here (default: %(default)s)")
     add("--cc", default="9.0", metavar="CC", help="for cuda: compute capability 7.5, 8.0, 8.6, 8.9, 9.0, 10.0 or 12.0 (default: %(default)s)")
-    add(
-        "--full",
-        action="store_true",
-        help="cuda: the whole machine code; cpu: also the loops of narrower tiles and those that meet the border of the image",
-    )
+    full = "cuda: the whole machine code; cpu: also the loops of narrower tiles and those that meet the border of the image"
+    add("--full", action="store_true", help=full)
 
 
 def _inspect(chosen: argparse.Namespace) -> int:

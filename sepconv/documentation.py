@@ -24,7 +24,7 @@ _SHARED = {
 
     Returns
     -------
-    The array {result}, or `out`. Where x's memory is channels last, so is a new result's.
+    The array (N, C_out, *out_size) or (N, *out_size, C_out), or `out`. Where x's memory is channels last, so is a new result's.
 
     Raises
     ------
@@ -40,7 +40,6 @@ def documented(text: str, dims: int) -> Callable[[Callable[..., Any]], Callable[
         first=shape(first), last=shape(last), layout_first=first, layout_last=last, dims=dims, ones=", 1" * dims,
         k={1: "k", 2: "kh, kw", 3: "kd, kh, kw"}[dims], causal=', "causal" (k - 1 zeros before)' if dims == 1 else "",
         sizes={1: "16", 2: "8, 8", 3: "4, 8, 8"}[dims], taps={1: "3", 2: "3, 3", 3: "3, 3, 3"}[dims],
-        result="(N, C_out, *out_size) or (N, *out_size, C_out)",
     )  # fmt: skip
 
     def fill(function: Callable[..., Any]) -> Callable[..., Any]:
