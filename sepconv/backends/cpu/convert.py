@@ -76,39 +76,38 @@ def _runs(b: ir.IRBuilder, address: ir.Value, step: ir.Value, count: ir.Value, k
             body(loop.index, b.inttoptr(b.add(address, b.mul(loop.index, step)), kind.as_pointer()))
 
 
+def _elements(b: ir.IRBuilder, address: ir.Value, step: ir.Value, count: ir.Value, code: ir.Value, one: Callable[..., None]) -> None:
+    """one(index, pointer, name, type) for each of `count` elements of the dtype `code`."""
+    _switch(b, code, lambda name, kind: _runs(b, address, step, count, kind, lambda index, pointer: one(index, pointer, name, kind)))
+
+
 @intrinsic
 def _read(typing: Any, to: Any, address: Any, step: Any, count: Any, code: Any) -> Any:
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        to, address, step, count, code = args
+        to, *where = args
         scratch = b.inttoptr(to, DOUBLE.as_pointer())
 
-        def body(name: str, kind: ir.Type) -> None:
-            def one(index: ir.Value, pointer: ir.Value) -> None:
-                value = b.load(pointer, align=_bytes(kind))
-                b.store(_widened(b, value, name), b.gep(scratch, [index]), align=8)
+        def one(index: ir.Value, pointer: ir.Value, name: str, kind: ir.Type) -> None:
+            value = b.load(pointer, align=_bytes(kind))
+            b.store(_widened(b, value, name), b.gep(scratch, [index]), align=8)
 
-            _runs(b, address, step, count, kind, one)
-
-        _switch(b, code, body)
+        _elements(b, *where, one)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), codegen
 
 
 @intrinsic
-def _write(typing: Any, address: Any, step: Any, source: Any, count: Any, code: Any) -> Any:
+def _write(typing: Any, source: Any, address: Any, step: Any, count: Any, code: Any) -> Any:
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        address, step, source, count, code = args
+        source, *where = args
         scratch = b.inttoptr(source, DOUBLE.as_pointer())
 
-        def body(name: str, kind: ir.Type) -> None:
-            def one(index: ir.Value, pointer: ir.Value) -> None:
-                value = b.load(b.gep(scratch, [index]), align=8)
-                b.store(_cast(b, value, name, kind), pointer, align=_bytes(kind))
+        def one(index: ir.Value, pointer: ir.Value, name: str, kind: ir.Type) -> None:
+            value = b.load(b.gep(scratch, [index]), align=8)
+            b.store(_cast(b, value, name, kind), pointer, align=_bytes(kind))
 
-            _runs(b, address, step, count, kind, one)
-
-        _switch(b, code, body)
+        _elements(b, *where, one)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), codegen
@@ -123,7 +122,7 @@ def read(to, address, step, count, code):  # type: ignore[no-untyped-def]
 @callee
 def write(address, step, source, count, code):  # type: ignore[no-untyped-def]
     """`count` float64 from address `source` on, cast to the dtype `code`, `step` bytes apart to `address` on."""
-    _write(address, step, source, count, code)
+    _write(source, address, step, count, code)
 
 
 @intrinsic
