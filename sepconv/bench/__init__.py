@@ -6,6 +6,7 @@ images.py  image_libraries.py   the same for filters of images; suites.py  both,
 timing.py     the clock
 machine.py    the processor and its roofs
 gpu.py  gpu_libraries.py  gpu_machine.py   the same on a GPU
+network.py    a whole network: its head names the files
 results.py    rows, means, JSON; report.py  tables; picture.py  the picture; command.py  `sepconv bench`
 """
 

@@ -175,9 +175,15 @@ def how(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> str:
     ways = [way for *_, way in _planned(shape, input.dtype.name, output.dtype.name, passes)]
     if not ways:
         return ""
-    said = f"rows and columns in one sweep, in the dtypes that sepconv.ndimage states ({input.dtype} -> {output.dtype})"
-    said += f", {dots.SAID}" if any(way.sums == "uint8" for way in ways) else ""
+    sums = "; ".join(dict.fromkeys(map(_summed, ways)))
+    said = f"rows and columns in one sweep, {sums} ({input.dtype} -> {output.dtype})"
     return said + (", columns from sums of blocks" if any(way.down == bands.BLOCKS for way in ways) else "")
+
+
+def _summed(way: Way) -> str:
+    if way.sums == "uint8":
+        return dots.SAID
+    return f"summed in {way.sums}" + (", again in float64 where that is in doubt" if bands.CUT in (way.down, way.across) else "")
 
 
 def _of_a_row(passes: Sequence[Pass]) -> list[Pass]:
