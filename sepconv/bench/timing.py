@@ -76,7 +76,7 @@ def _turn(call: Callable[[], Any], burst: float, found: list[float], wake: float
     looks for an idle core: some ticks of its clock later, 4 ms each. All libraries meet this, now one, now another, for whole turns.
     """
     clock, append = time.perf_counter, found.append
-    start = before = clock()
+    start = clock()
     call()
     if clock() - start < burst:
         call()
