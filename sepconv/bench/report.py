@@ -26,6 +26,12 @@ class Grid:
     rows: list[list[str]] = field(default_factory=list)
     behind: set[int] = field(default_factory=set)  # rows in which a peer is faster, or which became slower
 
+    def add(self, cells: list[str], behind: bool = False) -> None:
+        """One more row."""
+        if behind:
+            self.behind.add(len(self.rows))
+        self.rows.append(cells)
+
 
 # --- numbers -------------------------------------------------------------------------------------------------------
 
@@ -65,12 +71,14 @@ def layers(report: Report, op: str, all_rows: bool = False) -> Grid:
         numbers += [_ratio(row.ratio(way)) for way in ways]
         best = row.gflops()
         numbers += ["" if best is None else f"{best:.1f}", _percent(row.share())]
-        titles = row.stands_for if all_rows else [f"{row.net} {row.name}"]
-        for title in titles:
-            if (row.ratio() or 1) < 1:
-                grid.behind.add(len(grid.rows))
-            grid.rows.append([title, row.shape, "1" if all_rows else str(len(row.stands_for)), *numbers])
+        for title, count in _titles(row, all_rows):
+            grid.add([title, row.shape, count, *numbers], (row.ratio() or 1) < 1)
     return grid
+
+
+def _titles(row: Row, all_rows: bool) -> list[tuple[str, str]]:
+    """The lines of a row: (title, how many layers it stands for)."""
+    return [(title, "1") for title in row.stands_for] if all_rows else [(f"{row.net} {row.name}", str(len(row.stands_for)))]
 
 
 def short_layers(report: Report, op: str, all_rows: bool = False) -> Grid:
@@ -81,10 +89,8 @@ def short_layers(report: Report, op: str, all_rows: bool = False) -> Grid:
     grid = Grid(f"{op}: milliseconds, the least of many; a wider screen or --markdown shows every library", headings, 3)
     for row in (row for row in report.rows if row.op == op):
         numbers = [*(_ratio(row.ratio(way)) for way in ways), *(_ms(row.ours(way)) for way in ways), _ms(_peer(row)), _percent(row.share())]
-        for title in row.stands_for if all_rows else [f"{row.net} {row.name}"]:
-            if (row.ratio() or 1) < 1:
-                grid.behind.add(len(grid.rows))
-            grid.rows.append([title, row.shape, row.best_peer or "", *numbers, "1" if all_rows else str(len(row.stands_for))])
+        for title, count in _titles(row, all_rows):
+            grid.add([title, row.shape, row.best_peer or "", *numbers, count], (row.ratio() or 1) < 1)
     return grid
 
 
@@ -98,9 +104,7 @@ def means(report: Report, short: bool = False) -> Grid | None:
         "Best peer's time / sepconv's, geometric mean", ["", "unique", "all rows", *headings, "behind", "of bound", "least ratio", "where"], 1
     )
     for mean in found:
-        grid.rows.append(_mean_cells(mean, ways))
-        if mean.ratio[BEST][0] < 1:
-            grid.behind.add(len(grid.rows) - 1)
+        grid.add(_mean_cells(mean, ways), mean.ratio[BEST][0] < 1)
     return grid
 
 
@@ -110,7 +114,7 @@ def families(report: Report) -> Grid:
     headings = ["", "rows", *(text for name in names for text in (f"{name} / sepconv", "behind", "least", "where")), "of copy"]
     grid = Grid("Each library's time / sepconv's, geometric mean; share of the speed of a copy", headings, 1)
     for group, rows in report.groups().items():
-        cells = [group, str(len(rows))]
+        cells, slower = [group, str(len(rows))], False
         for name in names:
             found = sorted((row.against(name), i) for i, row in enumerate(rows) if row.against(name) is not None)
             if not found:
@@ -120,10 +124,9 @@ def families(report: Report) -> Grid:
             behind = sum(ratio < 1 for ratio, _ in found)
             mean = geometric((ratio, 1) for ratio, _ in found)
             cells += [_ratio(mean), f"{behind} of {len(found)}", _ratio(found[0][0]), " ".join(worst.words)]
-            if mean < 1:
-                grid.behind.add(len(grid.rows))
+            slower |= mean < 1
         shares = [(row.share(), 1) for row in rows if row.share() is not None]
-        grid.rows.append([*cells, _percent(geometric(shares)) if shares else ""])
+        grid.add([*cells, _percent(geometric(shares)) if shares else ""], slower)
     return grid
 
 
@@ -148,15 +151,13 @@ def comparison(new: Report, old: Report) -> Grid:
         cells = [f"{row.net} {row.name}", row.shape, row.op]
         for way in ways:
             cells += [_ms(before.ours(way)), _ms(row.ours(way)), _ratio(change([(row, before)], lambda r, way=way: r.ours(way)))]
-        if (change([(row, before)], Row.ours) or 1) > 1:
-            grid.behind.add(len(grid.rows))
-        grid.rows.append([*cells, _ratio(change([(row, before)], _peer))])
+        grid.add([*cells, _ratio(change([(row, before)], _peer))], (change([(row, before)], Row.ours) or 1) > 1)
     for op in dict.fromkeys(row.op for row, _ in pairs):
         mine = [pair for pair in pairs if pair[0].op == op]
         cells = ["geometric mean", f"{len(mine)} convolutions", op]
         for way in ways:
             cells += ["", "", _ratio(change(mine, lambda r, way=way: r.ours(way)))]
-        grid.rows.append([*cells, _ratio(change(mine, _peer))])
+        grid.add([*cells, _ratio(change(mine, _peer))])
     return grid
 
 
