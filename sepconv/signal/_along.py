@@ -83,7 +83,7 @@ def lfilter(b: Array, a: Array, x: Array, axis: int = -1, zi: Array | None = Non
     number, k = arguments.axis_number(axis, x.ndim), len(b)
     zi = None if zi is None else _numbers("zi", zi)
     if zi is not None and isinstance(x, np.ndarray) != isinstance(zi, np.ndarray):
-        raise TypeError(f"zi lies elsewhere than x; allowed are both on a GPU, or neither: {zi!r}")
+        raise TypeError(f"zi lies on {'the host' if isinstance(zi, np.ndarray) else 'a GPU'} and x does not; allowed are both on a GPU, or neither")
     dtype = np.result_type(b, a, x.dtype) if zi is None else np.result_type(b, a, x.dtype, zi.dtype)
     dtype = dtype if dtype.kind in "fc" else np.dtype(np.float64)
     taps = (b / a[0]).astype(np.complex128 if dtype.kind == "c" and b.dtype.kind == "c" or a.dtype.kind == "c" else np.float64)
