@@ -221,7 +221,7 @@ def command(chosen: argparse.Namespace) -> int:
             tell=lambda text: print(text, file=sys.stderr),
         )  # fmt: skip
     except ImportError as error:
-        print(f'it needs {error.name}, which is not installed: install {EXTRA}, as in pip install "{EXTRA}"', file=sys.stderr)
+        print(f'--network needs {error.name}, which is not installed: install {EXTRA}, as in pip install "{EXTRA}"', file=sys.stderr)
         return 2
     report(result)
     if chosen.json:
