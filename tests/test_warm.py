@@ -84,6 +84,15 @@ def test_every_call_of_a_network_has_kernels(model: str, layout: str) -> None:
     assert all(_kernels(*_call(shape, layout, "float32", 1)) for shape in shapes_of(model))
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_pairs_share_their_kernels(layout: str) -> None:
+    """All separable pairs of a network have one kernel of their own: it calls those of the halves, most of which the single layers have too."""
+    pairs = [shape for shape in shapes_of("efficientnet_lite0") if shape.kind == "separable"]
+    found = [kernel for shape in pairs for kernel in _kernels(*_call(shape, layout, "float32", 1))]
+    assert len([kernel for kernel in set(found) if kernel[0].__module__.endswith("separable")]) == 1
+    assert len(found) == 3 * 16
+
+
 # --- what is wanted -------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,8 @@ plans.py      a call's plan: which kernel, its record of sizes and strides, how 
               tape.py  of many calls at once
 tiles.py      which kernel and register tile for which problem and machine; products.py  those of products; edges.py  what tiles meet of the
               border; choice.py  how work is cut
-depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: plain loops that drive the register tiles
+depthwise.py  pointwise.py  standard.py   the tuned kernels: plain loops that drive the register tiles; separable.py  one after the other of
+              them, a band at a time
 stencil.py  patch.py  product.py   the tiles: depthwise, and of few taps channels last; a matrix product, for the rest; panels.py  what products pack
 filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`; fused.py  sweep.py  bands.py  blocks.py   the same in one sweep
 dots.py  pairs.py  digits.py  vnni.py   blurs of bytes: tiles of sums of four products, or of two; their weights; instructions
@@ -63,7 +64,7 @@ def kernels(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> lis
     if plan.empty:
         return []
     if plan.choice is not None:
-        return [(plan.choice.factory, plan.choice.cells)]
+        return [*plan.choice.halves, (plan.choice.factory, plan.choice.cells)]
     x, depthwise, depthwise_bias, pointwise, bias, residual = arrays
     middle = plans.allocate(problems[0], x)
     return [*kernels(problems[:1], (x, depthwise, depthwise_bias, None), None), *kernels(problems[1:], (middle, pointwise, bias, residual), out)]

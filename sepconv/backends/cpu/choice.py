@@ -29,6 +29,7 @@ class Choice(NamedTuple):
     reason: str
     stage: Callable[[np.ndarray], np.ndarray] | None = None  # the record of a band in scratch, from the problem's: see rows.py
     panel: tuple[int, int] | None = None  # (lanes, vectors) of the panels that the kernel reads a weight in, if it can be given them
+    halves: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...] = ()  # the kernels that this one calls, in place of tiles of its own
 
 
 def span(size: int, bands: int, least: int) -> tuple[int, int]:

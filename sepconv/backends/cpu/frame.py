@@ -33,7 +33,9 @@ BANDS, BAND, BLOCK, GROUP, STEP, OVERLAP, BIAS_BY = range(56, 63)
 STRANGE = 63
 PANEL = 64  # bytes from one packed panel of the weight to the next; 0: it lies as its strides say
 TURNED = 65  # bytes from the result's first pixel to its last, where `turned` problems begin; 0 of all others
-LENGTH = 66
+# of a separable problem's first record: the addresses of the kernels of both halves, and how wide their tiles are, in elements
+FIRST_KERNEL, SECOND_KERNEL, FIRST_WIDTH, SECOND_WIDTH = range(66, 70)
+LENGTH = 70
 FAILED = -1  # in place of STRANGE: a kernel raised
 
 __all__ = [name for name in dir() if name.isupper()]  # the kernels import the fields, and nothing else, by *

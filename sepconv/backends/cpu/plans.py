@@ -97,17 +97,19 @@ class Plan:
         return choice, [frame.fill(first, g), frame.fill(second, after)]
 
     def kernel(self) -> Callable[..., None]:
+        for field, (factory, cells) in zip((frame.FIRST_KERNEL, frame.SECOND_KERNEL), self.choice.halves):
+            self.record[field] = runtime.kernel(factory, *cells).entry
         return runtime.kernel(self.choice.factory, *self.choice.cells)
 
     def run(self, places: Sequence[int]) -> None:
         """Computes on arrays at these addresses, the result's last; 0: there is none."""
         if self.empty:
             return
-        record = self.record.copy()
+        kernel, record = self.kernel(), self.record.copy()
         for slot, place in zip(self.slots, places):
             if place:
                 record[slot] = place
-        self.launch(self.kernel(), record)
+        self.launch(kernel, record)
 
     def launch(self, kernel: Callable[..., None], record: np.ndarray) -> bool:
         """The jobs of a record, in several launches if they are long, between which Ctrl-C is heard. True, at the end."""

@@ -1,22 +1,25 @@
 """Depthwise-separable convolution, fused: a band of depthwise rows, all channels of it, stays in the second cache and is at once what the
 1x1 product reads. The middle tensor exists nowhere else.
 
-The array of a call holds two records: the depthwise half's, and the pointwise half's over the pixels of a band; `staged`, a third, that of
-the scratch which the depthwise half reads (see `rows.py`).
+The tiles are those of the kernels of `depthwise.py` and `pointwise.py`, which are called by their addresses, for a band at a time: what is here
+is compiled once for all pairs. A thread has a record for each of the two, in which a band is the whole image.
+
+The array of a call holds two records: the depthwise half's, and the pointwise half's; if the depthwise half is staged, a third, that of the
+scratch which it reads (see `rows.py`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .depthwise import patches, pixels, planes, room, taps_of
+from .depthwise import room, taps_of
 from .frame import *
-from .intrinsics import keep, keep_subnormals, restore
+from .frame import LENGTH
+from .intrinsics import keep
 from .jit import callee
-from .loops import aligned, first_job, snapshot, strange, within
-from .panels import copy_room, pack, panel, panel_width
-from .pointwise import band_first, band_last, slim_rows
-from .rows import fill_first, fill_last, room_first, room_last
+from .loops import aligned, first_job, lines_of, snapshot
+from .panels import pack, panel, panel_width
+from .runtime import enter
 
 
 @callee
@@ -42,115 +45,125 @@ def pixels_of(q, place):  # type: ignore[no-untyped-def]
     return n, z, row0, (end + q[OW] - 1) // q[OW] - row0, begin - row0 * q[OW], end - begin
 
 
-def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, staged,
-                   out_lanes, out_rows, out_vectors):  # type: ignore[no-untyped-def] # fmt: skip
+@callee
+def records(p):  # type: ignore[no-untyped-def]
+    """This thread's records of the two halves: of one image and one plane, and of one job or as many as its caller says."""
+    both = np.empty(3 * LENGTH, np.int64)
+    first, second = both[LENGTH:], both[:LENGTH]
+    for i in range(LENGTH):
+        first[i], second[i] = p[i], p[LENGTH + i]
+    for i in range(2 * LENGTH, p.size):
+        first[i - LENGTH] = p[i]
+    first[BEGIN] = second[BEGIN] = 0
+    first[CHUNKS] = first[BANDS] = first[OD] = second[CHUNKS] = second[BANDS] = second[N] = second[ID] = 1
+    return first, second
+
+
+@callee
+def depthwise_band(first, q, n, z, row0, count):  # type: ignore[no-untyped-def]
+    """The depthwise half of `count` rows, from row0 on, to where the record says."""
+    first[X] = q[X] + n * q[XN]
+    first[PD], first[PH] = q[PD] - z * q[SD], q[PH] - row0 * q[SH]  # to whom these are the first there are
+    first[OH] = first[BAND] = count
+    if not enter(q[FIRST_KERNEL], first, 0):
+        raise MemoryError
+
+
+@callee
+def product_band(second, q, s, n, c0, z, row0, col0, lines, length):  # type: ignore[no-untyped-def]
+    """The jobs of the pointwise half's record, for so many lines of so many pixels, to the result from channel c0, row0 and col0 on."""
+    second[OUT] = s[OUT] + n * s[YN] + c0 * s[YC] + z * s[YD] + row0 * s[YH] + col0 * s[YW]
+    if s[RESIDUAL] != 0:
+        second[RESIDUAL] = s[RESIDUAL] + n * s[RN] + c0 * s[RC] + z * s[RD] + row0 * s[RH] + col0 * s[RW]
+    second[IH], second[IW] = lines, length
+    if not enter(q[SECOND_KERNEL], second, 0):
+        raise MemoryError
+
+
+def channels_first(size):  # type: ignore[no-untyped-def]
     """Jobs are (image, depth, band of rows, group of GROUP output channels); the groups of a band share its depthwise rows."""
 
-    out_slim = slim_rows(out_rows)
-
     def separable_channels_first(p, chunk):  # type: ignore[no-untyped-def]
-        before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
-        t = within(p, 0, 2) if staged else q
-        scratch = np.empty(room_first(q, t) if staged else 0, np.uint8)
+        q, s = snapshot(p, 0), snapshot(p, 1)
+        first, second = records(p)
         most = (q[OH] + q[BANDS] - 1) // q[BANDS]  # rows of a band
         pitch = (most * q[OW] * size + 127) // 128 * 128 + 64
         middle, held = np.empty(q[C_OUT] * pitch + 4096, np.uint8), -1
-        b = aligned(middle.ctypes.data)
+        first[OUT] = second[X] = aligned(middle.ctypes.data)
+        first[YC] = second[XC] = pitch
+        first[YH] = second[XH] = q[OW] * size
+        first[END] = (q[C_OUT] + q[BLOCK] - 1) // q[BLOCK]
+        second[GROUP] = 1
         groups = (s[C_OUT] + q[GROUP] - 1) // q[GROUP]
-        copied = np.empty(copy_room(s, out_rows, size), np.uint8)
-        if not staged and chunk == 0 and strange(q, 0, q[C_OUT], size):
-            p[STRANGE] = 1
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             place, group = divmod(job, groups)
             n, z, row0, count = band_of(q, place)
             if place != held:
-                for c in range(0, q[C_OUT], q[BLOCK]):
-                    end = min(q[C_OUT], c + q[BLOCK])
-                    x_in, z_in, row_in = q[X] + n * q[XN], z, row0
-                    if staged:
-                        x_in = fill_first(scratch.ctypes.data, q, t, x_in, c, end, z, row0, 1, count, 0, dtype, lanes, size)
-                        z_in, row_in = 0, 0
-                    planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges,
-                           t, x_in, c, end, z_in, row_in, 1, count, b + c * pitch, pitch, q[OW] * size)  # fmt: skip
+                depthwise_band(first, q, n, z, row0, count)
                 held = place
             begin = group * q[GROUP]
-            end = min(s[C_OUT], begin + q[GROUP])
-            band_first(dtype, size, out_lanes, out_rows, out_slim, out_vectors, s, copied, b, pitch, n, z, row0, count, 0, begin, end)
+            second[C_OUT] = second[BAND] = min(s[C_OUT], begin + q[GROUP]) - begin
+            second[WEIGHT], second[BIAS] = s[WEIGHT] + begin * s[WO], s[BIAS] + begin * size
+            lines, length = lines_of(s, count, size, size)
+            second[END], second[BLOCK] = lines, length
+            product_band(second, q, s, n, begin, z, row0, 0, lines, length)
         keep(middle)
-        keep(copied)
-        keep(scratch)
-        restore(before)
+        if first[STRANGE] != 0:
+            p[STRANGE] = 1
 
     return separable_channels_first
 
 
-def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges, staged, taps, tall, margin,
-                  out_rows, out_vectors):  # type: ignore[no-untyped-def] # fmt: skip
+def channels_last(dtype, size, lanes):  # type: ignore[no-untyped-def]
     """Jobs are (image, depth, band of rows, group of GROUP panels of output channels); the groups of a band share its depthwise rows.
 
-    The panels of a thread's groups are packed once, all of them, unless the pointwise weight is a transpose already.
+    The panels of a thread's groups are packed once, each of them, unless the pointwise weight is a transpose already.
     """
-    width = lanes * vectors
-    out_width, out_slim = lanes * out_vectors, slim_rows(out_rows)
 
     def separable_channels_last(p, chunk):  # type: ignore[no-untyped-def]
-        before, q, s = keep_subnormals(), snapshot(p, 0), snapshot(p, 1)
-        t = within(p, 0, 2) if staged else q
-        scratch = np.empty(room_last(t) if staged else 0, np.uint8)
-        packed = np.empty(room(q, q[C_OUT], width, size), np.uint8)
-        depthwise, tap_by = taps_of(q, packed, 0, q[C_OUT], width, size)
+        q, s = snapshot(p, 0), snapshot(p, 1)
+        first, second = records(p)
         pitch = (q[C_OUT] * size + 63) // 64 * 64
         pitch += 64 if pitch % 4096 == 0 else 0
         most = 0  # rows of a band
         for band in range(q[BANDS]):
             most = max(most, pixels_of(q, band)[3])
-        middle, held = np.empty(most * q[OW] * pitch + 4096, np.uint8), -1
-        b = aligned(middle.ctypes.data)
-        ready = s[WO] == size or s[C_OUT] == 1 or s[PANEL] != 0
-        panels = (s[C_OUT] + out_width - 1) // out_width
+        ready, width = s[WO] == size or s[C_OUT] == 1 or s[PANEL] != 0, q[SECOND_WIDTH]
+        panels = (s[C_OUT] + width - 1) // width
         groups = (panels + q[GROUP] - 1) // q[GROUP]
-        panel_bytes = s[C_IN] * out_width * size
-        weights, have = np.empty(0 if ready else panels * panel_bytes + 64, np.uint8), np.zeros(panels, np.uint8)
-        if not staged and chunk == 0 and strange(q, 0, q[C_OUT], size):
-            p[STRANGE] = 1
+        panel_bytes, missing = s[C_IN] * width * size, 0 if ready else panels
+        taps, band_bytes = room(q, q[C_OUT], q[FIRST_WIDTH], size), most * q[OW] * pitch + 4096
+        scratch, held = np.empty(band_bytes + missing * panel_bytes + 64 + taps, np.uint8), -1
+        b = aligned(scratch.ctypes.data)
+        if not ready:
+            second[WEIGHT], second[PANEL] = b + band_bytes // 64 * 64, panel_bytes
+        first[WEIGHT], tap = taps_of(q, scratch[scratch.size - taps :], 0, q[C_OUT], q[FIRST_WIDTH], size)
+        first[WO], first[WW], first[WH], first[WD] = size, tap, q[KW] * tap, q[KH] * q[KW] * tap
+        first[OUT], first[YC], first[YW] = b, size, pitch
+        first[YH] = second[XH] = q[OW] * pitch
+        first[GROUP], first[END] = q[C_OUT], 1
+        second[XC], second[XW], second[GROUP] = size, pitch, 0
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             place, group = divmod(job, groups)
-            n, z, row0, count, skip, number_of = pixels_of(q, place)
+            n, z, row0, count, skip, pixels = pixels_of(q, place)
             if place != held:
-                for c in range(0, q[C_OUT], q[BLOCK]):
-                    here, there = max(0, min(c, q[C_OUT] - width)), min(q[C_OUT], c + q[BLOCK])
-                    x_in, z_in, row_in = q[X] + n * q[XN], z, row0
-                    if staged:
-                        x_in = fill_last(scratch.ctypes.data, q, t, x_in, here, there, z, row0, count, 0, dtype, lanes, size)
-                        z_in, row_in = 0, 0
-                    if tall:
-                        patches(dtype, size, lanes, taps, k, stride, tall, rows, vectors, margin,
-                                t, x_in, here, there, z_in, row_in, count, depthwise, tap_by, b, q[OW] * pitch, pitch)  # fmt: skip
-                    else:
-                        for row in range(count):
-                            pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
-                                   t, x_in, here, there, z_in, row_in + row, depthwise, tap_by, b + row * q[OW] * pitch, pitch)  # fmt: skip
+                depthwise_band(first, q, n, z, row0, count)
                 held = place
-            for number in range(group * q[GROUP], min(panels, (group + 1) * q[GROUP])):
-                at, end = number * out_width, min(s[C_OUT], (number + 1) * out_width)
-                to = s[WEIGHT] if s[PANEL] != 0 else aligned(weights.ctypes.data)
-                to += number * panel_bytes
-                while at < end:  # one panel, or the narrow ones of what is left
-                    v, kind, at = panel(at, s[C_OUT], lanes, out_vectors, s[OVERLAP])
-                    wide = panel_width(kind, lanes, out_vectors)
-                    w, w_step = s[WEIGHT] + v * size, s[WI]
-                    if s[PANEL] != 0 or not ready:
-                        w, w_step = to, wide * size
-                        if not ready and have[number] == 0:
-                            pack(w, s, v, min(wide, s[C_OUT] - v), wide, lanes, dtype, size)
-                        to += s[C_IN] * w_step
-                    band_last(dtype, size, lanes, out_rows, out_slim, out_vectors, s, b + skip * pitch, pitch, n, z, row0, count, skip,
-                              w, w_step, v, kind, number_of)  # fmt: skip
-                have[number] = 1
-        keep(middle)
-        keep(packed)
-        keep(weights)
+            begin, end = group * q[GROUP], min(panels, (group + 1) * q[GROUP])
+            for number in range(begin, min(end, begin + missing)):  # a thread's jobs come to all of them before they come to one again
+                at, to = number * width, second[WEIGHT] + number * panel_bytes
+                while at < min(s[C_OUT], (number + 1) * width):  # one panel, or the narrow ones of what is left
+                    v, kind, at = panel(at, s[C_OUT], lanes, width // lanes, s[OVERLAP])
+                    wide = panel_width(kind, lanes, width // lanes)
+                    pack(to, s, v, min(wide, s[C_OUT] - v), wide, lanes, dtype, size)
+                    to += s[C_IN] * wide * size
+                missing -= 1
+            lines, length = lines_of(s, count, s[YW], s[RW]) if pixels == 0 else (1, pixels)
+            second[X], second[BAND] = b + skip * pitch, length
+            second[BEGIN], second[END] = begin * lines, end * lines
+            product_band(second, q, s, n, 0, z, row0, skip, lines, length)
+        if first[STRANGE] != 0:
+            p[STRANGE] = 1
         keep(scratch)
-        restore(before)
 
     return separable_channels_last

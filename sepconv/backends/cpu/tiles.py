@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable
 
 from ...problem import Problem
-from . import choice, depthwise, edges, products, rows, separable
+from . import choice, depthwise, edges, pointwise, products, rows, separable
 from .choice import L1, L2, STAGED, TABLE, Choice
 from .edges import ANYWHERE
-from .frame import BAND, BANDS, BLOCK, GROUP, STEP, Geometry, three
+from .frame import BAND, BANDS, BLOCK, FIRST_WIDTH, GROUP, SECOND_WIDTH, STEP, Geometry, three
 from .runtime import Machine
 from .stencil import NARROW, SKIP
 
@@ -193,7 +193,7 @@ def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts
         columns = choice.columns(ow, 8 * step, column * kh + TABLE * sw)
         bands = choice.bands(oh, bands, column * sh * columns)
     bands, band = choice.span(oh, bands, 1)
-    cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step}
+    cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step, FIRST_WIDTH: width}
     high, long, _ = _patch(p, oh // cuts if cuts else oh - (bands - 1) * band, staged, flat, lanes, machine)
     tall, taps, margin = (long, kh, 0 if staged else max(map(max, p.pads))) if patched else (tall, 0, 0)
     loose, stride = _loose(p, 2) * (1 - staged), sw if tall > 1 else 1
@@ -264,19 +264,20 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
         return None
     if first:
         vectors = 2 if oh // bands * ow > lanes else 1
-        outer = (lanes, products.product_rows(s.out_channels, vectors, machine), vectors)
-        count, factory, even = s.out_channels, separable.channels_first, True
+        tall, count, even = products.product_rows(s.out_channels, vectors, machine), s.out_channels, True
+        factory, cells, product = separable.channels_first, (size,), pointwise.channels_first
     else:
         vectors = products.panel_vectors(s.out_channels, oh // bands * ow, lanes, machine)
         room = 2 * L2 // row if half.stage is None and _dense_rows(after, s.residual) else 0  # rows of a band that may be cut anywhere
         tall, even = products.band_rows(p, s, bands, room, vectors, machine, workers if bands % workers == 0 else 1)
-        outer = (tall, vectors)
-        count, factory = -(-s.out_channels // (lanes * vectors)), separable.channels_last
+        count = -(-s.out_channels // (lanes * vectors))
+        factory, cells, product = separable.channels_last, (p.dtype.name, size, lanes), pointwise.channels_last
     # Few bands are shared out by output channels as well; each thread then computes the depthwise half for itself.
     groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)
-    cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups), BAND: 0 if even else tall}
+    cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups), BAND: 0 if even else tall, SECOND_WIDTH: lanes * vectors}
     jobs = places * bands * -(-count // cut[GROUP])
     kept = f"{bands} bands of {oh // bands if even else round(oh / bands, 2)} rows of the depthwise half stay in the second cache"
     stage = half.stage and functools.partial(half.stage, cut=cut)
-    reason = f"fused, {kept}; {half.reason}; then a product of {outer[-2]} rows x {vectors} vectors"
-    return Choice(factory, (*half.cells, *outer), cut, jobs, reason, stage, None if first else (lanes, vectors))
+    reason = f"fused, {kept}; {half.reason}; then a product of {tall} rows x {vectors} vectors"
+    halves = (half.factory, half.cells), (product, (p.dtype.name, size, lanes, tall, vectors))
+    return Choice(factory, cells, cut, jobs, reason, stage, None if first else (lanes, vectors), halves)
