@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 V = TypeVar("V")
+BYTES = 2**15  # of an argument that is an array, beyond which a call is not kept
+
+
+def value(given: Any) -> Any:
+    """What stands for an argument in a key: equal numbers of different types (1, True, 1.0) must not meet there. TypeError: nothing does; the
+    text of an object need not say all that it is, and its address may be another's later."""
+    kind = type(given)
+    if kind is int or kind is str or given is None or kind is bool:
+        return kind, given
+    if kind is float:
+        return kind, given, str(given) if given == 0 else ""  # 0 and -0 are equal
+    if kind is list or kind is tuple:
+        return kind, *[value(each) for each in given]
+    if isinstance(given, np.generic) or kind is np.ndarray:
+        if given.nbytes <= BYTES and given.dtype.kind in "fiub":
+            return kind, given.shape, given.dtype, given.tobytes()
+    if isinstance(given, (type, np.dtype)):
+        return given
+    raise TypeError
 
 
 class Cache(Generic[V]):

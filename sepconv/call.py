@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import dispatch, overlap
-from .cache import Cache
+from .cache import Cache, value
 from .problem import ARRAYS, Problem, resolve
 
 _calls: Cache[Any] = Cache(4096)
@@ -30,11 +30,14 @@ REQUIRED = ("x", "weight", "depthwise", "pointwise")
 
 
 def _token(options: tuple[Any, ...]) -> Any:
-    """The options as part of a cache key: equal numbers of different types (1, True, 1.0) must not meet there."""
-    for value in options:
-        cls = value.__class__
-        if cls is not int and cls is not str and value is not None and not (cls is tuple and {v.__class__ for v in value} == {int}):
-            return repr([(v.__class__, v) for v in options])
+    """The options as part of a cache key, see `cache.value`; None: nothing stands for them."""
+    for option in options:
+        cls = option.__class__
+        if cls is not int and cls is not str and option is not None and not (cls is tuple and {v.__class__ for v in option} == {int}):
+            try:
+                return value(options)
+            except TypeError:
+                return None
     return options
 
 
@@ -53,8 +56,8 @@ def lies(*arrays: Any) -> tuple[Any, ...] | None:
 
 def convolution(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> Any:
     """Every public function ends here."""
-    key = lies(*arrays, out)
-    return run(_calls, None if key is None else (kind, dims, _token(options), key), kind, dims, arrays, out, options)
+    key, token = lies(*arrays, out), _token(options)
+    return run(_calls, None if key is None or token is None else (kind, dims, token, key), kind, dims, arrays, out, options)
 
 
 def run(calls: Cache[Any], key: Any, kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...],
@@ -82,10 +85,11 @@ def run(calls: Cache[Any], key: Any, kind: str, dims: int, arrays: tuple[Any, ..
 def _run_admitted(kind: str, dims: int, arrays: tuple[Any, ...], out: Any, options: tuple[Any, ...]) -> Any:
     """The same for arrays that have to be checked every time; the key is made of their backend's `signature`."""
     backend = dispatch.find(arrays[0])
-    if not hasattr(backend, "signature"):
+    token = _token(options)
+    if token is None or not hasattr(backend, "signature"):
         return _first_run(kind, dims, arrays, out, options)[0]
     given = _admitted(backend, kind, arrays, out)
-    key = (kind, dims, _token(options), backend, *(None if array is None else backend.signature(array) for array in given))
+    key = (kind, dims, token, backend, *(None if array is None else backend.signature(array) for array in given))
     call = _calls.get(key)
     if call is None:
         result, _calls[key] = _first_run(kind, dims, arrays, out, options)
@@ -175,5 +179,5 @@ def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     with dispatch.asking("explain"):
         told = fn(*args, **kwargs)
     if not isinstance(told, Explanation):
-        raise TypeError(f"fn is {fn.__name__}, which computes no convolution; allowed are functions such as sepconv.conv2d")
+        raise TypeError(f"fn is {getattr(fn, '__name__', fn)}, which computes no convolution; allowed are functions such as sepconv.conv2d")
     return told

@@ -156,7 +156,7 @@ def register_backend(name: str, backend: Any, types: Iterable[str]) -> None:
     """
     if not isinstance(name, str) or not name:
         raise TypeError(f"name is {name!r}; allowed is a non-empty string")
-    names = (types,) if isinstance(types, str) else tuple(types)
+    names = (types,) if isinstance(types, str) else tuple(types) if isinstance(types, Iterable) else ()
     if not names or not all(isinstance(t, str) and "." in t for t in names):
         raise ValueError(f'types is {types!r}; allowed are qualified names such as "package.module.Type"')
     _modules[name], _types[name] = backend, names

@@ -1,7 +1,7 @@
 """Layers: the functions of `sepconv` with their weights and options held, for calls that are made many times with the same weights.
 
-A layer copies its weights when it is made: changing the arrays afterwards has no effect. It lays them out once as the kernel reads them, so
-that a call packs nothing: channels last the output channels are innermost, and a 1x1 weight is from the second call on held once more, in panels
+A layer copies its weights and options when it is made: changing them afterwards has no effect. It lays the weights out once as the kernel reads
+them, so that a call packs nothing: channels last the output channels are innermost, and a 1x1 weight is from the second call on held once more, in panels
 as wide as the kernel's tile. A layer takes the arguments of the function of the same name, and computes the same.
 
 >>> layer = sepconv.layers.SeparableConv2d(depthwise, pointwise, bias, padding="same", layout="NHWC", activation="relu")
@@ -43,6 +43,11 @@ def _innermost(weight: np.ndarray) -> np.ndarray:
     return held
 
 
+def _own(option: Any) -> Any:
+    """The option, of lists a copy: theirs would be changed with them."""
+    return type(option)(map(_own, option)) if type(option) in (list, tuple) else option
+
+
 class _Layer:
     """What all layers are: the arrays and options of a function."""
 
@@ -61,12 +66,13 @@ class _Layer:
         extra = [name for name in ("out", "residual") if name in options]
         if extra:
             raise TypeError(f"{extra[0]} belongs to a call of the layer, not to the layer")
-        last = options.get("layout") == LAYOUTS[self.dims][1]
+        layout = options.get("layout")
+        last = isinstance(layout, str) and layout == LAYOUTS[self.dims][1]
         self._given = {name: self._held(name, array, last) for name, array in names.items()}
         missing = [name for name in ("weight", "depthwise", "pointwise") if name in self.arrays and self._given.get(name) is None]
         if missing:
             raise TypeError(f"{type(self).__name__} needs {missing[0]}")
-        self._options = options
+        self._options = options = {name: _own(option) for name, option in options.items()}
         with dispatch.asking("arguments"):
             self._kind, self._dims, (_, *held, _), self._how = type(self).function(None, **self._given, **options)
         self._held_arrays, self._calls, self._kept = tuple(held), Cache[Any](64), dict[Any, Any]()

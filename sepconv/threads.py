@@ -17,7 +17,7 @@ _inside: contextvars.ContextVar[int | None] = contextvars.ContextVar("sepconv_nu
 def _environment(name: str) -> int | None:
     """The first number of a variable such as OMP_NUM_THREADS, if it is a positive one."""
     text = os.environ.get(name, "").split(",")[0].strip()
-    return int(text) if text.isdigit() and int(text) > 0 else None
+    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def _affinity() -> int:
@@ -41,10 +41,10 @@ LIMIT = _environment("NUMBA_NUM_THREADS") or _affinity()  # as many as Numba sta
 DEFAULT = min([LIMIT, *(n for n in (_environment("OMP_NUM_THREADS"), _quota()) if n)])
 
 
-def _checked(n: int) -> int:
+def checked(name: str, n: int) -> int:
     allowed = f"an int from 1 to {LIMIT}"
-    if integer("n", n, 1, allowed) > LIMIT:
-        raise ValueError(f"n is {n!r}; allowed is {allowed}, the threads of this process")
+    if integer(name, n, 1, allowed) > LIMIT:
+        raise ValueError(f"{name} is {n!r}; allowed is {allowed}, the threads of this process")
     return int(n)
 
 
@@ -57,7 +57,7 @@ def set_num_threads(n: int) -> None:
     >>> sepconv.set_num_threads(1)
     """
     global _setting
-    _setting = _checked(n)
+    _setting = checked("n", n)
 
 
 def get_num_threads() -> int:
@@ -73,7 +73,7 @@ def num_threads(n: int) -> Iterator[None]:
 
     >>> with sepconv.num_threads(1): sepconv.conv2d(x, weight)
     """
-    token = _inside.set(_checked(n))
+    token = _inside.set(checked("n", n))
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ import numpy as np
 from . import conv2d, depthwise_conv2d, dispatch, explain, get_num_threads, num_threads, pointwise_conv2d, separable_conv2d
 from .data import Layer
 from .problem import LAYOUTS, integer
+from .threads import checked
 from .warm_shapes import Shape, models, parse, read, shape_of, shapes_of
 
 __all__ = ["Report", "Shape", "models", "parse", "read", "shapes_of", "warm"]
@@ -84,11 +85,13 @@ def warm(
     >>> sepconv.warm.warm("mobilenet_v2", ["NHWC"]).kernels
     >>> sepconv.warm.warm(["depthwise 32x112x112 k3 s2", "32x56x56 -> 64"]).compiled
     """
-    _allowed("layouts", layouts, LAYOUTS[2])
-    _allowed("dtypes", dtypes, DTYPES)
+    layouts, dtypes = _allowed("layouts", layouts, LAYOUTS[2]), _allowed("dtypes", dtypes, DTYPES)
     batch, jobs = (integer(name, value, 1, "a positive int") for name, value in (("batch", batch), ("jobs", jobs)))
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"layers is {layers!r}; allowed is the name of a model, or a list of records, Shapes and texts")
     shapes = list(dict.fromkeys(shapes_of(layers) if isinstance(layers, str) else map(shape_of, layers)))
-    counts = (get_num_threads(),) if threads is None else tuple(threads) if isinstance(threads, (list, tuple)) else (threads,)
+    given = get_num_threads() if threads is None else threads
+    counts = [checked("threads", n) for n in (given if isinstance(given, (list, tuple)) else (given,))]
     start, found = time.perf_counter(), {}
     for n, dtype, layout, shape in product(counts, dtypes, layouts, shapes):
         with num_threads(n), dispatch.use_backend("cpu"):
@@ -96,7 +99,7 @@ def warm(
                 found.setdefault(kernel, f"{layout} {dtype} {shape}")
     if found:
         found[ENTRY] = "calls"
-    if max(counts) > 1:
+    if max(counts, default=1) > 1:
         found[SPREAD] = "calls on several threads"
     folder = dispatch.load("cpu").info()["cache_folder"]
     if folder.startswith("none"):
@@ -121,12 +124,13 @@ def _all(found: dict[Any, str], jobs: int, progress: Progress) -> tuple[int, int
     return compiled, loaded
 
 
-def _allowed(name: str, values: Sequence[str], allowed: Sequence[str]) -> None:
-    if isinstance(values, str):
+def _allowed(name: str, values: Iterable[str], allowed: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{name} is {values!r}; allowed is a list of some of {', '.join(allowed)}")
-    for value in values:
+    for value in (given := tuple(values)):
         if value not in allowed:
             raise ValueError(f"{name} has {value!r}; allowed are {', '.join(allowed)}")
+    return given
 
 
 def _call(shape: Shape, layout: str, dtype: str, batch: int) -> tuple[list[Any], list[Any], np.ndarray | None]:

@@ -26,11 +26,13 @@ class PerDim(NamedTuple):
     three: Any
 
 
-class Ask(NamedTuple):
-    """Another argument that has to be given for this one to be wrong."""
+class Number:
+    """An index whose text says nothing of it."""
 
-    value: Any
-    options: dict[str, Any]
+    value = 1
+
+    def __index__(self) -> int:
+        return self.value
 
 
 def arrays_of(op: str, dims: int, dtype: Any = np.float32) -> dict[str, np.ndarray]:
@@ -163,6 +165,10 @@ def test_options_that_equal_right_ones(backend, op, dims):
             attempt(op, dims, TypeError, (name,), **{name: wrong})
         for right in (np.int8(1), np.uint64(1), np.array(1)) + (() if name == "groups" else ([1] * dims, (np.int64(1),) * dims)):
             np.testing.assert_array_equal(function(op, dims)(**arrays, **{name: right}), want)
+    number, shapes = Number(), set()
+    for number.value in (1, 2):
+        shapes.add(function(op, dims)(**arrays, padding=number).shape)
+    assert len(shapes) == 2
     want = function(op, dims)(**arrays, padding=1)
     for right in (np.int8(1), [(1, 1)] * dims, [[np.int64(1), 1]] * dims, *(([1] * dims, (np.uint8(1),) * dims) if dims > 1 else ([1, 1],))):
         np.testing.assert_array_equal(function(op, dims)(**arrays, padding=right), want)
@@ -364,7 +370,7 @@ def test_use_backend():
 def test_register_backend():
     for name in (3, "", None):
         raises(TypeError, ("name",), lambda: sepconv.register_backend(name, object(), ["a.B"]))  # noqa: B023
-    for types in ((), ["Array"], [3], ""):
+    for types in ((), ["Array"], [3], "", None, 3):
         raises(ValueError, ("types", "package.module.Type"), lambda: sepconv.register_backend("mine", object(), types))  # noqa: B023
     assert "mine" not in sepconv.backends()
 

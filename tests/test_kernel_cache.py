@@ -17,7 +17,7 @@ import pytest
 from processes import ONE_CALL, POSIX, PRELUDE, ROOT, run, start, told
 
 from sepconv.backends import cpu
-from sepconv.backends.cpu import runtime, tiles
+from sepconv.backends.cpu import kernel_cache, runtime, tiles
 from sepconv.problem import resolve
 
 
@@ -107,17 +107,31 @@ def test_read_only_cache(warm):
 @POSIX
 @pytest.mark.parametrize("temporary", [True, False])
 def test_no_folder_to_write(tmp_path, temporary):
-    """R5: no home, no folder: the temporary one, or none at all, and a sentence that says so."""
-    env = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/a", "SEPCONV_CACHE_DIR": "/dev/null/b", "TMPDIR": str(tmp_path)}
+    """R5: no home, or another user's, no folder: the temporary one, or none at all, and a sentence that says so."""
+    (tmp_path / "locked").mkdir(mode=0)
+    env = {"HOME": "/dev/null", "XDG_CACHE_HOME": str(tmp_path / "locked"), "SEPCONV_CACHE_DIR": "/dev/null/b", "TMPDIR": str(tmp_path)}
     script = ONE_CALL
     if not temporary:
         script = "import tempfile\ndef none():\n    raise FileNotFoundError(2, 'no temporary folder')\ntempfile.gettempdir = none\n" + script
-    found = run(script, env=env)
+    found = run(script, env=env, preexec_fn=_without_override if sys.platform == "linux" else None)
     assert found["right"] and found["stderr"] == ""
     if temporary:
-        assert found["cache_folder"].startswith(str(tmp_path))
+        assert found["cache_folder"].startswith(str(tmp_path / "sepconv-"))
     else:
         assert found["cache_folder"].startswith("none")
+
+
+@POSIX
+def test_a_temporary_folder_of_somebody_else(tmp_path, monkeypatch):
+    """Its name is known, and whoever makes it first could put code there: it is not even read."""
+    for name in ("SEPCONV_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "/dev/null/a")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    found, user = kernel_cache.cache_folder.__wrapped__(), os.getuid()
+    assert tmp_path in found.parents and found.is_dir()
+    monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    (tmp_path / f"sepconv-{user}").rename(tmp_path / f"sepconv-{user + 1}")
+    assert kernel_cache.cache_folder.__wrapped__() is None
 
 
 def test_cache_folder_vanishes(tmp_path):

@@ -125,9 +125,13 @@ def test_any_number_of_channels(channels: int) -> None:
 @pytest.mark.parametrize("kind, dims, layout", [n for n in NAMES if n[1] == 2], ids=[i for i in IDS if "2d" in i])
 def test_changing_the_arrays_afterwards_has_no_effect(kind: str, dims: int, layout: str) -> None:
     one = Example(kind, dims, layout)
+    if "padding" in one.options:
+        one.options["padding"] = [[1, 1], [1, 1]]
     layer, want = one.made(), one.expected()
     for array in one.arrays.values():
         array[...] = np.nan
+    for pair in one.options.get("padding", ()):
+        pair[0] = 0
     assert_bits(layer(one.x), want)
 
 
@@ -203,6 +207,7 @@ def test_docstrings_name_the_function() -> None:
         (lambda w: layers.Conv2d(w, 1.0), "bias is a builtins.float"),
         (lambda w: layers.Conv2d(w)(w, residual=w), "residual"),
         (lambda w: layers.Conv2d(w, color=1)(w), "color"),
+        (lambda w: layers.Conv2d(w, layout=w)(w), "layout is"),
     ],
 )
 def test_refusals(make: Any, words: str) -> None:

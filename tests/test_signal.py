@@ -186,7 +186,9 @@ def test_convolution_along_some_axes() -> None:
         if mode == "same":  # SciPy crops the axis that it broadcast, too
             continue
         np.testing.assert_allclose(sig.oaconvolve(w, x, mode, axes=[-2]), scipy.signal.oaconvolve(w, x, mode, axes=[-2]), atol=1e-12)
-    assert sig.oaconvolve(np.ones(4, np.uint8), [1, 2]).dtype == np.float64 and sig.oaconvolve(np.ones(4, np.float32), [1, 2.0]).dtype == np.float64
+    for one, other in (("uint8", "int64"), ("float32", "float64"), ("uint8", "float32"), ("complex64", "bool"), ("float16", "complex64")):
+        got, want = (m.oaconvolve(np.ones(4, one), np.ones(2, other)) for m in (sig, scipy.signal))
+        assert got.dtype == want.dtype, (one, other)
 
 
 def test_large_kernels_go_through_the_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,8 @@ import numpy as np
 
 from .. import dispatch, threads
 from ..backends import filters
-from ..cache import Cache
+from ..cache import Cache, value
 
-BYTES = 2**15  # of an argument that is an array of weights, beyond which a call is not kept
 _made: Cache[tuple[Any, tuple[int, ...], np.dtype]] = Cache(512)
 _tape: ContextVar[list[tuple[Any, Any, Any]] | None] = ContextVar("sepconv_ndimage_tape", default=None)
 clear = _made.clear
@@ -29,22 +28,6 @@ def _lies(x: np.ndarray) -> tuple[Any, ...]:
     return x.shape, x.strides, x.dtype, x.flags.aligned
 
 
-def _value(value: Any) -> Any:
-    """What stands for an argument in a key; TypeError: nothing does."""
-    kind = type(value)
-    if kind is int or kind is str or value is None or kind is bool:
-        return kind, value
-    if kind is float:
-        return kind, value, str(value) if value == 0 else ""  # 0 and -0 are equal
-    if kind is list or kind is tuple:
-        return kind, *[_value(each) for each in value]
-    if kind is np.ndarray and value.nbytes <= BYTES and value.dtype.kind in "fiub":
-        return value.shape, value.dtype, value.tobytes()
-    if isinstance(value, (type, np.dtype)):
-        return value
-    raise TypeError
-
-
 def _key(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: int) -> tuple[Any, Any] | None:
     """(key, the array to write or None); `place` is where `output` stands. None: the call is not one to keep."""
     if not args or type(args[0]) is not np.ndarray or not dispatch.ordinary():
@@ -52,8 +35,8 @@ def _key(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: int) -> 
     output = kwargs.get("output", args[place] if len(args) > place else None)
     target = output if type(output) is np.ndarray else None
     try:
-        given = [_lies(each) if each is target and each is not None else _value(each) for each in args[1:]]
-        named = [(name, _lies(each) if each is target and each is not None else _value(each)) for name, each in kwargs.items()]
+        given = [_lies(each) if each is target and each is not None else value(each) for each in args[1:]]
+        named = [(name, _lies(each) if each is target and each is not None else value(each)) for name, each in kwargs.items()]
     except TypeError:
         return None
     if target is not None and (not target.flags.writeable or np.may_share_memory(args[0], target)):

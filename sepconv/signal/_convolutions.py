@@ -196,8 +196,8 @@ def oaconvolve(in1: Array, in2: Array, mode: str = "full", axes: Any = None) -> 
     _choice("mode", mode, MODES)
     if isinstance(x, np.ndarray) and not x.ndim:
         return x * w
-    along, common = _broadcast(x, w, axes), np.result_type(x.dtype, w)
-    dtype = np.result_type(common, np.float32 if common.kind in "fc" else np.float64)
+    along = _broadcast(x, w, axes)
+    dtype = np.result_type(np.float32, *(a.dtype if a.dtype.kind in "fc" else np.float64 for a in (x, w)))
     if not isinstance(x, np.ndarray):
         if any(w.shape[axis] > 1 for axis in range(x.ndim) if axis not in along):
             raise ValueError(f"in2 has the shape {w.shape}; allowed is, on a GPU, 1 along the axes that are not in axes: {axes!r}")

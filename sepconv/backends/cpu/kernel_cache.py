@@ -51,13 +51,17 @@ def _folders() -> Iterator[Path]:
     except (KeyError, RuntimeError):
         pass
     try:
-        yield Path(tempfile.gettempdir()) / f"sepconv-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        folder = Path(tempfile.gettempdir()) / f"sepconv-{user}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if user in ("user", folder.lstat().st_uid):  # anybody could have made it, and code is loaded from it
+            yield folder
     except OSError:
         pass
 
 
 def _usable(folder: Path) -> bool:
-    """Whether files can be made there; a shared temporary folder must also be our own, since code is loaded from it."""
+    """Whether files can be made there, in a folder of our own."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
@@ -78,7 +82,7 @@ def cache_folder() -> Path | None:
         return None
     for base in _folders():
         folder = base / f"kernels-{digest()}"
-        if _usable(folder) or (folder.is_dir() and os.access(folder, os.R_OK)):
+        if _usable(folder) or (os.path.isdir(folder) and os.access(folder, os.R_OK)):  # Path.is_dir() raises where nobody may look
             return folder
     return None
 
