@@ -137,7 +137,8 @@ def test_a_temporary_folder_of_somebody_else(tmp_path, monkeypatch):
 def test_cache_folder_vanishes(tmp_path):
     """R5: between the look at the folder and the first compilation."""
     script = "facts()\nimport shutil; shutil.rmtree(os.environ['SEPCONV_CACHE_DIR']); open(os.environ['SEPCONV_CACHE_DIR'], 'w').close()\n"
-    assert run(script + ONE_CALL, env={"SEPCONV_CACHE_DIR": str(tmp_path / "gone")})["right"]
+    found = run(script + ONE_CALL, env={"SEPCONV_CACHE_DIR": str(tmp_path / "gone")})
+    assert found["right"] and found["available"]
 
 
 def test_script_from_stdin(warm):

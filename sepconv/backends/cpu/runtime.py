@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -249,10 +250,17 @@ def run_jobs(kernel: Any, record: Any, jobs: int, count: int) -> None:
     run(kernel, record, count)
 
 
+def _bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # another process has just given it its name
+        return 0
+
+
 def facts() -> dict[str, Any]:
     """For `sepconv.backends()`."""
     known, folder = machine(), cache_folder()
-    size = sum(f.stat().st_size for f in folder.iterdir() if f.is_file()) if folder is not None else 0
+    size = sum(map(_bytes, folder.glob("*"))) if folder is not None else 0
     workers()
     return {
         "cpu": known.cpu, "isa": known.isa, "lanes": known.lanes("float32"), "registers": known.registers,
