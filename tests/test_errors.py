@@ -339,12 +339,18 @@ def test_no_pixels(backend):
             call()
 
 
-def test_dilation_without_end():
-    """Taps that lie far outside of x are zeros however far that is, and no memory is asked for so many."""
+def test_steps_without_end():
+    """Taps that lie far outside of x are zeros or copies however far that is, and no memory is asked for so many."""
     x, filters, mix = np.arange(36, dtype=np.float32).reshape(1, 2, 18), np.full((2, 3), 2, np.float32), np.eye(2, dtype=np.float32)
     for far in (2**40, 2**61):
         np.testing.assert_array_equal(sepconv.depthwise_conv1d(x, filters, padding="same", dilation=far), 2 * x)
         np.testing.assert_array_equal(sepconv.separable_conv1d(x, filters, mix, padding="same", dilation=far), 2 * x)
+        want = 2 * sum(x[..., [(tap - far) % 18, tap, (tap + far) % 18]] for tap in range(3))
+        options = {"stride": (far, 1), "padding": ((far, far), (0, 0)), "padding_mode": "wrap"}
+        np.testing.assert_array_equal(sepconv.separable_conv2d(x[..., None], filters[..., None], mix, **options)[..., 0], want)
+        options = {"stride": far, "padding": far, "padding_mode": "wrap", "layout": "NWC"}
+        got = sepconv.depthwise_conv1d(np.ascontiguousarray(x.swapaxes(1, 2)), filters, **options)
+        np.testing.assert_array_equal(got.swapaxes(1, 2), want)
 
 
 @pytest.mark.parametrize("op", OPS)

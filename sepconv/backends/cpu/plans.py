@@ -19,7 +19,8 @@ from .panels import panels
 from .tape import MACS_A_LAUNCH, Recorded
 
 ALIGN_FROM = 16384  # bytes of a result
-FAR = 2**24  # elements from the first tap of a row to the last, beyond which no tile runs: it would read so many zeros beyond the border
+FAR = 2**24  # places of an axis from the first tap to the last, beyond which no tile runs: it would read so many zeros beyond the border
+APART = 64  # and from one output of a depthwise convolution to the next, beyond those of its taps: scratch would hold what lies between
 Problems = tuple[Problem, ...]  # one, or the two halves of a separable convolution
 _plans: Cache[Plan] = Cache(2048)
 _zeros = np.zeros(0, np.uint8)
@@ -82,7 +83,7 @@ class Plan:
             self.straight = Plan(self.problems, arrays, target, twice, workers, False)
             self.slots = (WEIGHT, X, *self.slots[2:])
             p, g, last = frame.turned(p, g)
-        choice = None if self.empty or _reach(p) > FAR else tiles.choose(p, g, runtime.machine(), twice, workers)
+        choice = None if self.empty or _far(p) else tiles.choose(p, g, runtime.machine(), twice, workers)
         if choice is None:
             g, choice = geometry, _direct(p, geometry)
         record = frame.fill(p, g)
@@ -93,7 +94,7 @@ class Plan:
         first, second = self.problems
         x, depthwise, _, pointwise, _, residual = arrays
         g, after = frame.measure(first, x, depthwise, None, None), frame.measure(second, None, pointwise, residual, target)
-        choice = None if self.empty or _reach(first) > FAR else tiles.choose_separable(first, second, g, after, runtime.machine(), workers)
+        choice = None if self.empty or _far(first) else tiles.choose_separable(first, second, g, after, runtime.machine(), workers)
         return choice, [frame.fill(first, g), frame.fill(second, after)]
 
     def kernel(self) -> Callable[..., None]:
@@ -143,6 +144,12 @@ class Plan:
 def _reach(p: Problem) -> int:
     """Elements of a row from the first tap to the last."""
     return (p.kernel[-1] - 1) * p.dilation[-1]
+
+
+def _far(p: Problem) -> bool:
+    """Whether what a tile reads lies too far apart for it."""
+    wide = p.kind == "depthwise" and any(o > 1 and s > max(APART, k) for o, s, k in zip(p.out_size, p.stride, p.kernel))
+    return wide or any((k - 1) * d > FAR for k, d in zip(p.kernel, p.dilation))
 
 
 def _direct(p: Problem, g: frame.Geometry) -> Choice:
