@@ -176,7 +176,7 @@ def test_no_overflow_warnings(backend):
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 def test_scalars_do_not_promote(backend, dtype):
     """N17: bounds that are Python floats, or wider NumPy scalars, keep the dtype."""
-    for bounds in ((0, 6), (0.0, 6.5), (np.float64(-1), np.float32(2)), (np.int64(0), 7), (-math.inf, 3.0)):
+    for bounds in ((0, 6), (0.0, 6.5), (np.float64(-1), np.float32(2)), (np.int64(0), 7), (-math.inf, 3.0), (-1e300, 1e300)):
         assert single([-9, 0.25, 9], dtype, activation=("clip", *bounds)).dtype == dtype
 
 

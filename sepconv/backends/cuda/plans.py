@@ -91,7 +91,8 @@ def _record(p: Problem, g: frame.Geometry, bias: View | None) -> np.ndarray:
 def _bits(number: float, dtype: np.dtype) -> int:
     """The bits of a bound in the dtype that is accumulated in: a float32 kernel shall hold no float64."""
     whole, kind = (np.int32, np.float32) if dtype.name in ("float32", "complex64") else (np.int64, np.float64)
-    return int(kind(number).view(whole))
+    with np.errstate(over="ignore"):  # a bound beyond float32 is infinite there
+        return int(kind(number).view(whole))
 
 
 def align(view: View | None) -> int:
