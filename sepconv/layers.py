@@ -1,8 +1,8 @@
 """Layers: the functions of `sepconv` with their weights and options held, for calls that are made many times with the same weights.
 
 A layer copies its weights and options when it is made: changing them afterwards has no effect. It lays the weights out once as the kernel reads
-them, so that a call packs nothing: channels last the output channels are innermost, and a 1x1 weight is from the second call on held once more, in panels
-as wide as the kernel's tile. A layer takes the arguments of the function of the same name, and computes the same.
+them, so that a call packs nothing: channels last the output channels are innermost, and a 1x1 weight is from the second call on held once more, in
+panels as wide as the kernel's tile. A layer takes the arguments of the function of the same name, and computes the same.
 
 >>> layer = sepconv.layers.SeparableConv2d(depthwise, pointwise, bias, padding="same", layout="NHWC", activation="relu")
 >>> y = layer(x)                    # as sepconv.separable_conv2d(x, depthwise, pointwise, bias, padding="same", ...)
