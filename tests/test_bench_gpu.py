@@ -20,14 +20,14 @@ def child(*command: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 TOY = """
-import numpy
+import numpy, sys
 from sepconv.bench import gpu, gpu_libraries, report as tables
 from sepconv.bench.cases import Case
 from sepconv.data import Layer
 layer = lambda kind, inputs, outputs, k, stride: Layer("toy", kind, kind, inputs, outputs, (6, 8), (k, k), stride, (k // 2,) * 2, 1, 1, 1, "")
 depthwise, pointwise, stem = layer("depthwise", 4, 4, 3, 1), layer("pointwise", 4, 6, 1, 1), layer("standard", 3, 4, 3, 2)
 groups = [[Case("depthwise", (depthwise,))], [Case("separable", (depthwise, pointwise))], [Case("standard", (stem,)), Case("standard", (stem,))]]
-for dtype, size in (("float32", 4), ("float16", 2)):
+for dtype, size in (("float32", 4), ("float16", 2))[: 1 + int(sys.argv[1])]:
     report = gpu.run(dtype=dtype, batch=2, seconds=0.01, epilogue="relu", groups=groups, names=["sepconv"])
     for row in report.rows:
         assert set(row.least_ms) == {"sepconv NCHW", "sepconv NHWC"} and not row.wrong, row
@@ -47,9 +47,9 @@ print(len(names), [lib.name for lib in gpu_libraries.choose(["cupy", "tf32"], "b
 
 
 @compiled
-def test_toy_layers():
-    """Every operation and dtype is right, has a row with its bytes, a bound from measured roofs, a table and JSON."""
-    done = child("-c", TOY, NUMBA_ENABLE_CUDASIM="1")
+def test_toy_layers(sweep):
+    """Every operation, and dtype in sweeps, is right, has a row with its bytes, a bound from measured roofs, a table and JSON."""
+    done = child("-c", TOY, str(int(sweep)), NUMBA_ENABLE_CUDASIM="1")
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()[-2:]
     assert "the first and the last image" in first

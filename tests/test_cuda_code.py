@@ -114,7 +114,7 @@ def run_layers(count: int | None) -> None:
 @pytest.mark.parametrize("which", ("all sorts", pytest.param("narrow", marks=pytest.mark.sweep)))
 def test_generated_code_on_the_cpu(which, request):
     """The very code that a GPU would run, driven by loops over the grid: right, and no read or write outside the arrays."""
-    count = len(NARROW) if which == "narrow" else len(layers()) // 2 if request.config.getoption("--sweep") else 15
+    count = len(NARROW) if which == "narrow" else len(layers()) // 3 if request.config.getoption("--sweep") else 10
     done = child(__file__, which if which == "narrow" else str(count))
     assert done.returncode == 0, f"exit code {done.returncode} at\n{done.stdout.splitlines()[-1:]}\n{done.stderr[-3000:]}"
     assert done.stdout.splitlines()[-1] == f"{count} layers right"

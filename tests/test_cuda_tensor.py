@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from oracle import BFLOAT16, values
 
 import sepconv
 
-LISTS = ("products", "fused", "fused_last", "looked_up")
+LISTS = {"products": (1, 2), "fused": (0,), "fused_last": (1,), "looked_up": (0, 3)}  # and their blocks outside the sweep: both dtypes and layouts
 
 
 def test_fragments():
@@ -47,14 +48,17 @@ def test_orders_of_lines():
 
 @compiled
 @pytest.mark.parametrize("name", LISTS)
-def test_every_block(name, monkeypatch):
-    """Each block of the table, on more than one block's rows and columns and an odd rest of k: right, in both layouts, with all of the epilogue."""
+def test_every_block(name, sweep, monkeypatch):
+    """Blocks of the table, all of them in sweeps, on more than one block's rows and columns and an odd rest of k: right, in both layouts, with all
+    of the epilogue."""
     import cuda_grid
     from cuda_grid import Host
 
     from sepconv.backends.cuda import blocks, plans
 
     for number, block in enumerate(getattr(blocks.TENSOR, name)):
+        if number not in LISTS[name] and not sweep:
+            continue
         one = blocks.TENSOR._replace(**{each: [block] for each in LISTS})
         monkeypatch.setattr(blocks, "TENSOR", one)
         plans._plans.clear()
@@ -92,27 +96,33 @@ BANDS = [  # channels last, images, size, taps, padding, multiplier, columns of 
 ]  # fmt: skip
 
 
-ALWAYS = (BANDS[0], BANDS[5], BANDS[9], BANDS[14])  # the others are for the sweep
+HALVES = (np.dtype("float16"), BFLOAT16)
+ALWAYS = ((BANDS[0], HALVES[0]), (BANDS[5], HALVES[1]), (BANDS[9], HALVES[1]), (BANDS[14], HALVES[0]))  # the others are for the sweep
+
+
+def _bands() -> list[Any]:
+    pairs = itertools.product(BANDS, HALVES)
+    return [pytest.param(*pair, marks=() if pair in ALWAYS else pytest.mark.sweep, id=f"{pair[0]} {pair[1]}") for pair in pairs]
 
 
 @compiled
-@pytest.mark.parametrize("case", [pytest.param(case, marks=() if case in ALWAYS else pytest.mark.sweep, id=str(case)) for case in BANDS])
-def test_bands_of_taps(case):
+@pytest.mark.parametrize("case, dtype", _bands())
+def test_bands_of_taps(case, dtype):
     """Depthwise on tensor cores, of each width and word, with maps side by side and one below the other: right, and where x or a tap is not finite
     no other result knows of it."""
     import cuda_grid
     from cuda_grid import Host
 
     last, images, (h, w), taps, padding, multiplier, cols = case
-    for number, dtype in list(enumerate((np.dtype("float16"), BFLOAT16)))[0 if case in ALWAYS else 1 :]:
-        r, kernel = np.random.default_rng(number), (taps, taps) if isinstance(taps, int) else taps
-        x, weight = values(r, (images, 24, h, w), dtype), values(r, (24 * multiplier, 1, *kernel), dtype)
-        if number:
+    r, kernel = np.random.default_rng(taps), (taps, taps) if isinstance(taps, int) else taps
+    x, weight = values(r, (images, 24, h, w), dtype), values(r, (24 * multiplier, 1, *kernel), dtype)
+    for finite in (True, False):
+        if not finite:
             x[0, 3, h // 2, 1], x[-1, 23, h - 1, w - 1] = np.inf, np.nan
             weight[5, 0, 0, 0], weight[6, 0, -1, -1] = np.inf, np.nan
         given = {"x": np.ascontiguousarray(np.moveaxis(x, 1, -1)) if last else x}
         given |= {"weight": weight, "bias": values(r, (24 * multiplier,), dtype)}
-        options: dict[str, Any] = {"padding": padding, "layout": "NHWC" if last else "NCHW", "activation": ("silu", "relu")[number]}
+        options: dict[str, Any] = {"padding": padding, "layout": "NHWC" if last else "NCHW", "activation": "silu" if dtype == HALVES[0] else "relu"}
         with cuda_grid.on_cpu():
             there = {key: Host(a) for key, a in given.items()}
             assert f"16 x {cols} outputs a warp" in str(sepconv.explain(sepconv.depthwise_conv2d, **there, **options))
