@@ -19,8 +19,9 @@ CHECKED = ("reference", "cpu", "cuda")  # the backends that every test of an ope
 USED = {"cuda": "on_device"}  # by this one, which takes NumPy arrays
 # The files that take longest, for runs with several processes: begun first, so that none is left over when the others end.
 LONGEST = (
-    "ops sizes memory isa separable cuda_code signal cuda_machine_code notebooks cuda_simulated threads windows kernel_cache bench dots cli "
-    "bench_images large_kernels network numerics warm rows cuda ndimage_cases entry layers ndimage_properties bench_gpu sweeps ndimage inspect"
+    "ops sizes cuda_filters isa memory separable signal notebooks cuda_machine_code kernel_cache cuda_tensor threads bench dots network "
+    "cuda_simulated cli windows scratch fences numerics warm large_kernels bench_images runtime cuda_code ndimage_memory ndimage_cases out "
+    "ndimage_properties bench_gpu sweeps edges rows entry inspect ndimage bench_report cuda layers errors"
 ).split()
 
 
