@@ -26,14 +26,14 @@ def layer(kind: str, c_in: int, c_out: int, size: tuple[int, int], kernel: tuple
     return Layer("net", "name", kind, c_in, c_out, size, kernel, stride, padding, dilation, multiplier, 1, "")
 
 
-CASES = [
-    Case("depthwise", (layer("depthwise", 8, 8, (9, 11), (3, 3)),)),
+CASES = [  # most on kernels of other tests
+    Case("depthwise", (layer("depthwise", 6, 6, (9, 19), (3, 3)),)),
     Case("depthwise", (layer("depthwise", 5, 10, (9, 8), (3, 5), stride=2),)),
-    Case("depthwise", (layer("depthwise", 4, 4, (12, 12), (3, 3), dilation=2),)),
-    Case("depthwise", (layer("depthwise", 3, 3, (10, 12), (7, 5)),)),
-    Case("pointwise", (layer("pointwise", 8, 16, (7, 5)),)),
-    Case("separable", (layer("depthwise", 6, 6, (9, 9), (3, 3), stride=2), layer("pointwise", 6, 10, (5, 5)))),
-    Case("standard", (layer("standard", 3, 8, (11, 9), (3, 3), stride=2),)),
+    Case("depthwise", (layer("depthwise", 6, 6, (9, 19), (3, 3), dilation=2),)),
+    Case("depthwise", (layer("depthwise", 6, 6, (9, 19), (5, 5)),)),
+    Case("pointwise", (layer("pointwise", 6, 5, (9, 19)),)),
+    Case("separable", (layer("depthwise", 6, 6, (9, 19), (3, 3)), layer("pointwise", 6, 5, (9, 19)))),
+    Case("standard", (layer("standard", 6, 5, (9, 19), (3, 3), stride=2),)),
 ]
 
 

@@ -170,8 +170,11 @@ def demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for package in ("matplotlib", "rich"):
         pytest.importorskip(package, reason="the demo's tests need sepconv[demo]")
     from sepconv import demo, demo_baselines
+    from sepconv.bench import timing
 
     monkeypatch.setattr(demo_baselines, "SECONDS", 0.01)
+    monkeypatch.setattr(timing, "WAKE", 0.0)
+    monkeypatch.setattr(timing, "LONGEST", 0.0)  # beside other tests, threads that wait for work would be waited for until then
     return demo
 
 

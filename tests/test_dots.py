@@ -71,7 +71,7 @@ def test_dense(shape: tuple[int, int]) -> None:
 
 
 @needs_vnni
-@pytest.mark.parametrize("channels", [1, pytest.param(2, marks=pytest.mark.sweep), 3, pytest.param(4, marks=pytest.mark.sweep), 5])
+@pytest.mark.parametrize("channels", [1, 3, *(pytest.param(channels, marks=pytest.mark.sweep) for channels in (2, 4, 5))])
 def test_pixels_of_several_channels(channels: int) -> None:
     rng = np.random.default_rng(2)
     x = rng.integers(0, 256, (61, 90, channels)).astype(np.uint8)

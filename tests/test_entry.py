@@ -140,8 +140,8 @@ def test_products_of_pixels_far_apart_and_of_one(channels: int, size: tuple[int,
 def test_held_weights_in_panels(outputs: int, threads: int) -> None:
     """From its second call on a layer gives the kernel its weight in panels, the last ones narrower; all calls give the same bits."""
     r = np.random.default_rng(outputs)
-    x, filters, mix = (r.standard_normal(shape, dtype=np.float32) for shape in ((2, 5, 14, 24), (24, 3, 3), (outputs, 24)))
-    rest, bias = r.standard_normal((2, 5, 14, outputs), dtype=np.float32), r.standard_normal(outputs, dtype=np.float32)
+    x, filters, mix = (r.standard_normal(shape, dtype=np.float32) for shape in ((1, 20, 29, 24), (24, 3, 3), (outputs, 24)))
+    rest, bias = r.standard_normal((1, 20, 29, outputs), dtype=np.float32), r.standard_normal(outputs, dtype=np.float32)
     pixel, options = x[:1, :1, :1], {"padding": "same", "layout": "NHWC"}
     with sepconv.num_threads(min(threads, sepconv.get_num_threads())):
         for layer, want in (

@@ -107,7 +107,7 @@ def _between_fences(backend: str, count: int, free: int = 0) -> None:
 @needs_mprotect
 def test_between_fences(backend):
     """M16, design 7: no call reads or writes outside its arrays, or between out's cells, or into its inputs."""
-    _between_fences(backend, 100)
+    _between_fences(backend, 70)
 
 
 @pytest.mark.sweep

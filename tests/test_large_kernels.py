@@ -28,7 +28,9 @@ def _function(dims: int):  # type: ignore[no-untyped-def]
     return getattr(sepconv, f"depthwise_conv{dims}d"), getattr(layers, f"DepthwiseConv{dims}d"), {1: "NWC", 2: "NHWC"}[dims]
 
 
-@pytest.mark.parametrize("channels, dtype", ((21, np.float32), (70, np.float32), (21, np.float64)))
+@pytest.mark.parametrize(
+    "channels, dtype", ((21, np.float32), (70, np.float32), pytest.param(21, np.float64, marks=pytest.mark.sweep)), ids=("21", "70", "21 double")
+)
 @pytest.mark.parametrize("size, kernel, pads", SIZES)
 def test_kernels_larger_than_the_map(size: tuple[int, ...], kernel: tuple[int, ...], pads: object, channels: int, dtype: type) -> None:
     function, layer, layout = _function(len(size))
@@ -62,7 +64,7 @@ def test_numbers_that_are_not_finite(size: tuple[int, ...], kernel: tuple[int, .
 
 
 @pytest.mark.parametrize("layout", ("NCHW", "NHWC"))
-@pytest.mark.parametrize("taps", (9, 17, 24))
+@pytest.mark.parametrize("taps", (9, pytest.param(17, marks=pytest.mark.sweep), 24))
 def test_kernels_of_many_lines(taps: int, layout: str) -> None:
     """On both sides of what the registers hold, at all borders and inside."""
     x, weight, bias = _arrays(21, (36, 37), (taps, taps))

@@ -65,7 +65,7 @@ def random_fenced(small: int, large: int, free: bool = False) -> None:
 @needs_mprotect
 def test_between_fences() -> None:
     """The exact engine and the sweeps."""
-    assert fences.survived(fences.child(__file__, "200", "120")) >= 320
+    assert fences.survived(fences.child(__file__, "150", "90")) >= 240
 
 
 @needs_mprotect

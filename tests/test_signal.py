@@ -85,10 +85,11 @@ def test_two_dimensions_with_a_border(backend: str, data: st.DataObject) -> None
 
 @given(st.data())
 def test_blocks_through_the_frequencies(data: st.DataObject) -> None:
-    """Overlap-add itself, whatever the sizes; then the function, which may sum instead."""
+    """Overlap-add itself, whatever the sizes; then the function, which may sum instead, on a kernel for each number of taps."""
     n, k = data.draw(st.integers(1, 3000)), data.draw(st.integers(1, 60))
     x, w = (values(data.draw, (length,), data.draw(st.sampled_from(("float64", "complex128")))) for length in (n, k))
     np.testing.assert_allclose(_fourier.convolved(x, w, (0,)), np.convolve(x, w), atol=1e-9)
+    w = np.resize(w, data.draw(st.sampled_from((1, 3, 8, 40))))
     mode = data.draw(st.sampled_from(_convolutions.MODES))
     np.testing.assert_allclose(sig.oaconvolve(x, w, mode), scipy.signal.oaconvolve(x, w, mode), atol=1e-9)
 

@@ -126,13 +126,13 @@ def some(dtype):
     a = (4 * r.standard_normal((2, 24, 20, 29))).astype(dtype)
     d, p, s = ((4 * r.standard_normal(n)).astype(dtype) for n in ((24, 3, 3), (21, 24), (6, 24, 3, 3)))
     last = np.ascontiguousarray(np.moveaxis(a, 1, -1))
-    yield sepconv.depthwise_conv2d(a, d, padding=2, activation="relu6")
+    yield sepconv.depthwise_conv2d(a, d, padding=1, activation="relu6")
     yield sepconv.conv2d(a, s, padding=1)
     if dtype is not np.float32:
         return  # the plain loops, which are one kernel for everything
-    yield sepconv.depthwise_conv2d(last, d, padding=2, stride=2, layout="NHWC")
+    yield sepconv.depthwise_conv2d(last, d, padding=1, layout="NHWC")
     yield sepconv.depthwise_conv2d(a, d, padding=(40, 2), padding_mode="reflect", dilation=2)
-    yield sepconv.pointwise_conv2d(a, p)
+    yield sepconv.pointwise_conv2d(a, p[:5])
     yield sepconv.pointwise_conv2d(last, p, layout="NHWC", activation="relu")
     yield sepconv.separable_conv2d(a, d, p, padding="same")
     yield sepconv.separable_conv2d(last, d, p, padding="same", layout="NHWC")
@@ -194,11 +194,11 @@ def test_flush_to_zero_of_the_caller(workers):
         for a, d, p in inputs:
             last = np.ascontiguousarray(np.moveaxis(a, 1, -1))
             yield sepconv.depthwise_conv2d(a, d)
-            yield sepconv.depthwise_conv2d(last, d, layout="NHWC")
-            yield sepconv.pointwise_conv2d(a, p)
+            yield sepconv.depthwise_conv2d(last, d, padding=1, layout="NHWC")
+            yield sepconv.pointwise_conv2d(a, p[:5])
             yield sepconv.pointwise_conv2d(last, p, layout="NHWC")
             yield sepconv.conv2d(a, np.ones((1, 16, 1, 2), a.dtype))
-            yield sepconv.depthwise_conv2d(a[..., :9], d, padding=3, padding_mode="wrap")
+            yield sepconv.depthwise_conv2d(a[..., :19], d, padding=3, padding_mode="wrap")
     sepconv.set_num_threads(WORKERS)
     want = [bits(y) for y in all_calls()]
     mxcsr(plain | 0x8040)
@@ -217,7 +217,7 @@ def test_flush_to_zero_of_the_caller(workers):
 
 
 @POSIX
-@pytest.mark.parametrize("layer", ["default", "workqueue", "omp"])
+@pytest.mark.parametrize("layer", ["default", "workqueue", pytest.param("omp", marks=pytest.mark.sweep)])
 def test_fork_after_a_parallel_call(layer):
     """R11: the OpenMP of GNU kills a forked child at its first parallel call."""
     script = """
@@ -255,7 +255,7 @@ def test_fork_while_another_thread_compiles(tmp_path):
     assert run(script, env={"SEPCONV_CACHE_DIR": str(tmp_path)})["done"] == [0]
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+@pytest.mark.parametrize("method", ["spawn", "fork", pytest.param("forkserver", marks=pytest.mark.sweep)])
 def test_multiprocessing(tmp_path, method):
     """R12: workers of each kind, after a parallel call of the parent."""
     import multiprocessing
@@ -314,12 +314,12 @@ def test_first_call_in_two_threads(tmp_path):
 
 
 def _shapes() -> list[Callable[[], np.ndarray]]:
-    """Calls of different shapes and ops, small enough for thousands of them."""
+    """Calls of different shapes and ops, small enough for thousands of them, on few kernels."""
     rng, dtype, made = np.random.default_rng(3), np.float32, []
     for n in range(24):
-        shape = (1 + n % 2, 3 + n % 5, 7 + n, 5 + 3 * n)
+        shape = (1 + n % 2, 3 + n % 5, 11 + n % 4, 20 + n)
         x, d = oracle.values(rng, shape, dtype), oracle.values(rng, (shape[1], 3, 3), dtype)
-        p, s = oracle.values(rng, (9, shape[1]), dtype), oracle.values(rng, (2, shape[1], 3, 3), dtype)
+        p, s = oracle.values(rng, (5, shape[1]), dtype), oracle.values(rng, (2, shape[1], 3, 3), dtype)
         made += [
             lambda x=x, d=d: sepconv.depthwise_conv2d(x, d, padding=1, activation="relu"),
             lambda x=x, p=p: sepconv.pointwise_conv2d(x, p),
