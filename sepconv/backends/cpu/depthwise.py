@@ -16,7 +16,7 @@ from .patch import patch
 from .rows import block, blocks, fill_first, fill_last, room_first, room_last
 from .stencil import FIRST, LAST, MASKED, MISSING, tile
 
-FAR = 2**23  # bytes of an image that come from memory: the processor foresees rows of pixels worse than it could
+FAR = 2**23  # bytes of an image, channels first with its result, that come from memory: the processor foresees rows of it worse than it could
 
 
 @callee
@@ -39,43 +39,73 @@ def existing(at, span, step, taps, size):  # type: ignore[no-untyped-def]
     return begin, max(begin, end)
 
 
+@callee
+def across(q, col0, width, lane_stride):  # type: ignore[no-untyped-def]
+    """Of the tiles planned at column col0: (column, that of the first input, whether lanes may not exist, the taps of which some do from, to, rows
+    that they spill over)."""
+    col = placed(col0, width, q[OW], 1)
+    left = col * q[SW] - q[PW]
+    sides = left < 0 or left + (q[KW] - 1) * q[DW] + (width - 1) * lane_stride >= q[IW] or col + width > q[OW]
+    first, last = existing(left, width * lane_stride, q[DW], q[KW], q[IW])
+    # Rows that follow each other in memory take what spills over from the one before; the last ones do not.
+    spill = (col + width - 1) // q[OW] if col + width > q[OW] else 0
+    return col, left, sides, first, last, spill
+
+
+@callee
+def down(q, at0, rows, count, row0, step, reach, l_step):  # type: ignore[no-untyped-def]
+    """Of the tiles planned at row at0 of a band: (row, that of the first input, lines beyond the border as `stencil.MISSING` says)."""
+    at = placed(at0, rows, count, 1)
+    top = (row0 + at * step) * q[SH] - q[PH]
+    return at, top, max(0, -top) * MISSING + max(0, top + (reach - 1) * l_step + 1 - q[IH])
+
+
 @callee(inline="always")
-def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges,
+def block_of(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far,
+             q, x0, begin, end, z0, member, count, l_step, y, y_c, y_h, columns, lines):  # type: ignore[no-untyped-def] # fmt: skip
+    """A tile of each of the output channels begin to end, at the place that `across` and `down` tell of."""
+    (col, left, sides, first, last, spill), (at, top, missing) = columns, lines
+    edge = missing + (MASKED if sides or missing != 0 else 0)
+    safe = count - at - spill if y_h == q[OW] * size else 0
+    x, to, seat = x0 + top * q[XH] + left * size, y + at * y_h + col * size, member
+    for c in range(begin, end):
+        tile(dtype, lanes, FIRST, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far, edge,
+             x, top, l_step, q[IH], l_step * q[XH], left, q[DW], q[IW], q[DW] * size, first, last,
+             z0, q[DD], q[ID], q[DD] * q[XD], q[KD], q[WEIGHT] + c * q[WO], q[WH], q[WW], q[WD], q[ZEROS],
+             q[BIAS] + c * size, to, y_h, q[OW] - col, safe, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+        to += y_c
+        seat += 1
+        if seat == q[GROUP_OUT]:
+            x, seat = x + q[XC], 0
+
+
+@callee(inline="always")
+def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far,
            q, x0, begin, end, z, row0, step, count, y, y_c, y_h):  # type: ignore[no-untyped-def] # fmt: skip
     """Channels first: `count` output rows, from row0 in steps of `step`, of the output channels begin to end.
 
     x0 is the image. They go to address y on, y_c bytes from channel to channel and y_h from row to row. There are no fewer rows than the
-    tile has.
+    tile has. `far`: tiles follow each other along the rows, as memory does, from which the image comes; else down a column, for whose tiles
+    more is the same.
     """
-    width = lanes * vectors
-    tight = y_h == q[OW] * size
+    width, reach = lanes * vectors, (rows - 1) * stride + k
     z0 = z * q[SD] - q[PD]
     group, member = divmod(begin, q[GROUP_OUT])
     x0 += group * q[XC] + z0 * q[XD]
     l_step = step if rows > 1 else q[DH]  # the lines of one row are the kernel's
-    for col0 in range(0, q[OW], width):
-        col = placed(col0, width, q[OW], 1)
-        left = col * q[SW] - q[PW]
-        sides = left < 0 or left + (q[KW] - 1) * q[DW] + (width - 1) * lane_stride >= q[IW] or col + width > q[OW]
-        first, last = existing(left, width * lane_stride, q[DW], q[KW], q[IW])
-        # Rows that follow each other in memory take what spills over from the one before; the last ones do not.
-        spill = (col + width - 1) // q[OW] if col + width > q[OW] else 0
+    if far:
         for at0 in range(0, count, rows):
-            at = placed(at0, rows, count, 1)
-            top = (row0 + at * step) * q[SH] - q[PH]
-            edge = max(0, -top) * MISSING + max(0, top + ((rows - 1) * stride + k - 1) * l_step + 1 - q[IH])
-            edge += MASKED if sides or edge != 0 else 0
-            safe = count - at - spill if tight else 0
-            x, to, seat = x0 + top * q[XH] + left * size, y + at * y_h + col * size, member
-            for c in range(begin, end):
-                tile(dtype, lanes, FIRST, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, edge,
-                     x, top, l_step, q[IH], l_step * q[XH], left, q[DW], q[IW], q[DW] * size, first, last,
-                     z0, q[DD], q[ID], q[DD] * q[XD], q[KD], q[WEIGHT] + c * q[WO], q[WH], q[WW], q[WD], q[ZEROS],
-                     q[BIAS] + c * size, to, y_h, q[OW] - col, safe, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
-                to += y_c
-                seat += 1
-                if seat == q[GROUP_OUT]:
-                    x, seat = x + q[XC], 0
+            lines = down(q, at0, rows, count, row0, step, reach, l_step)
+            for col0 in range(0, q[OW], width):
+                block_of(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far,
+                         q, x0, begin, end, z0, member, count, l_step, y, y_c, y_h, across(q, col0, width, lane_stride), lines)  # fmt: skip
+    else:
+        for col0 in range(0, q[OW], width):
+            columns = across(q, col0, width, lane_stride)
+            for at0 in range(0, count, rows):
+                block_of(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far,
+                         q, x0, begin, end, z0, member, count, l_step, y, y_c, y_h, columns,
+                         down(q, at0, rows, count, row0, step, reach, l_step))  # fmt: skip
 
 
 @callee(inline="always")
@@ -109,7 +139,7 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
                             prefetch(soon + byte)
             for number in range(tiles):
                 c = placed(here + number * width, width, there, 1)
-                tile(dtype, lanes, LAST, k, 0, stride, 1, rows, vectors, flat, loose, edges, edge,
+                tile(dtype, lanes, LAST, k, 0, stride, 1, rows, vectors, flat, loose, edges, 0, edge,
                      x + c * size, left, l_step, q[IW], l_step * q[XW], top, q[DH], q[IH], q[DH] * q[XH], low, high,
                      z0, q[DD], q[ID], q[DD] * q[XD], q[KD], taps + c * size, pitch, k * pitch, q[KH] * k * pitch, q[ZEROS],
                      q[BIAS] + c * size, to + c * size, step * y_w, there - c, 0, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
@@ -173,7 +203,7 @@ def taps_of(q, packed, begin, end, width, size):  # type: ignore[no-untyped-def]
     return to - begin * size, pitch
 
 
-def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, staged):  # type: ignore[no-untyped-def]
+def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far, staged):  # type: ignore[no-untyped-def]
     """A kernel for k kernel rows, and for `taps` columns if that is not 0; jobs are (image, strip of BLOCK output channels, band of
     rows, block of columns).
 
@@ -203,7 +233,7 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
                 if staged:
                     x_in = fill_first(scratch.ctypes.data, q, s, x, begin, end, z, row0, step, count, col0, dtype, lanes, size)
                     z_in, row_in, step_in = 0, 0, 1
-                planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges,
+                planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far,
                        s, x_in, begin, end, z_in, row_in, step_in, count, y + z * q[YD], q[YC], step * q[YH])  # fmt: skip
         keep(scratch)
         restore(before)

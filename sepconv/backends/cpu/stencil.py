@@ -9,6 +9,7 @@ kernels, left out. (What a zero times an infinite weight has to give is put righ
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ FIRST, LAST = 0, 1  # channels first, channels last
 # What a tile may meet: the array alone; its border, anywhere; that, and fewer channels than lanes. Or, where it is known when compiled, MISSING *
 # how many of its first lines do not exist + how many of its last; channels first, MASKED too: lanes may not exist.
 INSIDE, BORDER, NARROW, MISSING, MASKED = 0, -1, -2, 64, 4096
+SOON = 3  # lines of cache that are asked for beside the products of a line of inputs
 SKIP = 7  # kernel lines above which a line beyond the border is left out with its products; up to it, reading zeros costs less than a branch
 # Vector registers, of 32 or 16, that the weights of a tap may fill together with the accumulators and a line. One more of 16 is spilled.
 HELD = {32: 31, 16: 13}
@@ -52,7 +54,7 @@ class _Tile:
 
     def __init__(self, m: Vectors, literals: tuple[int, ...], edge: int, arguments: dict[str, Any]) -> None:
         self.m, self.b, self.edge = m, m.b, edge
-        self.order, self.k, self.taps, self.stride, self.lane_stride, self.rows, self.vectors, self.flat, self.loose = literals
+        self.order, self.k, self.taps, self.stride, self.lane_stride, self.rows, self.vectors, self.flat, self.loose, self.far = literals
         self.__dict__.update(arguments)
         self.reach = (self.rows - 1) * self.stride + self.k  # input lines that the tile reads
         self.lead, self.trail = divmod(max(0, edge) % MASKED, MISSING)
@@ -69,7 +71,9 @@ class _Tile:
         acc = self._start()
         if self.masked:
             self.first, self.span = m.window(self.t0, self.t_size)
-        self.exists = self._existing()
+        self.exists, self.soon = self._existing(), self._ahead() if self.far else iter(())
+        if not self.taps:
+            self._ask()
         if self.flat:
             self._plane(m.pointer(self.x), m.pointer(self.w), acc)
         else:
@@ -78,8 +82,25 @@ class _Tile:
                 with b.if_then(b.icmp_unsigned("<", z, self.z_size)):
                     x, w = m.at(self.x, b.mul(depth.index, self.z_by)), m.at(self.w, b.mul(depth.index, self.w_z))
                     self._plane(m.pointer(x), m.pointer(w), acc)
+        self._ask()
         m.activate(acc, *self.act)
         self._store(acc)
+
+    def _ahead(self) -> Iterator[Any]:
+        """The addresses of the lines of cache that the tile below reads first and writes."""
+        m, b, span = self.m, self.b, self.vectors * self.m.lanes * self.m.size
+        for base, first, count, by, bytes in (
+            (self.x, self.reach, self.rows * self.stride, self.l_by, span * self.lane_stride),
+            (self.y, self.rows, self.rows, self.y_by, span),
+        ):
+            for line in range(first, first + count):
+                for byte in range(0, bytes, 64):
+                    yield m.at(m.pointer(base), b.mul(integer(line), by), byte)
+
+    def _ask(self, most: int | None = None) -> None:
+        """Asks for so many of them, or for all that are left: a few beside each line's products, or what those need would wait for them."""
+        for address in itertools.islice(self.soon, most):
+            self.m.prefetch(address, 2)
 
     def _existing(self) -> list[Any]:
         """Whether each input line exists; None where it is known to: a border no wider than the kernel takes a tile's outer lines alone."""
@@ -145,6 +166,7 @@ class _Tile:
         skip = exists is not None and self.k > SKIP
         if exists is not None and not skip:
             line = self.b.select(exists, line, zeros)
+        self._ask(SOON)
         with self._if(exists if skip else None):
             for tap, values in self._values(line, taps, masks):
                 for r, t in users:
@@ -250,16 +272,16 @@ class _Tile:
 
 
 @intrinsic(prefer_literal=True)
-def tile(typing: Any, dtype, lanes, order, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, edge,
+def tile(typing: Any, dtype, lanes, order, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far, edge,
          x, l0, l_step, l_size, l_by, t0, t_step, t_size, t_by, begin, end, z0, z_step, z_size, z_by, z_taps, w, w_line, w_tap, w_z, zeros,
          bias, y, y_by, n_lanes, n_safe, act, lo, hi):  # fmt: skip
     """y[line r, lane v] = epilogue(sum over z, tap, i of w[i, tap, z] * x[z, line r * stride + i, tap + v * lane_stride]).
 
-    The first twelve are literals, of which `edges` lists what the tile may meet. `edge` says what this one does, in the numbers that are
+    The first thirteen are literals, of which `edges` lists what the tile may meet. `edge` says what this one does, in the numbers that are
     known when compiled; what is not in the list is its last entry. The rest are int64 as `ARGUMENTS` says, but for lo and hi.
     """
-    literals = (dtype, lanes, order, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges)
-    kind, width, *shape, some = (t.literal_value for t in literals)
+    literals = (dtype, lanes, order, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far)
+    kind, width, *shape, some, ahead = (t.literal_value for t in literals)
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         m, values = Vectors(context, b, kind, width), dict(zip(ARGUMENTS, args[len(literals) + 1 :]))
@@ -272,7 +294,7 @@ def tile(typing: Any, dtype, lanes, order, k, taps, stride, lane_stride, rows, v
             switch.add_case(ir.Constant(args[len(literals)].type, number), block)
         for number, block in zip(kinds, blocks):
             b.position_at_end(block)
-            _Tile(m, tuple(shape), number, values).run()
+            _Tile(m, (*shape, ahead), number, values).run()
             b.branch(after)
         b.position_at_end(after)
         return context.get_dummy_value()

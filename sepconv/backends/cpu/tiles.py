@@ -100,7 +100,9 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     loose, stride = _loose(p, 1) * (1 - staged), sh if tall > 1 else 1
     met = ANYWHERE if staged or loose or step > 1 else edges.first(p, bands, tall, lanes * vectors, lane_stride)
-    cells = (p.dtype.name, size, lanes, kh, taps, stride, lane_stride, tall, vectors, flat, loose, met, staged)
+    moved = (p.in_channels * math.prod(p.in_size) + p.out_channels * math.prod(p.out_size)) * size
+    far = int(moved > depthwise.FAR and not staged and not cuts)
+    cells = (p.dtype.name, size, lanes, kh, taps, stride, lane_stride, tall, vectors, flat, loose, met, far, staged)
     reason = f"vectors of {lanes} along the width, {tall} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
     cut = {BANDS: bands, BLOCK: planes, STEP: step}
     stage = functools.partial(rows.first, cut=cut, columns=columns, size=size, width=lanes * vectors, lane_stride=lane_stride) if staged else None

@@ -216,7 +216,7 @@ def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[n
                     beside = direct and q[PAST] != 0 and to % 64 == 0 and q[YR] % 64 == 0
                     if direct and not beside:
                         sums, sums_by = to, q[YR]
-                    tile("float32", lanes, FIRST, k, taps, 1, 1, rows, vectors, 1, 0, ONE, INSIDE,
+                    tile("float32", lanes, FIRST, k, taps, 1, 1, rows, vectors, 1, 0, ONE, 0, INSIDE,
                          lines + place, 0, 1, k, q[PITCH], 0, 1, 0, by, 0, q[TAPS], 0, 1, 1, 0, 1, q[WEIGHTS], q[TAPS] * 4, 4, 0, q[ZERO],
                          q[ZERO], sums, sums_by, span, rows, 0, 0.0, 0.0)  # fmt: skip
                     for r in range(rows if q[PAST] != 0 else 0):  # what the next job is filled with comes from memory while this one is summed
