@@ -22,24 +22,28 @@ ROWS_FIRST = {
     32: [(7, 4), (7, 2), (14, 1), (8, 2), (8, 1), (7, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
     16: [(4, 2), (8, 1), (7, 1), (6, 1), (5, 1), (4, 1), (2, 2), (2, 1), (1, 8), (1, 4), (1, 1)],
 }
+# Of vectors half as wide, where those take half the time, and kernels of 3x3: rows of 33 to 40 columns have fewer lanes over, low bands fewer sums.
+HALVES = [(5, 5), (3, 5), (2, 5), (1, 5)]
 
 
-def _nearly_least(shapes: list[tuple[int, int]], cycles: Callable[[tuple[int, int]], float]) -> tuple[int, int]:
+def _nearly_least(shapes: list[tuple[int, ...]], cycles: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
     """The first of those that take little longer than the best one: so sizes share a kernel."""
     most = 1.08 * min(map(cycles, shapes))
     return next(shape for shape in shapes if cycles(shape) <= most)
 
 
-def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, lane_stride: int, machine: Machine, most: int) -> tuple[int, int]:
-    """(rows, vectors) of the tile with the least estimated cycles over an output of height x width: multiply-adds, no fewer than hide their
-    latency, and what a tile costs besides. `most`: rows that may be in one."""
+def _rows_first(
+    height: int, width: int, lanes: int, k: int, taps: int, lane_stride: int, machine: Machine, most: int, halved: bool
+) -> tuple[int, ...]:
+    """(rows, vectors, lanes) of the tile with the least estimated cycles over an output of height x width: multiply-adds, no fewer than hide their
+    latency, and what a tile costs besides. `most`: rows that may be in one; `halved`: vectors half as wide take half the time."""
     accumulators = 28 if machine.bytes == 64 else 16  # with 32 registers; on NEON no operand lies in memory, each takes a register
 
-    def cycles(shape: tuple[int, int]) -> float:
-        rows, vectors = shape
-        tiles = -(-height // rows) * -(-width // (lanes * vectors))
+    def cycles(shape: tuple[int, ...]) -> float:
+        rows, vectors, wide = shape
+        tiles = -(-height // rows) * -(-width // (wide * vectors))
         loads = (rows + k - 1) * vectors * taps
-        return tiles * (max(max(rows * vectors, 8) * k * taps, loads) + 20 + 2 * rows * vectors)
+        return tiles * ((max(max(rows * vectors, 8) * k * taps, loads) + 2 * rows * vectors) * wide / lanes + 20)
 
     # Of kernels of many lines, the weights leave no registers for tall tiles of several vectors: a tile has as many of them in use as rows. With
     # 16 registers that is one vector of 7 rows, where the weights are not held in groups: more, and 4 x 2, took up to twice as long. What a stride
@@ -48,7 +52,9 @@ def _rows_first(height: int, width: int, lanes: int, k: int, taps: int, lane_str
     most = min(most, 7 if 3 < k <= SKIP else 8) if machine.registers == 16 else most
     room = lambda rows, vectors: vectors == 1 or (min(height, most) == 1 if few else k <= 3 or rows <= 4)
     fits = lambda rows, vectors: rows * vectors <= accumulators and rows <= min(height, most) and room(rows, vectors)
-    return _nearly_least([shape for shape in ROWS_FIRST[machine.registers] if fits(*shape)], cycles)
+    halved = halved and k == taps == 3 and lane_stride == 1 and width <= 5 * (lanes // 2)
+    halves = [(*shape, lanes // 2) for shape in HALVES if halved and fits(*shape)]
+    return _nearly_least([(*shape, lanes) for shape in ROWS_FIRST[machine.registers] if fits(*shape)] + halves, cycles)
 
 
 def _loose(p: Problem, axis: int) -> int:
@@ -94,7 +100,8 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
         bands = bands if step > 1 else choice.bands(oh, bands, column * sh * columns)
     # The lines of a tile are its kernel's and its rows' alike: with strides and dilations that do not fit each other it has one row.
     joint = sh <= 2 and (kh == 1 or dh == step)
-    tall, vectors = _rows_first(oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1)
+    halved = machine.halved and lanes * size == 64
+    tall, vectors, lanes = _rows_first(oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1, halved)
     # Written out where the registers hold all weights, or where they hold those of a tap, which `stencil.py` loads as it comes to it.
     taps = kw if kh * kw <= 9 and machine.isa != "SSE2" else 0
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
