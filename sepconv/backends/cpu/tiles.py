@@ -102,8 +102,9 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     joint = sh <= 2 and (kh == 1 or dh == step)
     halved = machine.halved and lanes * size == 64
     tall, vectors, lanes = _rows_first(oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1, halved)
-    # Written out where the registers hold all weights, or where they hold those of a tap, which `stencil.py` loads as it comes to it.
-    taps = kw if kh * kw <= 9 and machine.isa != "SSE2" else 0
+    # Written out where the registers hold all weights, or where they hold those of a tap, which `stencil.py` loads as it comes to it; with a
+    # stride of two on AVX-512 up to 5x5, as pairs of taps share their loads.
+    taps = kw if kh * kw <= 9 and machine.isa != "SSE2" or (machine.bytes == 64 and lane_stride == 2 and max(kh, kw) <= 5) else 0
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     loose, stride = _loose(p, 1) * (1 - staged), sh if tall > 1 else 1
     met = ANYWHERE if staged or loose or step > 1 else edges.first(p, bands, tall, lanes * vectors, lane_stride)
