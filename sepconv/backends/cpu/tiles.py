@@ -38,18 +38,21 @@ def _rows_first(
     """(rows, vectors, lanes) of the tile with the least estimated cycles over an output of height x width: multiply-adds, no fewer than hide their
     latency, and what a tile costs besides. `most`: rows that may be in one; `halved`: vectors half as wide take half the time."""
     accumulators = 28 if machine.bytes == 64 else 16  # with 32 registers; on NEON no operand lies in memory, each takes a register
+    fused = machine.isa == "AVX2"
+    hidden = 7 if fused and k <= SKIP else 8  # sums that hide the latency of a multiply-add; there those of 7 rows, with the next tile's first ones
 
     def cycles(shape: tuple[int, ...]) -> float:
         rows, vectors, wide = shape
         tiles = -(-height // rows) * -(-width // (wide * vectors))
         loads = (rows + k - 1) * vectors * taps
-        return tiles * ((max(max(rows * vectors, 8) * k * taps, loads) + 2 * rows * vectors) * wide / lanes + 20)
+        sums = max(rows * vectors, hidden) + (fused and rows == 8 and 3 < k <= SKIP)  # a vector is on the stack there
+        return tiles * ((max(sums * k * taps, loads) + 2 * rows * vectors) * wide / lanes + 20)
 
     # Of kernels of many lines, the weights leave no registers for tall tiles of several vectors: a tile has as many of them in use as rows. With
-    # 16 registers that is one vector of 7 rows, where the weights are not held in groups: more, and 4 x 2, took up to twice as long. What a stride
-    # of 2 shuffles takes some as well.
-    few = machine.registers == 16 and (k > 3 or lane_stride == 2)
-    most = min(most, 7 if 3 < k <= SKIP else 8) if machine.registers == 16 else most
+    # 16 registers that is one vector of 7 or 8 rows: 4 x 2 took up to twice as long, and with few lines a tenth, as masks and what spills over the
+    # last row of narrow maps are for two vectors then. What a stride of 2 shuffles takes some as well.
+    most = min(most, 7 if 3 < k <= SKIP and not fused else 8) if machine.registers == 16 else most
+    few = machine.registers == 16 and (k > 3 or lane_stride == 2 or (fused and min(height, most) > 4))
     room = lambda rows, vectors: vectors == 1 or (min(height, most) == 1 if few else k <= 3 or rows <= 4)
     fits = lambda rows, vectors: rows * vectors <= accumulators and rows <= min(height, most) and room(rows, vectors)
     halved = halved and k == taps == 3 and lane_stride == 1 and width <= 5 * (lanes // 2)
@@ -107,7 +110,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     taps = kw if kh * kw <= 9 and machine.isa != "SSE2" or (machine.bytes == 64 and lane_stride == 2 and max(kh, kw) <= 5) else 0
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     loose, stride = _loose(p, 1) * (1 - staged), sh if tall > 1 else 1
-    met = ANYWHERE if staged or loose or step > 1 else edges.first(p, bands, tall, lanes * vectors, lane_stride)
+    met = ANYWHERE if staged or loose or step > 1 else edges.first(p, bands, tall, lanes * vectors, lane_stride, machine.isa == "AVX2")
     moved = (p.in_channels * math.prod(p.in_size) + p.out_channels * math.prod(p.out_size)) * size
     far = int(moved > depthwise.FAR and not staged and not cuts)
     cells = (p.dtype.name, size, lanes, kh, taps, stride, lane_stride, tall, vectors, flat, loose, met, far, staged)
