@@ -282,7 +282,8 @@ def test_what_is_not_finite_stays_where_it_is(call: FilterCall, seed: int) -> No
         with sepconv.use_backend("reference"):
             want = call.run(x=x)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
-    finite = np.isfinite(want) & (np.abs(want) < 1e37)
+    largest = 1e18 if "magnitude" in call.name else 1e37  # the squares are float32 there too, as SciPy's
+    finite = np.isfinite(want) & (np.abs(want) < largest)
     assert np.isfinite(got[finite]).all()
     assert (got[np.isinf(want) & (call.name not in filter_calls.GRADIENTS)] == want[np.isinf(want) & (call.name not in filter_calls.GRADIENTS)]).all()
 
