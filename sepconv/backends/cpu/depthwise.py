@@ -212,7 +212,7 @@ def channels_first(dtype, size, lanes, k, taps, stride, lane_stride, rows, vecto
 
     def depthwise_channels_first(p, chunk):  # type: ignore[no-untyped-def]
         before, q = keep_subnormals(), snapshot(p, 0)
-        s = within(p, 0, 1) if staged else q
+        s = within(p) if staged else q
         scratch = np.empty(room_first(q, s) if staged else 0, np.uint8)
         strips, step = (q[C_OUT] + q[BLOCK] - 1) // q[BLOCK], q[STEP]
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
@@ -252,7 +252,7 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edg
 
     def depthwise_channels_last(p, chunk):  # type: ignore[no-untyped-def]
         before, q = keep_subnormals(), snapshot(p, 0)
-        s = within(p, 0, 1) if staged else q
+        s = within(p) if staged else q
         scratch = np.empty(room_last(s) if staged else 0, np.uint8)
         packed, held = np.empty(room(q, q[GROUP], width, size), np.uint8), -1
         w, pitch = q[WEIGHT], 0

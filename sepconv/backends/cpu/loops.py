@@ -47,9 +47,9 @@ def snapshot(p, which):  # type: ignore[no-untyped-def]
 
 
 @callee
-def within(p, which, inner):  # type: ignore[no-untyped-def]
-    """The record of a band in scratch, the inner-th, with the addresses of the one whose input it holds."""
-    return words(p, which * LENGTH, CALL) + words(p, inner * LENGTH + CALL, REST)
+def within(p):  # type: ignore[no-untyped-def]
+    """The record of a band in scratch, the second of the array, with the addresses of the first, whose input it holds."""
+    return words(p, 0, CALL) + words(p, LENGTH + CALL, REST)
 
 
 @callee

@@ -124,12 +124,9 @@ def band_first(dtype, size, lanes, rows, slim, vectors, s, copied, b, pitch, n, 
 
 
 @callee(inline="always")
-def band_last(dtype, size, lanes, rows, slim, vectors, s, b, pitch, n, z, row0, count, col0, w, w_step, v, kind, pixels):  # type: ignore[no-untyped-def]
-    """The same for a panel of output channels, as `product_last` takes it; `pitch` bytes from pixel to pixel of b. Or, if `pixels` is not 0, so
-    many from row0 and col0 on, of rows that follow each other everywhere."""
+def band_last(dtype, size, lanes, rows, slim, vectors, s, b, pitch, n, z, row0, count, col0, w, w_step, v, kind):  # type: ignore[no-untyped-def]
+    """The same for a panel of output channels, as `product_last` takes it; `pitch` bytes from pixel to pixel of b."""
     lines, length = lines_of(s, count, s[YW], s[RW])
-    if pixels != 0:
-        lines, length = 1, pixels
     for line in range(lines):
         row = row0 + line
         y = s[OUT] + n * s[YN] + z * s[YD] + row * s[YH] + col0 * s[YW]

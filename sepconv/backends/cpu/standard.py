@@ -133,7 +133,7 @@ def gathered_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untype
     slim = slim_rows(rows)
 
     def standard_gathered_first(p, chunk):  # type: ignore[no-untyped-def]
-        before, q, s = keep_subnormals(), snapshot(p, 0), within(p, 0, 1)
+        before, q, s = keep_subnormals(), snapshot(p, 0), within(p)
         most, table_bytes = (q[OH] + q[BANDS] - 1) // q[BANDS], q[KW] * s[OW] * 8
         pitch = (most * s[OW] * size + 127) // 128 * 128 + 64
         taken, copied = np.empty(s[C_IN] * pitch + table_bytes + 192, np.uint8), np.empty(copy_room(s, rows, size), np.uint8)
@@ -157,7 +157,7 @@ def gathered_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
     width, slim = lanes * vectors, slim_rows(rows)
 
     def standard_gathered_last(p, chunk):  # type: ignore[no-untyped-def]
-        before, q, s = keep_subnormals(), snapshot(p, 0), within(p, 0, 1)
+        before, q, s = keep_subnormals(), snapshot(p, 0), within(p)
         most, table_bytes = (q[OH] + q[BANDS] - 1) // q[BANDS], q[KW] * s[OW] * 8
         pitch = (s[C_IN] * size + 63) // 64 * 64
         pitch += 64 if pitch % 4096 == 0 else 0
@@ -176,7 +176,7 @@ def gathered_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
                     wide = panel_width(kind, lanes, vectors)
                     if have[number] == 0:
                         pack(w, q, v, min(wide, s[C_OUT] - v), wide, size)
-                    band_last(dtype, size, lanes, rows, slim, vectors, s, b, pitch, n, z, row0, count, col0, w, wide * size, v, kind, 0)
+                    band_last(dtype, size, lanes, rows, slim, vectors, s, b, pitch, n, z, row0, count, col0, w, wide * size, v, kind)
                     w += s[C_IN] * wide * size
                 have[number] = 1
         keep(taken)
