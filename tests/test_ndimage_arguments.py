@@ -81,7 +81,19 @@ REFUSALS: dict[str, tuple[Any, type[Exception], str]] = {
     "origin": (lambda: ndi.correlate1d(X, [1, 2, 3], origin=2), ValueError, "Invalid origin"),
     "a convolution's origin": (lambda: ndi.convolve1d(X, [1, 2], origin=1), ValueError, "Invalid origin"),
     "origin of a mean": (lambda: ndi.uniform_filter1d(X, 3, origin=-2), ValueError, "invalid origin"),
-    "float origin": (lambda: ndi.correlate1d(X, [1, 2], origin=0.5), TypeError, "integer"),
+    "float origin": (lambda: ndi.correlate1d(X, [1, 2], origin=0.5), TypeError, "origin is 0.5: .*integer"),
+    "float origins": (lambda: ndi.convolve(X, np.eye(2), origin=[0, 0.5]), TypeError, "origin is 0.5: .*integer"),
+    "origin that is a word": (lambda: ndi.convolve1d(X, [1, 2], origin="left"), TypeError, "origin is 'left': .*integer"),
+    "axis that is none": (lambda: ndi.sobel(X, None), TypeError, "axis is None: .*integer"),
+    "axes that are none": (lambda: ndi.gaussian_filter(X, 1, axes=(0.5,)), TypeError, "axes is 0.5: .*integer"),
+    "several cvals": (lambda: ndi.correlate1d(X, [1], cval=[1, 2]), TypeError, r"cval is \[1, 2\]: "),
+    "weights that are words": (lambda: ndi.correlate1d(X, ["a"]), ValueError, "weights is array.*could not convert"),
+    "sigma that is a word": (lambda: ndi.gaussian_filter(X, "a"), TypeError, "sigma is 'a': "),
+    "no end": (lambda: ndi.gaussian_filter(X, np.inf), OverflowError, r"\(sigma, truncate\) is \(inf, 4.0\): cannot convert"),
+    "too wide": (lambda: ndi.gaussian_filter(X, 1e30), ValueError, "radius is 4.*: Maximum allowed size exceeded"),
+    "order that is none": (lambda: ndi.gaussian_filter1d(X, 1, order=0.5), TypeError, "order is 0.5: .*integer"),
+    "size that is a word": (lambda: ndi.uniform_filter(X, "a"), TypeError, "size is 'a': "),
+    "size of the world": (lambda: ndi.uniform_filter(X, 2**62), ValueError, r"size is 4611686018427387904; allowed are .* fewer than 2\*\*40"),
     "axis": (lambda: ndi.sobel(X, 2), np.exceptions.AxisError, "axis 2 is out of bounds"),
     "axes": (lambda: ndi.gaussian_filter(X, 1, axes=(0, 2)), ValueError, "specified axis: 2 is out of range"),
     "axes twice": (lambda: ndi.uniform_filter(X, 3, axes=(0, -2)), ValueError, "axes must be unique"),
@@ -98,7 +110,7 @@ REFUSALS: dict[str, tuple[Any, type[Exception], str]] = {
     "complex cval, complex weights": (lambda: ndi.correlate(X, np.eye(2) * 1j, cval=1j), ValueError, "complex-valued cval"),
     "cval": (lambda: ndi.correlate1d(X, [1], cval="0"), TypeError, "must be real number, not str"),
     "size": (lambda: ndi.uniform_filter1d(X, 0), RuntimeError, "incorrect filter size"),
-    "float size": (lambda: ndi.uniform_filter1d(X, 2.5), TypeError, "integer"),
+    "float size": (lambda: ndi.uniform_filter1d(X, 2.5), TypeError, "size is 2.5: .*integer"),
     "sigma": (lambda: ndi.gaussian_filter1d(X, -1.0), ValueError, "Radius must be a nonnegative integer"),
     "no sigma": (lambda: ndi.gaussian_filter1d(X, 0.0), ZeroDivisionError, "sigma is 0"),
     "radius": (lambda: ndi.gaussian_filter1d(X, 1, radius=1.5), ValueError, "Radius must be a nonnegative integer"),
@@ -141,4 +153,7 @@ def test_explained() -> None:
     x = np.zeros((20, 20), np.float32)
     for told in (sepconv.explain(ndi.gaussian_filter, x, 2.0), sepconv.explain(ndi.correlate, x, np.eye(3)), sepconv.explain(ndi.laplace, x)):
         assert "backend cpu" in str(told) and len(told.lines) >= 1
+    for fn, options in ((ndi.gaussian_filter, {"sigma": 0}), (ndi.uniform_filter, {"size": 1}), (ndi.laplace, {"axes": ()})):
+        output = np.full_like(x, 7)
+        assert "a copy" in str(sepconv.explain(fn, x, output=output, **options)) and (output == 7).all()
     assert "each of 2 axes" in str(sepconv.explain(ndi.gaussian_gradient_magnitude, x, 1.0))

@@ -187,6 +187,11 @@ def test_convolution_along_some_axes() -> None:
         if mode == "same":  # SciPy crops the axis that it broadcast, too
             continue
         np.testing.assert_allclose(sig.oaconvolve(w, x, mode, axes=[-2]), scipy.signal.oaconvolve(w, x, mode, axes=[-2]), atol=1e-12)
+    for one, two, axes in (((6,), (1,), None), ((1, 6), (5, 1), None), ((1, 1, 3), (4, 1, 3), [0, 1])):  # a product of numbers along each axis
+        x, w = np.arange(np.prod(one)).reshape(one).astype(np.uint8), np.arange(np.prod(two)).reshape(two).astype(np.int16)
+        for mode in ("full", "same"):
+            got, want = (m.oaconvolve(x, w, mode, axes=axes) for m in (sig, scipy.signal))
+            assert got.dtype == want.dtype and np.array_equal(got, want), (one, mode)
     for one, other in (("uint8", "int64"), ("float32", "float64"), ("uint8", "float32"), ("complex64", "bool"), ("float16", "complex64")):
         got, want = (m.oaconvolve(np.ones(4, one), np.ones(2, other)) for m in (sig, scipy.signal))
         assert got.dtype == want.dtype, (one, other)
@@ -285,8 +290,12 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "2-D": (lambda: sig.convolve2d([1], [1]), ValueError, "must both be 2-D"),
     "boundary": (lambda: sig.convolve2d(X, X, boundary="edge"), ValueError, "boundary is 'edge'"),
     "fillvalue": (lambda: sig.convolve2d(X, X, fillvalue=[1, 2]), ValueError, "must be scalar"),
+    "fillvalue that is a word": (lambda: sig.convolve2d(X, X, fillvalue="a"), ValueError, "could not cast `fillvalue`.*'a'"),
+    "no fillvalue": (lambda: sig.convolve2d([[1]], [[1]], fillvalue=None), ValueError, "could not cast `fillvalue`.*None"),
+    "fillvalue that no integer is": (lambda: sig.convolve2d([[1]], [[1]], fillvalue=np.inf), ValueError, "could not cast `fillvalue`.*inf"),
     "complex fillvalue": (lambda: sig.correlate2d(X, X, fillvalue=1j), ValueError, "could not cast `fillvalue`"),
     "broadcast": (lambda: sig.oaconvolve(X, np.ones((2, 2)), axes=0), ValueError, "incompatible shapes"),
+    "no axes": (lambda: sig.oaconvolve(X, X, axes=()), ValueError, "axes is \\(\\); .* cannot be empty"),
     "recursive": (lambda: sig.lfilter([1], [1, 0.5], X), ValueError, "^a is array"),
     "a of 0": (lambda: sig.lfilter([1], 0, X), ValueError, "^a is array"),
     "no b": (lambda: sig.lfilter([], 1, X), ValueError, "Parameter b is not a non-empty 1d array"),

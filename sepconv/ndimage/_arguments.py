@@ -21,7 +21,9 @@ from . import _device, _factors, _recall
 LARGE = 2**12  # pixels from which float32 images need not agree with SciPy to the last bit
 IMAGES = ("input", "output", "in1", "x", "zi")  # arguments that stay on their device; weights and the like are fetched from it
 NUMBERS = (*REAL, *_device.PARTS)  # dtypes that filters read
+MOST = 2**40  # taps, whose scratch no machine has
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Told(Exception):
@@ -121,8 +123,17 @@ def one_each(name: str, value: Any, count: int) -> list[Any]:
     return values
 
 
+def named(name: str, value: Any, make: Callable[[Any], T]) -> T:
+    """make(value); what it raises, as in SciPy, also tells the argument's name."""
+    try:
+        return make(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = next(kind for kind in (TypeError, ValueError, OverflowError) if isinstance(error, kind))
+        raise kind(f"{name} is {value!r}: {error}") from None
+
+
 def axis_number(axis: Any, ndim: int) -> int:
-    number = operator.index(axis)
+    number = named("axis", axis, operator.index)
     if not -ndim <= number < ndim:
         raise np.exceptions.AxisError(f"axis {axis} is out of bounds for array of dimension {ndim}")
     return number % ndim
@@ -136,7 +147,7 @@ def axis_numbers(axes: Any, ndim: int) -> tuple[int, ...]:
         if not np.isscalar(axes):
             raise ValueError(f"axes must be an integer, iterable of integers, or None, but is {axes!r}")
         axes = (axes,)
-    found = [operator.index(axis) for axis in axes]
+    found = [named("axes", axis, operator.index) for axis in axes]
     for axis in found:
         if not -ndim <= axis < ndim:
             raise np.exceptions.AxisError(f"specified axis: {axis} is out of range for {ndim} dimensions")
@@ -162,12 +173,14 @@ def real_number(cval: Any) -> float:
         raise TypeError(f"cval must be real number, not complex: {cval!r}, since the input is real")
     if isinstance(cval, str) or cval is None:
         raise TypeError(f"cval must be real number, not {type(cval).__name__}")
-    return float(cval)
+    return named("cval", cval, float)
 
 
 def make_pass(axis: int, size: int, weights: np.ndarray | None, mode: Any, cval: Any, origin: Any, text: str) -> Pass:
     """A pass of the checked arguments; `text` is the error for an origin off the filter."""
-    origin = operator.index(origin)
+    if size >= MOST:
+        raise ValueError(f"size is {size}; allowed are filters of fewer than 2**40 taps")
+    origin = named("origin", origin, operator.index)
     if not 0 <= size // 2 + origin < size:
         raise ValueError(f"{text}; it is {origin}, for {size} taps")
     return Pass(axis, size, weights, mode_code(mode), cval, origin)
@@ -275,6 +288,12 @@ def run_dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, mode: 
     between = output if output.dtype == np.float64 else np.empty(output.shape)
     _run("passes", input, between, passes[:-1])
     _run("passes", between, output, passes[-1:])
+
+
+def nothing_to_sum(x: np.ndarray) -> None:
+    """Tells so, if that is what is asked."""
+    if dispatch.explaining():
+        raise Told(Explanation(_engine(x)[0], [], ["no axis is filtered: a copy"], getattr(x, "owner", x)))
 
 
 def explain_dense(input: np.ndarray, weights: np.ndarray) -> None:

@@ -62,6 +62,7 @@ def _summed(input: Array, derivative: Derivative, output: Any, mode: Any, cval: 
     target = arguments.result(output, x)
     numbers = arguments.axis_numbers(axes, x.ndim)
     if not numbers:
+        arguments.nothing_to_sum(x)
         arguments.combine("copy", x, target)
         return target
     modes = arguments.one_each("mode", mode, len(numbers))

@@ -23,7 +23,11 @@ def _vector(weights: Any, input: Any, cval: Any) -> np.ndarray:
     arguments.same_kind(input, weights, cval)
     if weights.ndim != 1 or len(weights) < 1:
         raise RuntimeError(f"no filter weights given: weights have the shape {weights.shape}; allowed is (k,), k at least 1")
-    return weights.astype(np.complex128 if weights.dtype.kind == "c" else np.float64)
+    return _wide(weights)
+
+
+def _wide(weights: np.ndarray) -> np.ndarray:
+    return arguments.named("weights", weights, lambda w: w.astype(np.complex128 if w.dtype.kind == "c" else np.float64))
 
 
 def _correlate1d(input: np.ndarray, weights: np.ndarray, axis: Any, output: Any, mode: Any, cval: Any, origin: Any) -> np.ndarray:
@@ -86,7 +90,7 @@ def convolve1d(input: Array, weights: Array, axis: int = -1, output: Any = None,
     """
     x = arguments.array("input", input)
     turned = _vector(weights, x, cval)[::-1]
-    origin = -operator.index(origin) - (1 - len(turned) % 2)
+    origin = -arguments.named("origin", origin, operator.index) - (1 - len(turned) % 2)
     return _correlate1d(x, turned, axis, output, mode, cval, origin)
 
 
@@ -101,7 +105,7 @@ def _spread(weights: np.ndarray, origin: Any, axes: tuple[int, ...], ndim: int, 
         )
     origins = [0] * ndim
     for o, axis in zip(arguments.one_each("origin", origin, len(axes)), axes):
-        origins[axis] = operator.index(o)
+        origins[axis] = arguments.named("origin", o, operator.index)
     weights = np.expand_dims(weights, tuple(axis for axis in range(ndim) if axis not in axes))
     if flip:
         weights = weights[(slice(None, None, -1),) * ndim]
@@ -116,7 +120,7 @@ def _correlate(input: Array, weights: Array, output: Any, mode: Any, cval: Any, 
     x, w = arguments.image(input), arguments.array("weights", weights)
     arguments.same_kind(x, w, cval)
     complex_result = x.dtype.kind == "c" or w.dtype.kind == "c"
-    w = w.astype(np.complex128 if w.dtype.kind == "c" else np.float64)
+    w = _wide(w)
     target = arguments.result(output, x, complex_result)
     w, origins = _spread(w, origin, arguments.axis_numbers(axes, x.ndim), x.ndim, convolution)
     if not isinstance(mode, str) and isinstance(mode, Iterable):
@@ -189,16 +193,19 @@ def gaussian_kernel(sigma: float, order: int, radius: int) -> np.ndarray:
 
 
 def _gaussian_pass(sigma: Any, axis: int, order: Any, mode: Any, cval: Any, truncate: Any, radius: Any) -> Pass:
-    deviation = float(sigma)
-    reach = int(truncate * deviation + 0.5)  # an error here is one with a radius, too
+    deviation = arguments.named("sigma", sigma, float)
+    # An error here is one with a radius, too.
+    reach = arguments.named("(sigma, truncate)", (sigma, truncate), lambda _: int(truncate * deviation + 0.5))
     reach = reach if radius is None else radius
     if not isinstance(reach, abstract.Integral) or reach < 0:
         raise ValueError(f"Radius must be a nonnegative integer, but is {reach!r} (sigma is {sigma!r}, truncate {truncate!r}, radius {radius!r})")
     if deviation == 0:
         raise ZeroDivisionError("sigma is 0; a 1-D Gaussian filter needs another")
-    if operator.index(order) < 0:
+    degree = arguments.named("order", order, operator.index)
+    if degree < 0:
         raise ValueError(f"order must be non-negative, but is {order!r}")
-    weights = np.ascontiguousarray(gaussian_kernel(sigma, operator.index(order), int(reach))[::-1])  # float32's square is, as in SciPy
+    # The square of a float32 sigma is a float32, as in SciPy.
+    weights = np.ascontiguousarray(arguments.named("radius", int(reach), lambda r: gaussian_kernel(sigma, degree, r))[::-1])
     return arguments.make_pass(axis, len(weights), weights, mode, cval, 0, _ORIGIN_1D)
 
 
@@ -244,11 +251,14 @@ def gaussian_filter(input: Array, sigma: Any, order: Any = 0, output: Any = None
     numbers = arguments.axis_numbers(axes, x.ndim)
     each = zip(*(arguments.one_each(name, value, len(numbers))
                  for name, value in (("sigma", sigma), ("order", order), ("mode", mode), ("radius", radius))))  # fmt: skip
-    passes = [_gaussian_pass(s, axis, o, m, cval, truncate, r) for axis, (s, o, m, r) in zip(numbers, each) if s > 1e-15]
+    passes = [_gaussian_pass(s, axis, o, m, cval, truncate, r) for axis, (s, o, m, r) in zip(numbers, each)
+              if arguments.named("sigma", s, lambda s: bool(s > 1e-15))]  # fmt: skip
     return _passes_or_copy(x, target, passes)
 
 
 def _passes_or_copy(x: np.ndarray, target: np.ndarray, passes: list[Pass]) -> np.ndarray:
+    if not passes:
+        arguments.nothing_to_sum(x)
     if passes or not isinstance(x, np.ndarray):
         arguments.run_passes(x, target, passes)
     else:
@@ -260,9 +270,9 @@ def _passes_or_copy(x: np.ndarray, target: np.ndarray, passes: list[Pass]) -> np
 
 
 def _uniform_pass(size: Any, axis: int, mode: Any, cval: Any, origin: Any) -> Pass:
-    if size < 1:
+    if arguments.named("size", size, lambda s: bool(s < 1)):
         raise RuntimeError(f"incorrect filter size: {size!r}; allowed is an int of at least 1")
-    return arguments.make_pass(axis, operator.index(size), None, mode, cval, origin, "invalid origin")
+    return arguments.make_pass(axis, arguments.named("size", size, operator.index), None, mode, cval, origin, "invalid origin")
 
 
 @filter_function
@@ -298,5 +308,6 @@ def uniform_filter(input: Array, size: Any = 3, output: Any = None, mode: Any = 
     target = arguments.result(output, x, x.dtype.kind == "c")
     numbers = arguments.axis_numbers(axes, x.ndim)
     each = zip(*(arguments.one_each(name, value, len(numbers)) for name, value in (("size", size), ("mode", mode), ("origin", origin))))
-    passes = [_uniform_pass(int(s), axis, m, cval, o) for axis, (s, m, o) in zip(numbers, each) if s > 1]
+    passes = [_uniform_pass(int(s), axis, m, cval, o) for axis, (s, m, o) in zip(numbers, each)
+              if arguments.named("size", s, lambda s: bool(s > 1))]  # fmt: skip
     return _passes_or_copy(x, target, passes)

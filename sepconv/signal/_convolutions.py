@@ -129,7 +129,7 @@ def _plane(in1: Array, in2: Array, mode: Any, boundary: Any, fillvalue: Any, tur
         raise ValueError(f"fillvalue is {fillvalue!r}; `fillvalue` must be scalar or an array with one element.")
     dtype = np.result_type(x.dtype, w)
     if not np.can_cast(fill.dtype, dtype, "same_kind") and fill.dtype.kind not in "iub":
-        if fill.dtype.kind == "c" or dtype.kind in "iub" and fill.item() != int(fill.item()):
+        if fill.dtype.kind != "f" or dtype.kind in "iub" and not fill.item().is_integer():
             raise ValueError(f"could not cast `fillvalue` directly to the output type: it is {fillvalue!r}, for {dtype}")
     pads = pads_of(mode, w.shape, late=not turn)
     if not isinstance(x, np.ndarray):
@@ -177,6 +177,8 @@ def correlate2d(in1: Array, in2: Array, mode: str = "full", boundary: str = "fil
 def _broadcast(x: np.ndarray, w: np.ndarray, axes: Any) -> tuple[int, ...]:
     """The axes to convolve along; on the others the shapes have to go together."""
     found = arguments.axis_numbers(axes, x.ndim)
+    if x.ndim and not found:
+        raise ValueError(f"axes is {axes!r}; when provided, axes cannot be empty")
     for axis in range(x.ndim):
         if axis not in found and x.shape[axis] != w.shape[axis] and 1 not in (x.shape[axis], w.shape[axis]):
             raise ValueError(f"incompatible shapes for in1 and in2: {x.shape} and {w.shape} differ along the axis {axis}, which is not in axes")
@@ -187,7 +189,8 @@ def _broadcast(x: np.ndarray, w: np.ndarray, axes: Any) -> tuple[int, ...]:
 def oaconvolve(in1: Array, in2: Array, mode: str = "full", axes: Any = None) -> Array:
     """Convolution along `axes` (None: all) of arrays of which one is much longer, with the other axes broadcast; mode as in `convolve`.
 
-    Blocks of the longer one go through the frequencies (overlap-add); sums are taken where that is as fast. Integers give float64.
+    Blocks of the longer one go through the frequencies (overlap-add); sums are taken where that is as fast. Integers give float64, but
+    stay integers where along each of the axes one of the two has a single number.
 
     >>> oaconvolve(numpy.ones(100_000), numpy.ones(1_000), mode="same").shape
     (100000,)
@@ -197,7 +200,9 @@ def oaconvolve(in1: Array, in2: Array, mode: str = "full", axes: Any = None) -> 
     if isinstance(x, np.ndarray) and not x.ndim:
         return x * w
     along = _broadcast(x, w, axes)
-    dtype = np.result_type(np.float32, *(a.dtype if a.dtype.kind in "fc" else np.float64 for a in (x, w)))
+    product = all(1 in (x.shape[axis], w.shape[axis]) for axis in along)
+    floats = [np.float32, *(a.dtype if a.dtype.kind in "fc" else np.float64 for a in (x, w))]
+    dtype = np.result_type(x.dtype, w.dtype) if product else np.result_type(*floats)
     if not isinstance(x, np.ndarray):
         if any(w.shape[axis] > 1 for axis in range(x.ndim) if axis not in along):
             raise ValueError(f"in2 has the shape {w.shape}; allowed is, on a GPU, 1 along the axes that are not in axes: {axes!r}")
@@ -205,9 +210,9 @@ def oaconvolve(in1: Array, in2: Array, mode: str = "full", axes: Any = None) -> 
     x, w = x.astype(dtype, copy=False), w.astype(dtype, copy=False)
     if mode == "valid" and _swapped(mode, *(np.empty([a.shape[axis] for axis in along]) for a in (x, w))):
         x, w = w, x
-    if len(along) == x.ndim and not transformed(x, w, "auto"):
+    if not product and len(along) == x.ndim and not transformed(x, w, "auto"):
         return sums(x, flip(w), pads_of(mode, w.shape))
-    whole = convolved(x, w, along)
+    whole = x * w if product else convolved(x, w, along)
     pads = pads_of(mode, w.shape)
     parts = tuple(slice(w.shape[axis] - 1 - pads[axis][0], x.shape[axis] + pads[axis][1]) if axis in along else slice(None) for axis in range(x.ndim))
     return np.ascontiguousarray(whole[parts])
