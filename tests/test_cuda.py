@@ -277,33 +277,6 @@ print("right")
 """
 
 
-BLAS = """
-import torch, sepconv
-torch.manual_seed(0)
-handed = lambda *args, **options: "cuBLAS" in str(sepconv.explain(sepconv.pointwise_conv2d, *args, **options))
-w = torch.randn(7, 4)
-for x in (torch.randn(2, 4, 5, 6), torch.randn(2, 4, 5, 6).contiguous(memory_format=torch.channels_last)):
-    want = torch.nn.functional.conv2d(x, w[:, :, None, None])
-    y = sepconv.pointwise_conv2d(x, w)
-    assert handed(x, w) and torch.allclose(y, want, atol=1e-5) and y.stride() == want.stride()
-    last = x.permute(0, 2, 3, 1)
-    y = sepconv.pointwise_conv2d(last, w, layout="NHWC")
-    assert handed(last, w, layout="NHWC") and torch.allclose(y, want.permute(0, 2, 3, 1), atol=1e-5)
-    assert not handed(x, w, torch.randn(7)) and not handed(x, w, activation="relu") and not handed(x[..., :4], w) and not handed(x[0], w)
-print("right")
-"""
-
-
-@compiled
-def test_handed_to_blas():
-    """SEPCONV_CUDA_BLAS=1: a 1x1 that is a matrix product and nothing else goes to the library of the caller's arrays, and `explain` says so."""
-    pytest.importorskip("torch", reason="tests of torch tensors need torch")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEPCONV_CUDA_BLAS", "1")
-        done = child("-c", BLAS, simulator=True)
-    assert done.stdout.strip() == "right", done.stdout + done.stderr
-
-
 @compiled
 def test_torch_tensors():
     """U12: the tensor's own dtype, memory format, lazy conjugates, parameters; in the simulator, where the host's memory is the device's."""

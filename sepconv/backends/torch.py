@@ -49,7 +49,7 @@ def _stream(tensor: Any, interface: dict[str, Any]) -> int | None:
     return sys.modules["torch"].cuda.current_stream(tensor.device).cuda_stream or None if tensor.is_cuda else None
 
 
-TORCH = Kind(_empty, _stream, lambda tensor, address: tensor.device.index, "PyTorch", lambda a, b: sys.modules["torch"].matmul(a, b))
+TORCH = Kind(_empty, _stream, lambda tensor, address: tensor.device.index)
 
 
 def admit(name: str, tensor: Any) -> View:

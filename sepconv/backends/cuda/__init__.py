@@ -9,7 +9,6 @@ product.py  tensor.py  matrix.py   a matrix product: on ordinary cores, on tenso
 direct.py     plain loops for everything else; filters.py  linear.py   the filters of `sepconv.ndimage`
 lanes.py      how a piece is generated, for the device and for the CPU; twins.py and *_twins.py  the same for Numba's simulator
 runtime.py    Numba's CUDA, kernels, launches, streams, devices
-blas.py       what may be handed to the caller's own library
 machine_code.py  look.py  predict.py   what a kernel becomes on a GPU that need not be here
 """
 

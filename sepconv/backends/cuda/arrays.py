@@ -29,8 +29,6 @@ class Kind:
     empty: Callable[[tuple[int, ...], np.dtype, tuple[int, ...], View], Any]
     stream: Callable[[Any, dict[str, Any]], int | None]
     device: Callable[[Any, int], int | None]
-    library: str = "Numba"
-    matmul: Callable[[Any, Any], Any] | None = None  # the library's own
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def _cupy_stream(array: Any, interface: dict[str, Any]) -> int | None:
     return sys.modules["cupy"].cuda.get_current_stream().ptr or None
 
 
-CUPY = Kind(_cupy_empty, _cupy_stream, lambda array, address: array.device.id, "CuPy", lambda a, b: sys.modules["cupy"].matmul(a, b))
+CUPY = Kind(_cupy_empty, _cupy_stream, lambda array, address: array.device.id)
 
 
 def kind_of(array: Any) -> Kind | None:

@@ -14,7 +14,7 @@ from ...problem import ARRAYS, Problem
 from ..cpu import frame
 from ..cpu.frame import BIAS_BY, HI, LO
 from . import arrays as views
-from . import blas, direct, runtime, tiles
+from . import direct, runtime, tiles
 from .arrays import View
 
 Problems = tuple[Problem, ...]  # one, or the two halves of a separable convolution
@@ -154,19 +154,12 @@ class Call:
         """The arrays in the order of `problem.ARRAYS`, then out; the result is the caller's own sort of array."""
         *inputs, out = given
         self._check(inputs, out)
-        if blas.takes(self.problems, inputs, out):
-            return self._handed(inputs)
         with runtime.on_device(inputs[0].device):
             target = self._allocate(self.problems[-1], inputs[0]) if out is None else out
             with views.queued([v for v in inputs if v is not None], target) as stream:
                 for chosen, arrays, result in self.steps(inputs, target):
                     chosen.run(arrays, result, stream)
         return target.owner
-
-    def _handed(self, inputs: Sequence[View | None]) -> Any:
-        views.one_device([v for v in inputs if v is not None])
-        with runtime.on_device(inputs[0].device):
-            return blas.run(self.problems[0], inputs[0], inputs[1])
 
     def steps(self, inputs: Sequence[View | None], target: View) -> list[tuple[Plan, tuple[View | None, ...], View]]:
         """The plans with their arrays and results, in order: one, or those of the two halves with a middle tensor between them."""
@@ -188,8 +181,6 @@ class Call:
     def explain(self, *given: View | None) -> list[str]:
         *inputs, out = given
         self._check(inputs, out)
-        if blas.takes(self.problems, inputs, out):
-            return blas.describe(inputs[0])
         target = self._allocate(self.problems[-1], inputs[0]) if out is None else out
         lines: list[str] = []
         for chosen, _, _ in self.steps(inputs, target):
