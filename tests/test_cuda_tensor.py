@@ -23,10 +23,8 @@ def test_fragments():
     rows = {tensor.first_at(lane, i) for lane in range(32) for i in range(8)}
     assert rows == {(r, k) for r in range(16) for k in range(16)}
     assert {tensor.second_at(lane, i) for lane in range(32) for i in range(4)} == {(k, c) for k in range(16) for c in range(8)}
-    assert {tensor.sum_at(lane, i) for lane in range(32) for i in range(4)} == {(r, c) for r in range(16) for c in range(8)}
     assert [tensor.first_at(5, i) for i in range(8)] == [(1, 2), (1, 3), (9, 2), (9, 3), (1, 10), (1, 11), (9, 10), (9, 11)]
     assert [tensor.second_at(5, i) for i in range(4)] == [(2, 1), (3, 1), (10, 1), (11, 1)]
-    assert [tensor.sum_at(5, i) for i in range(4)] == [(1, 2), (1, 3), (9, 2), (9, 3)]
 
 
 def test_orders_of_lines():
@@ -34,16 +32,20 @@ def test_orders_of_lines():
     from sepconv.backends.cuda import matrix
     from sepconv.backends.cuda.matrix import DEEP, WIDE, Matrix
 
-    for order in (matrix.spread, matrix.fold):
+    def moved(n: int, mask: int, *fields: tuple[int, int, int]) -> int:
+        return (n & mask) | sum((n >> start & bits) << to for start, bits, to in fields)
+
+    spread, fold = (lambda n, bits=bits: moved(n, *bits) for bits in (matrix.SPREAD_BITS, matrix.FOLDED_BITS))
+    for order in (spread, fold):
         assert sorted(map(order, range(64))) == list(range(64)) == [order(order(n)) for n in range(64)]
-    assert [matrix.fold(8 * tile + 2 * quarter + odd) for quarter in (0, 1) for tile in range(4) for odd in (0, 1)] == list(range(16))
+    assert [fold(8 * tile + 2 * quarter + odd) for quarter in (0, 1) for tile in range(4) for odd in (0, 1)] == list(range(16))
     for form in (DEEP, WIDE):
         m = Matrix("float16", 2, 2, 64, 64, 32, form, 8, form, 8, 8, 0, 0, tensor=1)
         banks = {line * m.pitch("A") * 2 // 16 % 8 for line in range(8)}
         assert len(banks) == 8 and m.base("B") * 2 % 16 == 0 and m.slab * 4 % 16 == 0
     m = Matrix("float16", 2, 2, 64, 64, 32, DEEP, 8, DEEP, 8, 8, 0, 0, tensor=1)
     for start in range(0, 128, 8):
-        assert len({(matrix.spread(t // 4) * m.pitch("A") // 8 + t % 4) % 8 for t in range(start, start + 8)}) == 8
+        assert len({(spread(t // 4) * m.pitch("A") // 8 + t % 4) % 8 for t in range(start, start + 8)}) == 8
 
 
 @compiled

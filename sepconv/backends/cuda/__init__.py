@@ -1,5 +1,9 @@
 """The CUDA backend: arrays on an NVIDIA GPU, kernels by Numba, on the caller's device and stream, without copies and without waiting.
 
+A call goes through `plans.Call` to a `plans.Plan`, which asks `tiles.choose` for a kernel: a factory, and the constants (cells) that it closes over.
+`runtime.kernel` compiles what the factory makes, a body in Python over `q`, the numbers of the call: it finds a thread's place and calls pieces,
+each of which is a generator that writes LLVM for a tile whose shape is a literal text. What a thread keeps, its sums, is `registers`.
+
 arrays.py     what an array with `__cuda_array_interface__` is, and new ones of its kind
 plans.py      a call's plan: which kernel, its numbers, its grid
 tiles.py      which kernel and tile for which problem; products.py  blocks.py  the matrix products among them; choice.py  what they share
@@ -7,7 +11,7 @@ depthwise.py  pointwise.py  separable.py  standard.py   the tuned kernels: what 
 stencil.py  stencil_last.py  bands.py   the tiles, generated: depthwise, on ordinary cores and on tensor cores
 product.py  tensor.py  matrix.py   a matrix product: on ordinary cores, on tensor cores, what both are; slabs.py   factors made on the way
 direct.py     plain loops for everything else; filters.py  linear.py   the filters of `sepconv.ndimage`
-lanes.py      how a piece is generated, for the device and for the CPU; twins.py and *_twins.py  the same for Numba's simulator
+lanes.py      what a generated piece is on the device, on the CPU and in Numba's simulator; twins.py  the simulator's own of single elements
 runtime.py    Numba's CUDA, kernels, launches, streams, devices
 machine_code.py  look.py  predict.py   what a kernel becomes on a GPU that need not be here
 """

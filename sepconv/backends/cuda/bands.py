@@ -25,7 +25,7 @@ from numba.core import cgutils
 
 from ..cpu.simd import I16, I32, I64
 from . import tensor
-from .lanes import SIMULATED, literal, on_device, piece, widen
+from .lanes import literal, on_device, piece, widen
 from .matrix import WARP
 from .stencil import Maker, Tile
 
@@ -333,9 +333,4 @@ def _store(mk: Maker, band: Band, at: ir.Value, found: list[list[ir.Value]], n: 
         mk.put_parts(at, [_turned(mk.b, mk, one[n], other[n])[odd] for one, other in zip(found[::2], found[1::2])], 2 * SIDE)
 
 
-if SIMULATED:
-    from .bands_twins import banded, fill
-else:
-    fill, banded = piece(_fill, None), piece(_banded, None)
-
-__all__ = ["Band", "banded", "fill"]
+fill, banded = map(piece, (_fill, _banded))

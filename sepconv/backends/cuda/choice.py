@@ -62,14 +62,9 @@ def filters_packed(p: Problem, g: Geometry) -> bool:
     return wo == kd * kh * kw * size and (kw == 1 or ww == size) and (kh == 1 or wh == kw * size) and (kd == 1 or wd == kh * kw * size)
 
 
-def weights_of(p: Problem, g: Geometry, w: int, vec: int) -> int:
+def weights_of(p: Problem, g: Geometry, vec: int) -> int:
     """How a depthwise weight lies."""
-    size, (wo, _, wd, wh, ww), (kd, *_) = p.dtype.itemsize, g.weight, three(p.kernel, 1)
-    if (kd == 1 or vec == 1) and filters_packed(p, g):
-        return stencil.PACKED
-    if wo == size and not any(n % (vec * size) for n in (w, wd, wh, ww)):
-        return stencil.INNER
-    return stencil.LOOSE
+    return stencil.PACKED if (three(p.kernel, 1)[0] == 1 or vec == 1) and filters_packed(p, g) else stencil.LOOSE
 
 
 def is_flat(p: Problem) -> bool:

@@ -1,7 +1,8 @@
 """The pieces of kernels that are generated: the only file of this backend with LLVM for single elements in it.
 
-A piece is one generator, plain llvmlite, registered three times: as an intrinsic of Numba's CUDA target; as one of its CPU target, `HOST`,
-so that the generated code itself is tested where there is no GPU; and beside it a stand-in in `twins.py` for the simulator.
+A piece is one generator, plain llvmlite: an intrinsic of Numba's CUDA target, and, so that the generated code itself is tested where there is no
+GPU, one of its CPU target, `HOST`. Numba's simulator runs kernels as Python, where no intrinsics are: there a piece is a function that calls the
+CPU's code (`Simulated`), or for single elements, which that would be slow for, a stand-in in `twins.py`.
 Memory is addressed by int64 byte addresses: one kernel serves any strides, and a launch passes nothing but numbers.
 """
 
@@ -12,8 +13,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils, config
+from numba.extending import intrinsic
+from numba.np.numpy_support import from_dtype
 
 from ... import activations
 from .. import formulas
@@ -29,16 +32,59 @@ def on_device(context: Any) -> bool:
     return type(context).__module__.startswith("numba.cuda")
 
 
-def piece(define: Callable[..., Any], stand_in: Callable[..., Any] | None) -> Any:
-    """The generator as an intrinsic of both targets, or its stand-in under the simulator. Generators return None until a literal is one."""
+def piece(define: Callable[..., Any]) -> Any:
+    """The generator as an intrinsic of both targets; what it is in the simulator. Generators return None until a literal is one."""
     if SIMULATED:
-        return stand_in
+        from . import twins
+
+        return getattr(twins, define.__name__.removeprefix("_"), None) or Simulated(define)
     from numba.cuda.extending import intrinsic as device
-    from numba.extending import intrinsic as host
 
     made = device(define)
-    HOST[made] = host(prefer_literal=True)(define)
+    HOST[made] = intrinsic(prefer_literal=True)(define)
     return made
+
+
+class Simulated:
+    """A piece in the simulator: the CPU's code, called with numbers; arrays are the registers and the shared memory that it has pointers to."""
+
+    def __init__(self, define: Callable[..., Any]) -> None:
+        self.define, self.literals = define, 0  # how many arguments have to be literal: the first ones
+        self.made: dict[tuple[Any, ...], Callable[[int], None]] = {}
+
+    def __call__(self, *given: Any) -> None:
+        given = tuple(np.asarray(g._item._ary) if hasattr(g, "_item") else g for g in given)  # as the simulator wraps arrays
+        arrays = [g.dtype for g in given if isinstance(g, np.ndarray)]
+        kinds = lambda count: (*map(types.literal, given[:count]), *map(_kind, given[count:]))
+        if self.literals == 0:
+            self.literals = next(n for n in range(1, len(given)) if self.define(None, *kinds(n)) is not None)
+        key = (*given[: self.literals], *arrays)
+        if key not in self.made:
+            self.made[key] = self._compiled(kinds(self.literals))
+        numbers = [g.ctypes.data if isinstance(g, np.ndarray) else int(g) for g in given[self.literals :]]
+        self.made[key](np.array(numbers, np.int64).ctypes.data)
+
+    def _compiled(self, kinds: tuple[Any, ...]) -> Callable[[int], None]:
+        """For arguments of these types; called with the address of those that are not literal."""
+
+        @intrinsic
+        def run(typing: Any, address: Any) -> Any:
+            signature, codegen = self.define(typing, *kinds)
+
+            def unpacked(context: Any, b: ir.IRBuilder, _: Any, args: Any) -> ir.Value:
+                words, given = b.inttoptr(args[0], I64.as_pointer()), [context.get_dummy_value()] * self.literals
+                for n, kind in enumerate(signature.args[self.literals :]):
+                    value, wanted = b.load(b.gep(words, [ir.Constant(I64, n)])), context.get_value_type(kind)
+                    given.append((b.trunc if kind == types.int32 else b.bitcast if kind == types.int64 else b.inttoptr)(value, wanted))
+                return codegen(context, b, signature, given)
+
+            return types.void(types.int64), unpacked
+
+        return njit("void(int64)")(lambda address: run(address))
+
+
+def _kind(given: Any) -> Any:
+    return types.CPointer(from_dtype(given.dtype)) if isinstance(given, np.ndarray) else types.int64
 
 
 def literal(*given: Any) -> bool:
@@ -221,10 +267,4 @@ def finish(m: Vectors, slots: list[ir.Value], code: ir.Value, lo: ir.Value, hi: 
             b.store(b.call(curved, [b.load(slot), code]), slot)
 
 
-if SIMULATED:
-    from .twins import activate, load, number, rounded, settle, store, times
-else:
-    load, store, rounded = piece(_load, None), piece(_store, None), piece(_rounded, None)
-    activate, times, number, settle = piece(_activate, None), piece(_times, None), piece(_number, None), piece(_settle, None)
-
-__all__ = ["activate", "load", "number", "rounded", "settle", "store", "times"]
+load, store, rounded, activate, times, number, settle = map(piece, (_load, _store, _rounded, _activate, _times, _number, _settle))

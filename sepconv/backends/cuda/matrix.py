@@ -16,8 +16,13 @@ DEEP, WIDE = range(2)  # how a factor lies: next to each other along k, or along
 NONE, B_MADE, A_MADE = range(3)
 GROUP = 4  # neighbouring rows or columns of a thread: what one load from shared memory takes
 WARP = 32
+# Where a thread's results belong: rows, with their first sum; and columns at which a word of them begins, with its sums, counted from a row's first
+Places = tuple[list[tuple[ir.Value, int]], list[tuple[ir.Value, list[int]]]]
 HALF_PAD = 8  # the same of slabs of 16-bit elements: lines are an odd number of 16 bytes apart, so that eight of them meet all banks
-PLAIN, SPREAD, FOLDED = range(3)  # orders of a slab's lines
+# Orders of a slab's lines: as they come; so that neighbouring quarters of a warp, which write them, are eight banks apart and not one line; and so,
+# with columns folded among 32 on tensor cores, that the eight sums that a lane has of four tiles are neighbours.
+PLAIN, SPREAD, FOLDED = range(3)
+SPREAD_BITS, FOLDED_BITS = (~5, (0, 1, 2), (2, 1, 0)), (~30, (1, 3, 3), (3, 3, 1))  # bits that stay; fields: from where, which, to where
 PAD = 4  # elements between the k-rows of a slab, so that threads that write a column meet different banks
 
 
@@ -30,16 +35,6 @@ class Word(NamedTuple):
     vec: int
     extent: int
     order: int  # of the lines
-
-
-def spread(n: Any) -> Any:
-    """Lines in the order in which neighbouring quarters of a warp write them: eight banks apart, not one line."""
-    return n & ~5 | (n & 1) << 2 | n >> 2 & 1
-
-
-def fold(n: Any) -> Any:
-    """Where a column lies among 32 on tensor cores, and the other way round: the eight sums that a lane has of four tiles are neighbours then."""
-    return n & ~30 | (n >> 1 & 3) << 3 | (n >> 3 & 3) << 1
 
 
 class Matrix(NamedTuple):
@@ -152,7 +147,7 @@ def maker(context: Any, b: ir.IRBuilder, m: Matrix) -> Maker:
     return Maker(context, b, Tile(m.dtype, (1, 1), (1, 1), (1, 1), (0, 0), m.tall, m.long, 1, m.out_vec, m.activation))
 
 
-def _bits(mk: Maker, n: ir.Value, mask: int, *fields: tuple[int, int, int]) -> ir.Value:
+def _moved(mk: Maker, n: ir.Value, mask: int, *fields: tuple[int, int, int]) -> ir.Value:
     """n under the mask, with fields of it, (from, bits, to), elsewhere."""
     b = mk.b
     made = b.and_(n, mk.whole(mask))
@@ -187,8 +182,8 @@ def spots(mk: Maker, m: Matrix, side: str, thread: ir.Value) -> Iterator[Spot]:
             line, place = b.udiv(number, mk.whole(word.across)), mk.times(b.urem(number, mk.whole(word.across)), word.vec)  # both powers of two
             if word.across == m.threads and word.order == PLAIN:  # which the compiler cannot know: a line is a constant then
                 line, place = mk.whole(word.number), mk.times(thread, word.vec)
-            line = line if word.order == PLAIN else _bits(mk, line, ~5, (0, 1, 2), (2, 1, 0))
-            own = _bits(mk, line, ~30, (1, 3, 3), (3, 3, 1)) if word.order == FOLDED else line
+            line = line if word.order == PLAIN else _moved(mk, line, *SPREAD_BITS)
+            own = _moved(mk, line, *FOLDED_BITS) if word.order == FOLDED else line
         else:
             line, place, own = b.add(first.line, mk.whole(below)), first.place, b.add(first.own, mk.whole(below))
         count = word.extent * m.deep // word.vec

@@ -16,8 +16,8 @@ from numba.core import cgutils
 
 from ..cpu.simd import FLOATS, I32, I64
 from . import tensor
-from .lanes import SIMULATED, literal, on_device, piece
-from .matrix import DEEP, GROUP, PAD, WIDE, Matrix, keep, maker, spots
+from .lanes import literal, on_device, piece
+from .matrix import DEEP, GROUP, PAD, WIDE, Matrix, Places, keep, maker, spots
 from .stencil import Maker, registers
 
 
@@ -122,6 +122,14 @@ def _multiply(typing: Any, shape: Any, thread: Any, acc: Any, room: Any, buffer:
     return types.void(shape, types.int32, acc, room, types.int32), tensor.multiply(m) if m.tensor else codegen
 
 
+def _places(mk: Maker, m: Matrix, thread: ir.Value) -> Places:
+    """The results of a thread, whose groups of neighbours lie next to those of others."""
+    b, own = mk.b, (mk.b.udiv(thread, mk.whole(m.across)), mk.b.urem(thread, mk.whole(m.across)))
+    at = lambda own, threads, n: b.add(mk.times(own, GROUP), mk.whole(n // GROUP * threads * GROUP + n % GROUP))
+    rows = [(at(own[0], m.down, i), i * m.long) for i in range(m.tall)]
+    return rows, [(at(own[1], m.across, j), [j + n for n in range(m.out_vec)]) for j in range(0, m.long, m.out_vec)]
+
+
 def _conclude(
     typing: Any, shape: Any, thread: Any, acc: Any, y: Any, y_far: Any, rows: Any, cols: Any, bias: Any, by: Any, r: Any, r_far: Any, lo: Any, hi: Any
 ) -> Any:
@@ -133,29 +141,26 @@ def _conclude(
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         _, thread, acc, y, y_far, rows, cols, bias, by, r, r_far, lo, hi = args
         mk = maker(context, b, m)
-        tx, ty = b.urem(thread, mk.whole(m.across)), b.udiv(thread, mk.whole(m.across))
-        some, more = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0)), b.icmp_unsigned("!=", r, ir.Constant(I64, 0))
-        place = lambda own, threads, n: b.add(mk.times(own, GROUP), mk.whole(n // GROUP * threads * GROUP + n % GROUP))
-        row_at = [place(ty, m.down, i) for i in range(m.tall)]
-        col_at = [place(tx, m.across, j) for j in range(m.long)]
-        places, most = (row_at, rows) if m.bias_rows else (col_at, cols)
-        added = [mk.word_if(b.and_(some, b.icmp_signed("<", p, most)), lambda p=p: mk.at(bias, b.mul(mk.wide(p), by)), 1)[0] for p in places]
-        for i, row in enumerate(row_at):
-            inside = b.icmp_signed("<", row, rows)
-            down, rest = mk.at(y, b.mul(mk.wide(row), y_far)), mk.at(r, b.mul(mk.wide(row), r_far))
-            for j in range(0, m.long, m.out_vec):
-                right = mk.wide(mk.times(col_at[j], m.size))
-                values = [b.fadd(b.load(mk.slot(acc, i * m.long + j + n)), added[i if m.bias_rows else j + n]) for n in range(m.out_vec)]
-                with b.if_then(b.and_(inside, b.icmp_signed("<", col_at[j], cols))):
+        some, more = (b.icmp_unsigned("!=", v, ir.Constant(I64, 0)) for v in (bias, r))
+        lines, words = (tensor.places if m.tensor else _places)(mk, m, thread)
+        one = lambda at, most: mk.word_if(b.and_(some, b.icmp_signed("<", at, most)), lambda: mk.at(bias, b.mul(mk.wide(at), by)), 1)[0]
+        of_cols = [] if m.bias_rows else [[one(b.add(col, mk.whole(n)), cols) for n in range(m.out_vec)] for col, _ in words]
+        for row, first in lines:
+            inside, of_row = b.icmp_signed("<", row, rows), [one(row, rows)] * m.out_vec if m.bias_rows else []
+            line, rest = mk.at(y, b.mul(mk.wide(row), y_far)), mk.at(r, b.mul(mk.wide(row), r_far))
+            for number, (col, slots) in enumerate(words):
+                added = of_row or of_cols[number]
+                values = [b.fadd(b.load(mk.slot(acc, first + slot)), bias_of) for slot, bias_of in zip(slots, added)]
+                with b.if_then(b.and_(inside, b.icmp_signed("<", col, cols))):
+                    right = mk.wide(mk.times(col, m.size))
                     beside = mk.at(rest, right)
                     seen = mk.word_if(more, lambda at=beside: at, m.out_vec, invariant=False)
                     values = mk.activated([b.fadd(v, s) for v, s in zip(values, seen)], lo, hi)
-                    mk.put(mk.at(down, right), values)
+                    tensor.store(mk, mk.at(line, right), values) if m.tensor else mk.put(mk.at(line, right), values)
         return context.get_dummy_value()
 
     word, number = types.int64, types.int32
-    made = tensor.conclude(m) if m.tensor else codegen
-    return types.void(shape, number, acc, word, word, number, number, word, word, word, word, word, word), made
+    return types.void(shape, number, acc, word, word, number, number, word, word, word, word, word, word), codegen
 
 
 def _shared(typing: Any, dtype: Any, count: Any) -> Any:
@@ -174,9 +179,6 @@ def _shared(typing: Any, dtype: Any, count: Any) -> Any:
     return types.CPointer(kind)(dtype, count), codegen
 
 
-if SIMULATED:
-    from .product_twins import conclude, fetch, multiply, put, shared
-else:
-    fetch, put, multiply, conclude, shared = (piece(define, None) for define in (_fetch, _put, _multiply, _conclude, _shared))
+fetch, put, multiply, conclude, shared = map(piece, (_fetch, _put, _multiply, _conclude, _shared))
 
 __all__ = ["conclude", "fetch", "multiply", "put", "registers", "shared"]

@@ -140,7 +140,7 @@ def choose_separable(
         return None  # too many blocks would compute the same depthwise half: to write and to read it costs less
     _, ph, pw = three(tuple(a for a, _ in p.pads), 0)
     (_, sh, sw), (_, dh, dw) = three(p.stride, 1), three(p.dilation, 1)
-    lies = weights_of(p, g, depthwise.address, vec if last else 1)
+    lies = weights_of(p, g, vec if last else 1)
     cols, kept = (1, 0) if last else (many, many)
     tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), 1, cols, vec, kept, p.activation.code, lies)
     made = matrix.A_MADE if last else matrix.B_MADE

@@ -17,7 +17,7 @@ from numba.core import cgutils
 
 from ..cpu.simd import I32, I64
 from . import tensor
-from .lanes import SIMULATED, literal, narrow, piece
+from .lanes import literal, narrow, piece
 from .matrix import Matrix, keep, keep_each, maker, spots
 from .stencil import Maker, Tile, taps_first
 from .stencil_last import taps_last
@@ -224,9 +224,4 @@ def _taps(typing: Any, shape: Any, count: Any, thread: Any, held: Any, w: Any, w
     return types.void(shape, count, number, held, *[word] * 6, number, number, word, word, number, number), codegen
 
 
-if SIMULATED:
-    from .slabs_twins import filtered, filtered_last, taps, windows
-else:
-    filtered, filtered_last, windows, taps = (piece(define, None) for define in (_filtered, _filtered_last, _windows, _taps))
-
-__all__ = ["Count", "filtered", "filtered_last", "taps", "windows"]
+filtered, filtered_last, windows, taps = map(piece, (_filtered, _filtered_last, _windows, _taps))

@@ -20,12 +20,11 @@ from numba.core import cgutils
 from ... import activations
 from .. import formulas
 from ..cpu.simd import FLOATS, I16, I32, I64, Value, Vectors, called
-from .lanes import HALVES, SIMULATED, item, literal, narrow, on_device, piece, pointer, summed_in, widen
+from .lanes import HALVES, item, literal, narrow, on_device, piece, pointer, summed_in, widen
 
 UNROLLED = 7  # kernels up to this side are written out; of larger ones the rows are a loop
 HELD = 25  # taps whose weights stay in registers
-# The weights: any strides; filter after filter; channels innermost, in words that can be loaded whole; the block's own in shared memory, so too.
-LOOSE, PACKED, INNER, STAGED = range(4)
+LOOSE, PACKED, STAGED = range(3)  # the weights: in any strides; filter after filter; the block's own in shared memory, in words of channels
 
 
 class Tile(NamedTuple):
@@ -42,7 +41,6 @@ class Tile(NamedTuple):
     out_vec: int  # channels first; 0: channels last
     activation: int
     weights: int = LOOSE
-    whole: int = 0  # 1, channels first: it is all of a map, of x and of results
 
     @property
     def text(self) -> str:
@@ -115,8 +113,16 @@ class Maker:
         """`count` neighbouring elements, as what they are summed in, by one load."""
         return self.split(self._loaded(address, count), count)
 
+    def _pointer(self, address: ir.Value, kind: ir.Type, size: int) -> ir.Value:
+        """To a word of `size` bytes. One that is not aligned, which a GPU refuses, is on the CPU far from all memory."""
+        if size > self.tile.size and not on_device(self.context):
+            beyond = self.b.and_(address, ir.Constant(I64, size - 1))
+            address = self.b.add(address, self.b.shl(beyond, ir.Constant(I64, 48)))
+        return pointer(self.context, self.b, address, kind)
+
     def _loaded(self, address: ir.Value, count: int, invariant: bool = True) -> ir.Value:
-        loaded = self.b.load(pointer(self.context, self.b, address, self.kind(count)), align=self.tile.size * count)
+        size = self.tile.size * count
+        loaded = self.b.load(self._pointer(address, self.kind(count), size), align=size)
         if invariant:  # nothing writes there while the kernel runs: the load may take the read-only path
             loaded.set_metadata("invariant.load", self.b.module.add_metadata([]))
         return loaded
@@ -169,7 +175,7 @@ class Maker:
     def put_parts(self, address: ir.Value, parts: list[ir.Value], size: int) -> None:
         """What lies next to each other in `size` bytes, pairs of 16-bit elements as one, by one store."""
         joined = self.joined(parts)
-        self.b.store(joined, pointer(self.context, self.b, address, joined.type), align=size)
+        self.b.store(joined, self._pointer(address, joined.type, size), align=size)
 
     def joined(self, parts: list[ir.Value]) -> ir.Value:
         """A vector of parts; one alone as it is."""
@@ -223,14 +229,10 @@ def taps_first(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, height: i
     origin, down = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(mk.times(begin, tile.size))), mk.wide(pitch)
     wide_wh, wide_ww = mk.wide(wh), mk.wide(ww)
 
-    def line(row: ir.Value, start: ir.Value, u: int = 0) -> dict[int, ir.Value]:
+    def line(row: ir.Value, start: ir.Value) -> dict[int, ir.Value]:
         exists, values = mk.below(row, height), {}
         for p in words:
-            at = lambda p=p: mk.at(start, p * vec * tile.size)
-            if tile.whole:  # what exists is known, and nothing is asked
-                word = mk.word(at(), vec) if 0 <= u < tile.rows and 0 <= p * vec < tile.cols else [mk.m.zero] * vec
-            else:
-                word = mk.word_if(b.and_(exists, inside[p]), at, vec)
+            word = mk.word_if(b.and_(exists, inside[p]), lambda p=p: mk.at(start, p * vec * tile.size), vec)
             values |= {p * vec + n: v for n, v in enumerate(word)}
         return values
 
@@ -249,7 +251,7 @@ def taps_first(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, height: i
     if max(kh, kw) <= UNROLLED:
         held = [taps(i) for i in range(kh)] if kh * kw <= HELD else None
         for u, users in tile.lines().items():
-            values = line(b.add(top_row, mk.whole(u)), mk.at(origin, mk.times(down, u)), u)
+            values = line(b.add(top_row, mk.whole(u)), mk.at(origin, mk.times(down, u)))
             for r, i in users:
                 feed(r, values, held[i] if held else taps(i))
         return
@@ -318,8 +320,4 @@ def _registers(typing: Any, dtype: Any, count: Any) -> Any:
     return types.CPointer(kind)(dtype, count), codegen
 
 
-if SIMULATED:
-    from .stencil_twins import finish_first, first, registers
-else:
-    registers = piece(_registers, None)
-    first, finish_first = piece(_first, None), piece(_finish_first, None)
+first, finish_first, registers = map(piece, (_first, _finish_first, _registers))

@@ -12,8 +12,8 @@ from llvmlite import ir
 from numba import types
 
 from ..cpu.simd import I32, I64
-from .lanes import SIMULATED, literal, on_device, piece
-from .stencil import HELD, INNER, PACKED, STAGED, UNROLLED, Maker, Tile
+from .lanes import literal, on_device, piece
+from .stencil import HELD, PACKED, STAGED, UNROLLED, Maker, Tile
 
 
 def pitch_of(channels: int) -> int:
@@ -84,8 +84,6 @@ def taps_last(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, step: ir.V
         if tile.weights == STAGED:
             return _read(mk, b.gep(room, [wc]), b.add(*(mk.times(by, n) if isinstance(n, int) else b.mul(by, n) for by, n in ((wh, i), (ww, j)))))
         far = [mk.times(by, n) if isinstance(n, int) else b.mul(by, mk.wide(n)) for by, n in ((wide_wh, i), (wide_ww, j))]
-        if tile.weights == INNER:
-            return mk.word(mk.at(w, *far), vec)
         return [mk.word(mk.at(w, *far, mk.times(wide_wc, n)), 1)[0] for n in range(vec)]
 
     def pixel(row: ir.Value, col: ir.Value, start: ir.Value) -> list[ir.Value]:
@@ -174,7 +172,4 @@ def _finish_last(typing: Any, shape: Any, acc: Any, bias: Any, by: Any, y: Any, 
     return types.void(shape, acc, types.int64, types.int32, types.int64, *[types.int32] * 6, types.int64, types.int64), codegen
 
 
-if SIMULATED:
-    from .stencil_twins import finish_last, last, stage
-else:
-    last, finish_last, stage = piece(_last, None), piece(_finish_last, None), piece(_stage, None)
+last, finish_last, stage = map(piece, (_last, _finish_last, _stage))

@@ -7,21 +7,20 @@ On the CPU a thread does its lane's part alone: what another lane would hold is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils
 
-from ..cpu.simd import I16, I32, I64
+from ..cpu.simd import I16, I32
 from .lanes import narrow, on_device, widen
-from .matrix import DEEP, WARP, Matrix, maker, spots
+from .matrix import DEEP, WARP, Matrix, Places, maker, spots
 from .stencil import Maker
 
 SIDE = 16  # of a tile of either factor, along k and along rows (columns)
 COLUMNS = 8  # of the second factor's tile in one instruction
-Index = int | ir.Value
 
 
 def first_at(lane: int, i: int) -> tuple[int, int]:
@@ -34,31 +33,9 @@ def second_at(lane: int, i: int) -> tuple[int, int]:
     return lane % 4 * 2 + i % 2 + (0 if i < 2 else 8), lane // 4
 
 
-def sum_at(lane: Any, i: Any) -> tuple[Any, Any]:
-    """(row, column) of a lane's element c_i."""
-    return lane // 4 + 8 * (i // 2), lane % 4 * 2 + i % 2
-
-
 def tiles(m: Matrix) -> tuple[int, int, int]:
     """Of a warp: tiles down, instructions across, tiles of k in a slab."""
     return m.tall // SIDE, m.long // COLUMNS, m.deep // SIDE
-
-
-def run_of(m: Matrix) -> int:
-    """Neighbouring columns of a thread's."""
-    return 8 if m.b_form == DEEP else 2
-
-
-def packs(m: Matrix) -> Iterator[tuple[int, int, list[int]]]:
-    """(column from the warp's first, times of the lane's place among four, sums) of a thread's neighbouring columns, of the first row."""
-    _, across, _ = tiles(m)
-    each = run_of(m) // 2
-    for j in range(0, across, each):
-        yield j * COLUMNS, 2 * each, [(j + n // 2) * 4 + n % 2 for n in range(2 * each)]
-
-
-def _times(mk: Maker, n: Index, by: int) -> ir.Value:
-    return mk.whole(n * by) if isinstance(n, int) else mk.times(n, by)
 
 
 def _place(mk: Maker, m: Matrix, side: str, warp: ir.Value, lane: ir.Value) -> ir.Value:
@@ -205,7 +182,7 @@ def _on_cpu(mk: Maker, m: Matrix, thread: ir.Value, acc: ir.Value, room: ir.Valu
 
 
 def halves(mk: Maker, lane: ir.Value, c: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """`sum_at` of what is known when it runs."""
+    """(row, column) of a lane's sum c_i: lane / 4 + 8 * (i / 2), lane % 4 * 2 + i % 2."""
     b = mk.b
     row = b.add(b.lshr(lane, mk.whole(2)), mk.times(b.lshr(c, mk.whole(1)), 8))
     return row, b.add(mk.times(b.and_(lane, mk.whole(3)), 2), b.and_(c, mk.whole(1)))
@@ -228,42 +205,23 @@ def pair(mk: Maker, low: ir.Value, high: ir.Value) -> ir.Value:
     return b.or_(low, b.shl(high, mk.whole(16)))
 
 
-def conclude(m: Matrix) -> Callable[..., ir.Value]:
-    """As `product._conclude`."""
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, thread, acc, y, y_far, rows, cols, bias, by, r, r_far, lo, hi = args
-        mk, (down, across, _) = maker(context, b, m), tiles(m)
-        lane, warp = b.and_(thread, mk.whole(WARP - 1)), b.lshr(thread, mk.whole(5))
-        some, more = (b.icmp_unsigned("!=", v, ir.Constant(I64, 0)) for v in (bias, r))
-        top, left = mk.times(b.udiv(warp, mk.whole(m.across)), m.tall), mk.times(b.urem(warp, mk.whole(m.across)), m.long)
-        top, quarter = b.add(top, b.lshr(lane, mk.whole(2))), b.and_(lane, mk.whole(3))
-        found = [(b.add(left, b.add(mk.times(quarter, by_lane), mk.whole(start))), sums) for start, by_lane, sums in packs(m)]
-        one = lambda at, most: mk.word_if(b.and_(some, b.icmp_signed("<", at, most)), lambda: mk.at(bias, b.mul(mk.wide(at), by)), 1)[0]
-        of_cols = [] if m.bias_rows else [[one(b.add(col, mk.whole(n)), cols) for n in range(len(sums))] for col, sums in found]
-        for i in range(2 * down):
-            row = b.add(top, mk.whole(8 * i))
-            inside = b.icmp_signed("<", row, rows)
-            of_row = one(row, rows) if m.bias_rows else None
-            line, rest = mk.at(y, b.mul(mk.wide(row), y_far)), mk.at(r, b.mul(mk.wide(row), r_far))
-            for number, (col, sums) in enumerate(found):
-                for n in range(0, len(sums), m.out_vec):
-                    added = [of_row if of_row is not None else of_cols[number][n + e] for e in range(m.out_vec)]
-                    slots = [(i // 2 * across * 4) + sums[n + e] + i % 2 * 2 for e in range(m.out_vec)]
-                    values = [b.fadd(b.load(mk.slot(acc, slot)), bias_of) for slot, bias_of in zip(slots, added)]
-                    place = b.add(col, mk.whole(n))
-                    with b.if_then(b.and_(inside, b.icmp_signed("<", place, cols))):
-                        far = mk.wide(mk.times(place, m.size))
-                        beside = mk.at(rest, far)
-                        seen = mk.word_if(more, lambda at=beside: at, m.out_vec, invariant=False)
-                        _store(mk, m, mk.at(line, far), mk.activated([b.fadd(v, s) for v, s in zip(values, seen)], lo, hi))
-        return context.get_dummy_value()
-
-    return codegen
+def places(mk: Maker, m: Matrix, thread: ir.Value) -> Places:
+    """As `product._places`: a lane has two rows of each tile, and of columns pairs, which where they are folded are four pairs of neighbours."""
+    b, (down, across, _) = mk.b, tiles(m)
+    lane, warp = b.and_(thread, mk.whole(WARP - 1)), b.lshr(thread, mk.whole(5))
+    top, left = mk.times(b.udiv(warp, mk.whole(m.across)), m.tall), mk.times(b.urem(warp, mk.whole(m.across)), m.long)
+    top, quarter = b.add(top, b.lshr(lane, mk.whole(2))), b.and_(lane, mk.whole(3))
+    rows = [(b.add(top, mk.whole(8 * i)), i // 2 * across * 4 + i % 2 * 2) for i in range(2 * down)]
+    pairs, words = 4 if m.b_form == DEEP else 1, []
+    for j in range(0, across, pairs):
+        col, sums = b.add(left, b.add(mk.times(quarter, 2 * pairs), mk.whole(j * COLUMNS))), [(j + n // 2) * 4 + n % 2 for n in range(2 * pairs)]
+        words += [(b.add(col, mk.whole(n)), sums[n : n + m.out_vec]) for n in range(0, 2 * pairs, m.out_vec)]
+    return rows, words
 
 
-def _store(mk: Maker, m: Matrix, address: ir.Value, values: list[ir.Value]) -> None:
+def store(mk: Maker, address: ir.Value, values: list[ir.Value]) -> None:
+    """Neighbouring results, by one store; pairs are rounded together."""
     if len(values) == 1:
         mk.put(address, values)
     else:
-        mk.put_parts(address, [pair(mk, low, high) for low, high in zip(values[::2], values[1::2])], m.size * len(values))
+        mk.put_parts(address, [pair(mk, low, high) for low, high in zip(values[::2], values[1::2])], mk.tile.size * len(values))

@@ -26,8 +26,8 @@ LOADED, PLENTY = 7, 0 if SIMULATED else 160
 WARPS = 0 if SIMULATED else 528  # by bands of taps: four for each multiprocessor of a large GPU, each with much to do
 
 
-def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice | None:
-    """x, w and y are addresses: words of memory have to be aligned."""
+def _depthwise_first(p: Problem, g: Geometry, x: int, y: int) -> Choice | None:
+    """x and y are addresses: words of memory have to be aligned."""
     size, (_, kh, kw) = p.dtype.itemsize, three(p.kernel, 1)
     (_, sh, sw), (_, dh, dw) = three(p.stride, 1), three(p.dilation, 1)
     (od, oh, ow), iw = three(p.out_size, 1), p.in_size[-1]
@@ -42,8 +42,7 @@ def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice 
         rows = 7 if (kw if size == 4 else ow) == 7 and oh > 4 and -(-oh // 7) * 7 < -(-oh // 4) * 4 else rows
         cols = 7 if rows == 7 == ow else cols
         vec, out_vec = (1, 1) if cols == 7 else (vec, out_vec)
-    tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, out_vec, p.activation.code, weights_of(p, g, w, 1))
-    tile = tile._replace(whole=1) if cols == 7 and three(p.in_size, 1)[1:] == (oh, ow) == (rows, cols) else tile
+    tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, out_vec, p.activation.code, weights_of(p, g, 1))
     across, jobs = -(-ow // cols), p.batch * p.out_channels * od
     spread = -(-oh // rows) * across
     # Few blocks of threads with much to do each: a warp each, so that all multiprocessors have as many.
@@ -57,7 +56,7 @@ def _depthwise_first(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice 
     return Choice(depthwise.kernel, depthwise.channels_first, cells, depthwise.FIELDS, more, grid, (threads, 1, 1), reason)
 
 
-def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice | None:
+def _depthwise_last(p: Problem, g: Geometry, x: int, y: int) -> Choice | None:
     if p.group_out != 1:
         return None
     size, (_, kh, kw) = p.dtype.itemsize, three(p.kernel, 1)
@@ -82,13 +81,13 @@ def _depthwise_last(p: Problem, g: Geometry, x: int, w: int, y: int) -> Choice |
         each = lambda n: -(-oh // n) * (n * cols * kh * kw + LOADED * ((n - 1) * sh + kh) * ((cols - 1) * sw + kw) / vec)
         blocks = p.batch * od * -(-oh // 4) * -(-ow // cols) * -(-p.in_channels // vec) / THREADS
         rows = 4 if size * sh * sw <= 4 and blocks > PLENTY and each(4) < each(2) else rows
-    weights, taps = weights_of(p, g, w, vec), math.prod(p.kernel)
+    weights, taps = weights_of(p, g, vec), math.prod(p.kernel)
     across = -(-ow // cols)
     spread, jobs = -(-oh // rows) * across, p.batch * od * -(-oh // rows) * across
     each, words = min(jobs, THREADS // lanes), -(-p.in_channels // (vec * lanes))
     # Of small kernels: the room is small then, and so is a thread's share of the copy, which is written out.
     room, copies = taps * pitch_of(lanes * vec) * max(4, size), -(-taps * vec // each)
-    taps = taps if weights != stencil.INNER and filters_packed(p, g) and room <= MOST_SHARED and copies <= 100 else 0
+    taps = taps if filters_packed(p, g) and room <= MOST_SHARED and copies <= 100 else 0
     weights = stencil.STAGED if taps else weights
     tile = stencil.Tile(p.dtype.name, (kh, kw), (sh, sw), (dh, dw), (ph, pw), rows, cols, vec, 0, p.activation.code, weights)
     turns = max(1, min(MOST_TURNS, -(-jobs // each) * words // ENOUGH)) if taps else 1
@@ -135,11 +134,11 @@ def _whole(p: Problem, last: bool, widths: Sequence[int], out_vec: int) -> Itera
         yield _band(p, last, widths[0], out_vec, 0, groups, tiles, groups // own, down)
 
 
-def _depthwise_by_bands(p: Problem, g: Geometry, x: int, w: int, y: int, cc: tuple[int, int], last: bool) -> Choice | None:
+def _depthwise_by_bands(p: Problem, g: Geometry, x: int, y: int, cc: tuple[int, int], last: bool) -> Choice | None:
     """16-bit floats on tensor cores, where that takes fewer instructions than multiply-adds one by one; of up to 9 taps memory decides."""
     size, (_, kh, kw), (_, oh, ow) = p.dtype.itemsize, three(p.kernel, 1), three(p.out_size, 1)
     steps = {*p.stride, *p.dilation}
-    if blocks.of(p.dtype, cc) is not blocks.TENSOR or steps != {1} or not is_flat(p) or weights_of(p, g, w, 1) != stencil.PACKED:
+    if blocks.of(p.dtype, cc) is not blocks.TENSOR or steps != {1} or not is_flat(p) or weights_of(p, g, 1) != stencil.PACKED:
         return None
     if not 9 < kh * kw <= 81 or max(kh, kw) > 9 or last and p.group_out > 1:
         return None
@@ -182,7 +181,7 @@ def choose(p: Problem, g: Geometry, given: Sequence[View | None], target: View, 
     if p.kind == "standard":
         return products.windows_of(p, g, given, target, cc)
     if p.kind == "depthwise" and max(math.prod(p.kernel[-2:]), *p.kernel) <= 63 * 63:
-        addresses = x.address, weight.address, target.address
+        addresses = x.address, target.address
         if packed(g, 4, size):
             return _depthwise_by_bands(p, g, *addresses, cc, False) or _depthwise_first(p, g, *addresses)
         if packed(g, 1, size):

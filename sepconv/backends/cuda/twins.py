@@ -1,6 +1,5 @@
-"""The simulator's stand-ins for the generated pieces of `lanes.py`: the same names and arguments, in plain Python on host addresses.
-
-Numba's simulator runs a kernel as Python, where intrinsics do not exist; "device memory" is then the host's, and an address is an address.
+"""Stand-ins for generated pieces in Numba's simulator: those of single elements, and of what a thread or a block has for itself. The same names and
+arguments, in plain Python; "device memory" is the host's there, and an address is an address.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ import ctypes
 from typing import Any
 
 import numpy as np
+from numba import cuda
 
 from ... import activations
 from .. import filters, formulas
@@ -97,3 +97,12 @@ def activate(value: Any, code: int, lo: int, hi: int) -> Any:
     if code == activations.CLIP:
         return formulas.clip(value, m.whole(lo).view(m.kind), m.whole(hi).view(m.kind), m)
     return formulas.CURVED[code](value, m) if code > activations.CLIP else value
+
+
+def registers(dtype: str, count: int) -> np.ndarray:
+    return np.zeros(count, dtype)
+
+
+@cuda.jit(device=True)  # where the simulator puts the block's own module in the place of `cuda`
+def shared(dtype: str, count: int) -> Any:
+    return cuda.shared.array(count, getattr(np, dtype))
