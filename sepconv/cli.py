@@ -94,6 +94,8 @@ def _demo(chosen: argparse.Namespace) -> int:
 
 def _info(chosen: argparse.Namespace) -> int:
     """Print the versions, the machine as sepconv sees it, the kernel cache, and every backend found, or why it was not."""
+    from .bench.machine import cpu_model
+
     rows = [("sepconv", __version__), ("Python", f"{platform.python_version()}, {platform.platform()}")]
     rows += [(name, _version(name)) for name in ("numba", "numpy", *OPTIONAL)]
     rows.append(("CPU", cpu_model()))
@@ -110,19 +112,6 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed (optional)" if package in OPTIONAL else "not installed"
-
-
-def cpu_model() -> str:
-    """The name the maker gave it, as far as the system tells."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                name, _, value = line.partition(":")
-                if name.strip() == "model name":
-                    return value.strip()
-    except OSError:  # only Linux has the file
-        pass
-    return platform.processor() or platform.machine() or "unknown"
 
 
 def _fact(key: str, value: Any) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import matplotlib.cbook
 import numpy as np
-from PIL import Image, ImageOps
 from rich.console import Console
-from rich.table import Table
 
 from . import conv2d, conv_cost, depthwise_conv2d, factorize, get_num_threads, separable_conv2d, separate
 from . import demo_baselines as baselines
-from .bench.report import console
+from .bench.command import writable
+from .bench.photograph import opened
+from .bench.report import Grid, console, table
 from .bench.timing import load as load_average
 from .cost import Cost
 
@@ -22,10 +20,6 @@ LARGEST_SIDE = 1024  # a larger photograph is made smaller first, so that the de
 LAYER_CHANNELS = 16
 TERMS = (1, 2, 5)
 EXACT_TERMS = 5  # derivatives of first order are 2 filters mixed, those of second order 3 (Freeman & Adelson, 1991)
-
-
-class BadFile(ValueError):
-    """The image cannot be read, or the picture cannot be written."""
 
 
 @dataclass
@@ -50,36 +44,10 @@ class Row:
 
 
 def load(path: str | None) -> np.ndarray:
-    """A photograph as RGB, (height, width, 3), float32 in 0..1. Grey becomes three equal channels, transparency lies on white."""
-    name = path or str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
-    try:
-        with Image.open(name) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith(("I", "F")):  # 16-bit and float greys, which PIL would clip at 255
-                wide = np.asarray(image, dtype=np.float64)
-                image = Image.fromarray((wide * (255 / max(wide.max(), 1))).clip(0, 255).astype(np.uint8))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = image.convert("RGB")
-            image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    except FileNotFoundError:
-        raise BadFile(f"there is no file {name}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: PIL's word for a broken PNG
-        raise BadFile(f"{name} cannot be read as an image ({error})") from None
+    """A photograph as RGB, (height, width, 3), float32 in 0..1. OSError, ValueError: it cannot be read."""
+    image = opened(path or str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     return np.asarray(image, dtype=np.float32) / np.float32(255)
-
-
-def check_output(path: str) -> Path:
-    """The picture's place, refused before any work if nothing can be written there."""
-    output = Path(path).absolute()
-    if output.is_dir():
-        raise BadFile(f"the output {path} is a folder; give the name of a file")
-    if not output.parent.is_dir():
-        raise BadFile(f"the output's folder {output.parent} does not exist")
-    if not os.access(output if output.exists() else output.parent, os.W_OK):
-        raise BadFile(f"the output {path} cannot be written")
-    return output
 
 
 # --- the filters -------------------------------------------------------------------------------------------------
@@ -230,15 +198,12 @@ def _time(milliseconds: float | None) -> str:
     return "-" if milliseconds is None else f"{milliseconds:.2f}" if milliseconds < 100 else f"{milliseconds:,.0f}"
 
 
-def table(results: Results) -> Table:
-    """One line an operation; a section after each of the three parts."""
-    grid = Table(title_justify="left")
-    grid.add_column("operation", no_wrap=True)
-    for title in ("params", "MACs", *(f"{name} ms" for name in results.versions), "error"):
-        grid.add_column(title, justify="right", style="bold" if title == "sepconv ms" else "")
-    for index, row in enumerate(results.rows):
+def costs(results: Results) -> Grid:
+    """One line an operation."""
+    grid = Grid("", ["operation", "params", "MACs", *(f"{name} ms" for name in results.versions), "error"], 1)
+    for row in results.rows:
         times = [_time(row.milliseconds.get(name)) for name in results.versions]
-        grid.add_row(row.name, f"{row.params:,}", _count(row.macs), *times, f"{row.error:.1e}", end_section=index in (1, 3))
+        grid.add([row.name, f"{row.params:,}", _count(row.macs), *times, f"{row.error:.1e}"])
     return grid
 
 
@@ -255,7 +220,7 @@ def tell(console: Console, results: Results) -> None:
         f"   One term has {nearest.params:,} weights and is {nearest.error:.0%} off; {EXACT_TERMS} terms have {exact.params:,}"
         f" and are {exact.error:.0e} off: this bank is made of {EXACT_TERMS} shapes.\n"
     )
-    console.print(table(results))
+    console.print(table(costs(results)))
     others = "\n  ".join(f"{name} {version}: {baselines.HOW[name]}" for name, version in results.versions.items() if name != "sepconv")
     console.print(
         f"ms: the least of several runs after a warm-up, libraries in turns, float32. sepconv {results.versions['sepconv']}: {threads} "
@@ -271,15 +236,12 @@ def run(image: str | None = None, output: str = "sepconv-demo.png") -> None:
     from . import demo_picture
 
     screen = console()
-    target = check_output(output)
+    target = writable(output)
     photograph = load(image)
     height, width = photograph.shape[:2]
     name = image or "the portrait of Grace Hopper that comes with matplotlib"
     screen.print(f"The photograph: {name}, {width} x {height} pixels.\nA first run compiles its kernels, which takes some seconds.", markup=False)
     results = work(photograph)
     tell(screen, results)
-    try:
-        demo_picture.draw(results, target)
-    except OSError as error:
-        raise BadFile(f"the picture cannot be written: {error}") from None
+    demo_picture.draw(results, target)
     screen.print(f"The picture: {target}", markup=False, soft_wrap=True)

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from .. import get_num_threads, num_threads
 from ..problem import one_of
-from . import cases, libraries, suites, timing
+from . import cases, suites, timing
 from .graphs import Prepared, Unsupported
-from .libraries import LIBRARIES as LIBRARIES
-from .libraries import Library as Library
-from .results import Report as Report
-from .results import Row as Row
+from .libraries import LIBRARIES, Library, choose, versions
+from .results import Report, Row
 
 __all__ = ["LIBRARIES", "Library", "Report", "Row", "run"]
 
@@ -78,7 +78,7 @@ def run(
     >>> report = sepconv.bench.run(["depthwise"], ["mobilenet_v1"], seconds=0.2)
     >>> report.rows[0].ratio()
     """
-    from .libraries import choose
+    from . import machine
 
     threads = get_num_threads() if threads is None else threads
     _check(layout, seconds, epilogue)
@@ -91,14 +91,36 @@ def run(
         average, busy = timing.load()
         tell(busy or f"the load average is {'unknown' if average is None else f'{average:.2f}'}")
         options = dict(op=op, net=net, layers=layers, layout=layout, threads=threads, seconds=seconds, epilogue=epilogue, what=suite.what)
-        report = Report(_machine(chosen, threads, average), options, {lib.name: lib.note for lib in chosen}, absent, [])
-        report.notes += [busy] if busy else []
-        found = _roofs(threads, report, tell) if roofs else None
-        with ExitStack() as stack:
-            for session in dict.fromkeys(lib.session for lib in chosen):
-                stack.enter_context(session(threads))
-            for group in _bar(groups, progress):
-                report.rows.append(_row(group, suite.arrays(group[0], epilogue), chosen, threads, seconds, found))
+        report = Report(_machine(chosen, threads, average), options, {lib.name: lib.note for lib in chosen}, absent, [busy] if busy else [])
+        here = Device("machine", lambda: machine.measure(threads), timing.measure)
+        return measured(report, groups, lambda case: suite.arrays(case, epilogue), chosen, here, roofs, tell, progress)
+
+
+class Device(NamedTuple):
+    """What the libraries run on: its roofs, its clock; of a GPU how many images a call has, and of which dtype."""
+
+    name: str
+    roofs: Callable[[], Any]
+    measure: Callable[..., dict[str, timing.Times]]
+    batch: int | None = None
+    dtype: str = "float32"
+
+
+def measured(
+    report: Report, groups: list[list[Any]], arrays: Callable[[Any], Any], chosen: Sequence[Library], device: Device, roofs: bool,
+    tell: Callable[[str], None], progress: bool,
+) -> Report:  # fmt: skip
+    """The report with its roofs, if they are asked for, and a row for each group of cases."""
+    found, threads = None, report.options["threads"]
+    if roofs:
+        tell(f"measuring the {device.name}'s roofs")
+        found = device.roofs()
+        report.machine |= {"gflops": found.gflops, "copy_gbytes": {str(size): rate for size, rate in found.bandwidth.items()}}
+    with ExitStack() as stack:
+        for session in dict.fromkeys(lib.session for lib in chosen):
+            stack.enter_context(session(threads))
+        for group in _bar(groups, progress):
+            report.rows.append(_row(group, arrays(group[0]), chosen, threads, report.options["seconds"], device, found))
     return report
 
 
@@ -118,30 +140,22 @@ def _present(chosen: Sequence[Library]) -> tuple[list[Library], dict[str, str]]:
 def _machine(chosen: Sequence[Library], threads: int, average: float | None) -> dict[str, Any]:
     from . import machine
 
-    return {**machine.facts(threads), "load_average": average, "libraries": libraries.versions(chosen)}
+    return {**machine.facts(threads), "load_average": average, "libraries": versions(chosen)}
 
 
-def _roofs(threads: int, report: Report, tell: Callable[[str], None]) -> Any:
-    from . import machine
-
-    tell("measuring the machine's roofs")
-    found = machine.measure(threads)
-    report.machine |= {"gflops": found.gflops, "copy_gbytes": {str(size): value for size, value in found.bandwidth.items()}}
-    return found
-
-
-def _row(group: list[Any], arrays: Any, chosen: Sequence[Library], threads: int, seconds: float, roofs: Any) -> Row:
-    case, cost = group[0], group[0].cost
-    row = Row(
-        case.op, case.net, case.name, case.shape, repr(case.key), case.stride, [f"{each.net} {each.name}" for each in group],
-        cost.macs, cost.bytes, cost.intensity,
-    )  # type: ignore[arg-type]  # fmt: skip
+def _row(group: list[Any], arrays: Any, chosen: Sequence[Library], threads: int, seconds: float, device: Device, roofs: Any) -> Row:
+    case, cost, batch = group[0], group[0].cost, device.batch or 1
+    weights = 4 * cost.params
+    moved = (batch * (cost.bytes - weights) + weights) * np.dtype(device.dtype).itemsize // 4
+    shape, key = (case.shape, case.key) if device.batch is None else (f"{batch} x {case.shape}", (case.key, batch, device.dtype))
+    titles = [f"{each.net} {each.name}" for each in group]
+    row = Row(case.op, case.net, case.name, shape, repr(key), case.stride, titles, batch * cost.macs, moved, 2 * batch * cost.macs / moved)
     if roofs is not None:
-        row.bound_ms = 1e3 * roofs.seconds(*case.limits)
+        row.bound_ms = 1e3 * roofs.seconds(batch * case.limits[0], moved)
     prepared = _prepare(case, arrays, chosen, threads, row)  # both are held until all is done: a session may point into arrays that it does not own
     others = timing.others()
     calls, pools = {name: each.call for name, each in prepared.items()}, {lib.name: lib.package for lib in chosen}
-    for name, times in timing.measure(calls, seconds, threads, pools).items():
+    for name, times in device.measure(calls, seconds, threads, pools).items():
         row.least_ms[name], row.median_ms[name], row.calls[name] = 1e3 * times.least, 1e3 * times.median, times.calls
     row.others = others()
     return row

@@ -30,7 +30,7 @@ def main(chosen: argparse.Namespace) -> int:
     old = Report.load(chosen.compare) if chosen.compare else None
     for path in (chosen.json, chosen.markdown, chosen.png):
         if path:
-            _writable(path)
+            writable(path)
     if chosen.png:
         from . import picture
     console = tables.console()
@@ -73,7 +73,7 @@ def _network(chosen: argparse.Namespace) -> int:
     if chosen.layout not in (*network.LAYOUTS, "both"):
         raise ValueError(f"layout is {chosen.layout!r}; allowed are {', '.join(network.LAYOUTS)} and both")
     if chosen.json:
-        _writable(chosen.json)
+        writable(chosen.json)
     seconds = SECONDS_NETWORK if chosen.seconds is None else chosen.seconds
     return network.command(argparse.Namespace(**{**vars(chosen), "seconds": seconds}))
 
@@ -84,8 +84,8 @@ def _without(chosen: argparse.Namespace, names: tuple[str, ...], why: str) -> No
         raise ValueError(f"--{given.replace('_', '-')} {why}")
 
 
-def _writable(path: str) -> None:
-    """OSError where a file cannot be written: better now than after the measurements."""
+def writable(path: str) -> Path:
+    """The file's place; OSError where it cannot be written: better now than after the measurements."""
     folder = Path(path).absolute().parent
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file")
@@ -93,3 +93,4 @@ def _writable(path: str) -> None:
         raise FileNotFoundError(f"the folder {folder} does not exist")
     if not os.access(path if Path(path).exists() else folder, os.W_OK):
         raise PermissionError(f"{path} cannot be written")
+    return Path(path).absolute()

@@ -1,23 +1,21 @@
 """`sepconv bench --device cuda`: the same layers on a GPU, in sepconv, PyTorch (cuDNN) and CuPy (cuBLAS), timed by CUDA's events.
 
-Cases, rows, tables, JSON and picture are those of the CPU's run; gpu_libraries.py has the libraries, gpu_machine.py the GPU's clock and roofs.
+Cases, rows, tables, JSON and picture are those of the CPU's run; gpu_libraries.py has the libraries, gpu_machine.py the GPU's clock and roofs. The
+host has one thread: it only queues.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import Any
 
 import numba
-import numpy as np
 
 from ..backends.cuda import runtime
 from ..problem import integer, one_of
-from . import _bar, _check, _prepare, _present, cases, gpu_libraries, gpu_machine, libraries
-from .cases import Arrays, Case
-from .results import Report, Row
+from . import Device, _check, _present, cases, gpu_libraries, gpu_machine, libraries, measured
+from .cases import Case
+from .results import Report
 
 DTYPES = ("float32", "float16")
 
@@ -62,40 +60,13 @@ def run(
     one_of("dtype", dtype, DTYPES)
     batch = integer("batch", batch, 1, "a positive int")
     runtime.require()
-    threads = 1  # of the host; it only queues
     groups = cases.grouped(cases.select(op, net, layers)) if groups is None else groups
     chosen, absent = _present(gpu_libraries.choose(names, layout, dtype, batch))
-    tell = tell or (lambda text: None)
     machine = {**gpu_machine.facts(), "python": platform.python_version(), "numba": numba.__version__, "libraries": libraries.versions(chosen)}
-    options = dict(op=op, net=net, layers=layers, layout=layout, threads=threads, seconds=seconds, epilogue=epilogue, dtype=dtype, batch=batch)
+    options = dict(op=op, net=net, layers=layers, layout=layout, threads=1, seconds=seconds, epilogue=epilogue, dtype=dtype, batch=batch)
     report = Report(machine, options, {lib.name: lib.note for lib in chosen}, absent, [])
-    found = None
-    if roofs:
-        tell("measuring the GPU's roofs")
-        found = gpu_machine.measure()
-        report.machine |= {"gflops": found.gflops, "copy_gbytes": {str(size): rate for size, rate in found.bandwidth.items()}}
-    with ExitStack() as stack:
-        for session in dict.fromkeys(lib.session for lib in chosen):
-            stack.enter_context(session(threads))
-        for group in _bar(groups, progress):
-            report.rows.append(_row(group, chosen, seconds, epilogue, batch, np.dtype(dtype), found))
-    return report
-
-
-def _row(group: list[Case], chosen: Sequence[Any], seconds: float, epilogue: str, batch: int, dtype: np.dtype, roofs: Any) -> Row:
-    case, cost = group[0], group[0].cost
-    weights = 4 * cost.params
-    moved = (batch * (cost.bytes - weights) + weights) * dtype.itemsize // 4
-    row = Row(
-        case.op, case.net, case.name, f"{batch} x {case.shape}", repr((case.key, batch, dtype.name)), case.stride,
-        [f"{each.net} {each.name}" for each in group], batch * cost.macs, moved, 2 * batch * cost.macs / moved,
-    )  # type: ignore[arg-type]  # fmt: skip
-    if roofs is not None:
-        row.bound_ms = 1e3 * roofs.seconds(2 * row.macs, moved)
-    prepared = _prepare(case, Arrays(case, epilogue), chosen, 1, row)
-    for name, times in gpu_machine.timed({name: each.call for name, each in prepared.items()}, seconds).items():
-        row.least_ms[name], row.median_ms[name], row.calls[name] = 1e3 * times.least, 1e3 * times.median, times.calls
-    return row
+    device = Device("GPU", gpu_machine.measure, gpu_machine.timed, batch, dtype)
+    return measured(report, groups, lambda case: cases.Arrays(case, epilogue), chosen, device, roofs, tell or (lambda text: None), progress)
 
 
 def lines(report: Report) -> list[str]:

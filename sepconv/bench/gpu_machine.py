@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import functools
 import platform
-import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import cuda
 
 from ..backends.cuda import runtime
+from . import timing
 from .machine import Roofs
-from .timing import Times, quiet
 
-BURST = 0.01  # seconds between two events, about
-ROUNDS = 5
 SIZES = tuple(2**k for k in ((14,) if runtime.SIMULATED else (20, 22, 24, 26, 28, 30)))  # bytes read and written by one copy
 CHAINS, STEPS = 8, 1 if runtime.SIMULATED else 4096  # independent sums of a thread, and multiply-adds of each
 
@@ -60,23 +57,15 @@ def _between(call: Callable[[], Any], count: int) -> float:
     return cuda.event_elapsed_time(first, last) / 1e3
 
 
-def timed(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, Times]:
-    """The least and the median time of each call, in turns: bursts of calls, of which each gives the mean of its own."""
-    share = seconds / max(1, len(calls))
-    shuffle = random.Random(0).shuffle
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    total = dict.fromkeys(calls, 0)
-    with quiet():
-        counts = {name: _count(call, min(BURST, share / ROUNDS)) for name, call in calls.items()}
-        spent = dict.fromkeys(calls, 0.0)
-        while due := [name for name in calls if not found[name] or spent[name] < share]:
-            shuffle(due)
-            for name in due:
-                took = _between(calls[name], counts[name])
-                spent[name] += took
-                total[name] += counts[name]
-                found[name].append(took / counts[name])
-    return {name: Times(min(each), sorted(each)[len(each) // 2], total[name]) for name, each in found.items()}
+def _turn(call: Callable[[], Any], burst: float, found: list[float], wake: float = 0.0) -> float:
+    """In place of `timing.turn`: a burst of calls, each of which took the mean."""
+    count = max(1, round(burst / found[-1])) if found else _count(call, burst)
+    took = _between(call, count)
+    found += [took / count] * count
+    return took
+
+
+timed = functools.partial(timing.measure, turn=_turn, burst=0.01)  # seconds between two events, about
 
 
 def _count(call: Callable[[], Any], seconds: float) -> int:

@@ -24,34 +24,50 @@ class Prepared(NamedTuple):
     read: Callable[[Any], np.ndarray]
 
 
+class Graph:
+    """An ONNX graph that grows at its end: `at` is the value that the next node reads, at first the input x."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.at = "x"
+
+    def node(self, kind: str, name: str, *more: str, **attributes: Any) -> None:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, [self.at, *more], [name], **attributes))
+        self.at = name
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        from onnx import numpy_helper
+
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def conv(self, name: str, weight: np.ndarray, bias: np.ndarray | None, stride: int, pads: Sequence[int], groups: int, dilation: int = 1) -> None:
+        """`pads` are those before, then those after."""
+        more = [self.constant(f"{name}.weight", weight)] + ([] if bias is None else [self.constant(f"{name}.bias", bias)])
+        shape = dict(kernel_shape=weight.shape[2:], strides=[stride] * 2, dilations=[dilation] * 2, pads=pads, group=groups)
+        self.node("Conv", name, *more, **shape)
+
+    def serialised(self, x: tuple[int, ...], y: tuple[int, ...]) -> bytes:
+        """As a model from input x to output y of these shapes; the last node is named y."""
+        from onnx import TensorProto, helper
+
+        value = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        graph = helper.make_graph(self.nodes, "graph", [value("x", x)], [value("y", y)], self.constants)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR).SerializeToString()
+
+
 def model(case: Case, arrays: Arrays) -> bytes:
-    """The case as a serialised ONNX model with input x and output y: a Conv node for each half, each with its epilogue."""
-    from onnx import helper, numpy_helper
-
-    nodes, constants, at = [], [], "x"
-    for i, (step, weight, bias) in enumerate(zip(case.steps, arrays.weights, arrays.biases)):
-        names = [at, f"w{i}"] + ([f"b{i}"] if bias is not None else [])
-        constants.append(numpy_helper.from_array(weight, f"w{i}"))
-        if bias is not None:
-            constants.append(numpy_helper.from_array(bias, f"b{i}"))
-        groups, last = step.in_channels if step.kind == "depthwise" else 1, i == len(case.steps) - 1
-        made = "y" if last and not arrays.relu else f"c{i}"
-        shape = dict(kernel_shape=step.kernel, strides=[step.stride] * 2, dilations=[step.dilation] * 2, pads=[*step.padding] * 2, group=groups)
-        nodes.append(helper.make_node("Conv", names, [made], **shape))
-        at = made
+    """The case as a model: a Conv node for each half, each with its epilogue."""
+    graph = Graph()
+    for step, weight, bias in zip(case.steps, arrays.weights, arrays.biases):
+        groups, name = step.in_channels if step.kind == "depthwise" else 1, "y" if step is case.steps[-1] else "half"
+        graph.conv(f"{name}.sum" if arrays.relu else name, weight, bias, step.stride, [*step.padding] * 2, groups, step.dilation)
         if arrays.relu:
-            at = "y" if last else f"r{i}"
-            nodes.append(helper.make_node("Relu", [made], [at]))
-    return serialised(nodes, constants, arrays.x.shape, arrays.out().shape)
-
-
-def serialised(nodes: Sequence[Any], constants: Sequence[Any], x: tuple[int, ...], y: tuple[int, ...]) -> bytes:
-    """A model of these nodes, from input x to output y of these shapes."""
-    from onnx import TensorProto, helper
-
-    value = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    graph = helper.make_graph(nodes, "graph", [value("x", x)], [value("y", y)], constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR).SerializeToString()
+            graph.node("Relu", name)
+    return graph.serialised(arrays.x.shape, arrays.out().shape)
 
 
 def onnxruntime(graph: bytes, x: np.ndarray, out: np.ndarray, threads: int) -> Callable[[], Any]:

@@ -19,7 +19,6 @@ from numba.extending import intrinsic
 
 from ..backends.cpu.runtime import machine as vectors_of
 from ..backends.cpu.simd import Vectors
-from ..cli import cpu_model
 
 FLOAT = 4
 STREAMS = 8  # vectors of one step of the copy
@@ -43,6 +42,19 @@ class Roofs(NamedTuple):
     def seconds(self, flops: int, footprint: int) -> float:
         """The least time of an operation: its arithmetic at the peak, or its arrays at the speed of a copy, whichever takes longer."""
         return max(flops / self.gflops, footprint / self.copy(footprint)) / 1e9
+
+
+def cpu_model() -> str:
+    """The name the maker gave it, as far as the system tells."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name.strip() == "model name":
+                    return value.strip()
+    except OSError:  # only Linux has the file
+        pass
+    return platform.processor() or platform.machine() or "unknown"
 
 
 def facts(threads: int) -> dict[str, Any]:

@@ -186,22 +186,18 @@ def _top(logits: np.ndarray) -> list[tuple[int, str, float]]:
 
 def report(result: Result) -> None:
     """Prints the classes and a table."""
-    from rich.table import Table
-
     console = tables.console()
     console.print(f"\n{result.image}: the original PyTorch model in float64 sees", markup=False)
     for index, name, probability in result.top:
         console.print(f"  {probability:6.1%}  {name} (class {index})", markup=False)
     threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
-    table = Table(title=f"{result.network}, {result.macs / 1e6:.0f} M multiply-adds, batch 1, float32, {threads}", title_justify="left")
-    table.add_column("library", no_wrap=True)
-    for title in ("least ms", "median ms", "runs", "GFLOP/s", "logits off by", "top 5"):
-        table.add_column(title, justify="right")
+    title = f"{result.network}, {result.macs / 1e6:.0f} M multiply-adds, batch 1, float32, {threads}"
+    grid = tables.Grid(title, ["library", "least ms", "median ms", "runs", "GFLOP/s", "logits off by", "top 5"], 1)
     for row in result.rows:
         timed = row.least_ms is not None and row.median_ms is not None
         numbers = [f"{row.least_ms:.2f}", f"{row.median_ms:.2f}", str(row.runs), f"{2e-6 * result.macs / row.least_ms:.0f}"] if timed else ["-"] * 4
-        table.add_row(row.name, *numbers, f"{row.error:.1e}", "the same" if row.same else "OTHERS")
-    console.print(table)
+        grid.add([row.name, *numbers, f"{row.error:.1e}", "the same" if row.same else "OTHERS"], not row.right)
+    console.print(tables.table(grid))
     for name, reason in result.absent.items():
         console.print(f"{name} is not here: {reason}", markup=False)
     for note in result.notes:

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import graphs
 from .efficientnet import Record, weights_file
-from .graphs import Prepared
+from .graphs import Graph, Prepared
 from .libraries import Library, torch_session
 
 
@@ -62,57 +62,35 @@ def _torch(last: bool) -> Callable[[Sequence[Record], np.ndarray, int], Prepared
     return make
 
 
-class _Graph:
-    """Collects the nodes and constants of an ONNX graph; `at` is the value that the next node reads."""
-
-    def __init__(self) -> None:
-        from onnx import helper, numpy_helper
-
-        self.make_node, self.from_array = helper.make_node, numpy_helper.from_array
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self.at = "x"
-
-    def node(self, kind: str, name: str, *more: str, **attributes: Any) -> None:
-        self.nodes.append(self.make_node(kind, [self.at, *more], [name], **attributes))
-        self.at = name
-
-    def constant(self, name: str, value: np.ndarray) -> str:
-        self.constants.append(self.from_array(value, name))
-        return name
-
-    def record(self, record: Record, outputs: list[str]) -> None:
-        """The nodes of one record; `outputs` are the values that the records before made."""
-        name = record.name
-        if record.kind == "mean":
-            self.node("GlobalAveragePool", f"{name}.pool")
-            self.node("Flatten", name)
-            return
-        parameters = self.constant(f"{name}.weight", record.weight), self.constant(f"{name}.bias", record.bias)
-        if record.kind == "linear":
-            self.node("Gemm", name, *parameters, transB=1)
-            return
+def _nodes(graph: Graph, record: Record, outputs: list[str]) -> None:
+    """The nodes of one record; `outputs` are the values that the records before made."""
+    name = record.name
+    if record.kind == "mean":
+        graph.node("GlobalAveragePool", f"{name}.pool")
+        graph.node("Flatten", name)
+    elif record.kind == "linear":
+        graph.node("Gemm", name, graph.constant(f"{name}.weight", record.weight), graph.constant(f"{name}.bias", record.bias), transB=1)
+    else:
         (top, bottom), (left, right) = record.pads
         groups = record.in_channels if record.kind == "depthwise" else 1
-        shape = dict(kernel_shape=[record.kernel] * 2, strides=[record.stride] * 2, pads=[top, left, bottom, right], group=groups)
-        self.node("Conv", name, *parameters, **shape)
+        graph.conv(name, record.weight, record.bias, record.stride, [top, left, bottom, right], groups)
         if record.residual is not None:
-            self.node("Add", f"{name}.sum", outputs[record.residual])
+            graph.node("Add", f"{name}.sum", outputs[record.residual])
         if record.activation == "relu6":
-            self.node("Clip", f"{name}.clip", "zero", "six")
+            graph.node("Clip", f"{name}.clip", "zero", "six")
 
 
 def _onnx(engine: Callable[..., Callable[[], Any]], records: Sequence[Record], x: np.ndarray, threads: int) -> Prepared:
     """The records as one graph in `graphs.onnxruntime` or `graphs.openvino`."""
-    graph, outputs = _Graph(), []
+    graph, outputs = Graph(), []
     graph.constant("zero", np.float32(0))
     graph.constant("six", np.float32(6))
     for record in records:
-        graph.record(record, outputs)
+        _nodes(graph, record, outputs)
         outputs.append(graph.at)
     graph.node("Identity", "y")
     out = np.empty((1, records[-1].out_channels), np.float32)
-    run = engine(graphs.serialised(graph.nodes, graph.constants, x.shape, out.shape), x, out, threads)
+    run = engine(graph.serialised(x.shape, out.shape), x, out, threads)
     return Prepared(run, lambda _: out)
 
 

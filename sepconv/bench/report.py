@@ -233,7 +233,7 @@ def notes(report: Report) -> list[str]:
 # --- rich and Markdown ---------------------------------------------------------------------------------------------
 
 
-def _table(grid: Grid) -> Table:
+def table(grid: Grid) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -266,7 +266,7 @@ def show(console: Console, report: Report, all_rows: bool = False, old: Report |
         console.print(line, markup=False)
     for grid in grids(report, all_rows, old, console.width):
         console.print()
-        console.print(_table(grid))
+        console.print(table(grid))
     console.print()
     for line in notes(report):
         console.print(line, markup=False)
