@@ -1,4 +1,4 @@
-"""Random arrays of right calls, by argument name."""
+"""Random arrays of right calls, by argument name, and results compared by their bits."""
 
 from __future__ import annotations
 
@@ -17,8 +17,29 @@ def bits(array: np.ndarray) -> bytes:
     return np.ascontiguousarray(array).astype(array.dtype.newbyteorder("=")).tobytes()
 
 
+def assert_bits(a: np.ndarray, b: np.ndarray) -> None:
+    assert a.dtype == b.dtype and a.shape == b.shape
+    assert bits(a) == bits(b), f"{(a != b).sum()} of {a.size} values differ"
+
+
+def channels_last(array: np.ndarray, batched: bool = True) -> np.ndarray:
+    return np.moveaxis(array, 1 if batched else 0, -1)
+
+
+def arrays_for(op: str, r: Any, shape: tuple[int, ...], kernel: tuple[int, ...], outputs: int, dtype: Any = np.float32) -> dict[str, np.ndarray]:
+    """Those that an operation must have; `shape` is x's, channels first with a batch axis, and a depthwise convolution has two filters a channel."""
+    channels = shape[1]
+    shapes = {
+        "conv": {"weight": (outputs, channels, *kernel)},
+        "depthwise_conv": {"weight": (2 * channels, 1, *kernel)},
+        "pointwise_conv": {"weight": (outputs, channels)},
+        "separable_conv": {"depthwise": (channels, *kernel), "pointwise": (outputs, channels)},
+    }[op]
+    return {name: values(r, each, dtype) for name, each in {"x": shape, **shapes}.items()}
+
+
 def arrays_of(op: str, *seed: int, channels: int = 6, size: tuple[int, ...] = (9, 19), dtype: Any = np.float32) -> dict[str, np.ndarray]:
-    """Random arrays by argument name, every one that the operation takes: batch 2, kernel 3 on each axis, 5 outputs (or one filter a channel)."""
+    """Every one that an operation takes: batch 2, kernel 3 on each axis, 5 outputs (or one filter a channel)."""
     r, taps = rng(*seed), (3,) * len(size)
     shapes = {"x": (2, channels, *size)} | {
         "conv": {"weight": (5, channels, *taps), "bias": (5,)},

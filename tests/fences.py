@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 import subprocess
 import sys
 
@@ -52,11 +51,6 @@ def fault(where: str) -> None:
     else:
         fenced.freeze()
         fenced.array[0] = 1
-
-
-def child(file: str, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same sepconv as here
-    return subprocess.run([sys.executable, file, *arguments], capture_output=True, text=True, timeout=timeout, env=environment)
 
 
 def survived(done: subprocess.CompletedProcess[str]) -> int:

@@ -46,6 +46,13 @@ def tell(**found):
 ONE_CALL = "y = call(); f = facts(); tell(right=right(y), bits=bits(y), **{k: f[k] for k in f if k != 'arrays'})"
 
 
+def python(*arguments: str, cwd: pathlib.Path | None = None, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A new Python with these arguments, which finds the same sepconv and helpers as this one."""
+    path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    environment = os.environ | {"PYTHONPATH": path} | variables
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=timeout, cwd=cwd, env=environment)
+
+
 def start(
     script: str, *, prelude: str = PRELUDE, flags: tuple[str, ...] = (), env: dict[str, str] | None = None, **more: Any
 ) -> subprocess.Popen[str]:

@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import oracle
-import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-compiled = pytest.mark.skipif(oracle.SIMULATOR, reason="it starts the simulator in a process of its own")
-
-
-def child(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    settings = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=600, env=settings)
-
+from cuda_children import child, compiled
 
 TOY = """
 import numpy, sys
@@ -49,7 +34,7 @@ print(len(names), [lib.name for lib in gpu_libraries.choose(["cupy", "tf32"], "b
 @compiled
 def test_toy_layers(sweep):
     """Every operation, and dtype in sweeps, is right, has a row with its bytes, a bound from measured roofs, a table and JSON."""
-    done = child("-c", TOY, str(int(sweep)), NUMBA_ENABLE_CUDASIM="1")
+    done = child("-c", TOY, str(int(sweep)), simulator=True)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()[-2:]
     assert "the first and the last image" in first

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from processes import python
 
 import sepconv
 from sepconv import cli
-
-
-def python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300, cwd=cwd)
-
 
 # Makes packages as absent as if they were never installed, then runs the command line.
 BLOCKED = textwrap.dedent("""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from importlib import resources
 
 import numpy as np
 import pytest
+from processes import python
 
 import sepconv
 from sepconv import data
@@ -19,7 +18,7 @@ with resources.files("sepconv").joinpath("layers.csv").open(encoding="utf-8", ne
 
 def test_module_comes_when_asked_for() -> None:
     told = "import sys, sepconv; before = 'sepconv.data' in sys.modules; print(before, len(sepconv.data.layers()), 'numba' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=60)
+    done = python("-c", told)
     assert done.stdout.split() == ["False", "391", "False"], done.stderr
     assert "data" in dir(sepconv)
     with pytest.raises(AttributeError, match="'sepconv' has no attribute 'nonsense'"):

@@ -21,6 +21,7 @@ from fences import Fenced, needs_mprotect
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from oracle import LAYOUTS, OPS, Call, Placed, values
+from processes import python
 
 import sepconv
 
@@ -97,11 +98,11 @@ def random_fenced(backend: str, count: int, free: int) -> None:
 @pytest.mark.parametrize("where", ("after", "before", "write after", "write input"))
 def test_fences_hold(where):
     """The fences catch what they are there for: the child dies of a signal."""
-    assert fences.child(__file__, "fault", where).returncode in (-signal.SIGSEGV, -signal.SIGBUS)
+    assert python(__file__, "fault", where).returncode in (-signal.SIGSEGV, -signal.SIGBUS)
 
 
 def _between_fences(backend: str, count: int, free: int = 0) -> None:
-    assert fences.survived(fences.child(__file__, backend, str(count), str(free), timeout=3600)) >= count
+    assert fences.survived(python(__file__, backend, str(count), str(free), timeout=3600)) >= count
 
 
 @needs_mprotect

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import assert_bits
 
 import sepconv
 from sepconv import layers
@@ -22,11 +23,6 @@ from sepconv.problem import LAYOUTS
 NAMES = [(kind, dims, layout) for kind in KINDS for dims in LAYOUTS for layout in LAYOUTS[dims]]
 PLAIN = pytest.mark.usefixtures("plain")
 IDS = [f"{kind}{dims}d-{layout}" for kind, dims, layout in NAMES]
-
-
-def assert_bits(a: np.ndarray, b: np.ndarray) -> None:
-    assert a.dtype == b.dtype and a.shape == b.shape
-    assert np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes(), f"{(a != b).sum()} of {a.size} values differ"
 
 
 @pytest.fixture

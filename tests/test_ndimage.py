@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import textwrap
 
 import numpy as np
 import pytest
 import scipy.ndimage
+from processes import python
 
 import sepconv
 import sepconv.ndimage as ndi
 
-ROOT = pathlib.Path(sepconv.__file__).resolve().parents[1]
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap", "grid-mirror", "grid-constant", "grid-wrap")
 PAD = {"reflect": "symmetric", "constant": "constant", "nearest": "edge", "mirror": "reflect", "wrap": "wrap"}  # numpy.pad's names
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 FLOATS = ("float32", "float64", "complex64", "complex128")
-
-
-def child(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=settings, capture_output=True, text=True, timeout=600)
 
 
 def assert_bits(got: np.ndarray, want: np.ndarray) -> None:
@@ -82,10 +74,8 @@ def test_scipys_own_tests(tmp_path: pathlib.Path) -> None:
         pytest.skip("this SciPy was installed without its tests")
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent(SUITE))
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}  # this run's options are not SciPy's
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), LEFT_OUT, found.origin], env=settings, cwd=tmp_path, capture_output=True, text=True
-    )
+    # This run's options are not SciPy's.
+    done = python(str(script), str(tmp_path), LEFT_OUT, found.origin, cwd=tmp_path, timeout=1800, PYTEST_ADDOPTS="")
     told = [line for line in done.stdout.splitlines() if line.startswith("@")]
     assert told, done.stdout[-3000:] + done.stderr[-3000:]
     code, passed, reached, failed = json.loads(told[0][1:])
@@ -319,10 +309,10 @@ def test_import_costs_nothing() -> None:
         assert "numba" not in sys.modules and "scipy" not in sys.modules
         print(ndi.uniform_filter1d([2, 8, 0, 4, 1, 9, 9, 0], size=3).tolist(), "numba" in sys.modules)
     """
-    done = child(script)
+    done = python("-c", textwrap.dedent(script))
     assert done.stdout.split("\n")[0] == "[4, 3, 4, 1, 4, 6, 6, 3] True", done.stderr
 
 
 def test_without_a_compiler() -> None:
-    done = child("import sepconv.ndimage as n; print(n.correlate1d([2, 8, 0, 4, 1, 9, 9, 0], [1, 3]).tolist())", NUMBA_DISABLE_JIT="1")
+    done = python("-c", "import sepconv.ndimage as n; print(n.correlate1d([2, 8, 0, 4, 1, 9, 9, 0], [1, 3]).tolist())", NUMBA_DISABLE_JIT="1")
     assert done.stdout.strip() == "[8, 26, 8, 12, 7, 28, 36, 9]", done.stderr

@@ -20,6 +20,7 @@ from filter_calls import FilterCall
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from oracle import Placed
+from processes import python
 
 import sepconv
 import sepconv.ndimage as ndi
@@ -65,18 +66,18 @@ def random_fenced(small: int, large: int, free: bool = False) -> None:
 @needs_mprotect
 def test_between_fences() -> None:
     """The exact engine and the sweeps."""
-    assert fences.survived(fences.child(__file__, "150", "90")) >= 240
+    assert fences.survived(python(__file__, "150", "90")) >= 240
 
 
 @needs_mprotect
 @pytest.mark.sweep
 def test_between_fences_sweep() -> None:
-    assert fences.survived(fences.child(__file__, "800", "250", "free", timeout=3600)) >= 1050
+    assert fences.survived(python(__file__, "800", "250", "free", timeout=3600)) >= 1050
 
 
 @needs_mprotect
 def test_signals_between_fences() -> None:
-    assert fences.survived(fences.child(__file__, "signal")) >= 20
+    assert fences.survived(python(__file__, "signal")) >= 20
 
 
 def signals_fenced() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from networks import random_weights
+from processes import python
 
 import sepconv
 from sepconv import cli
@@ -261,7 +260,7 @@ def test_command_refuses_in_one_sentence(tmp_path: Any, capsys: pytest.CaptureFi
 def test_command_without_its_extra_says_so() -> None:
     pytest.importorskip("rich", reason="the tables need sepconv[bench]")
     told = f"import sys; sys.modules['torch'] = None; from sepconv import cli; sys.exit(cli.main({COMMAND}))"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=120)
+    done = python("-c", told)
     assert done.returncode == 2 and "sepconv[network]" in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 

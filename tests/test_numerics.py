@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import oracle
 import pytest
+from arrays import rng
 from oracle import BFLOAT16, LAYOUTS, OPS, check, function, values
 
 import sepconv
@@ -22,10 +23,6 @@ CURVED = [name for name, chosen in activations.NAMES.items() if chosen.code > ac
 ACTIVATIONS = (*activations.NAMES, ("clip", -2, 3.5))
 # of the weights, for 3 channels; with images of 6 x 37 and a padding of 1 they run kernels of the shared table (cells.py)
 SHAPES = {"conv": [(3, 3, 3, 3)], "depthwise_conv": [(3, 3, 3)], "pointwise_conv": [(3, 3)], "separable_conv": [(3, 3, 3), (3, 3)]}
-
-
-def rng(*seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 def moved(array: np.ndarray, last: bool) -> np.ndarray:

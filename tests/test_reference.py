@@ -190,7 +190,7 @@ def test_every_border_is_that_of_numpy(mode):
     """G19: every length below 9, every pad below 30 on both sides; the oracle itself has the formula and not numpy.pad."""
     for n in range(1, 9):
         line = np.arange(1, n + 1)
-        want = {pads: np.pad(line, pads, mode) for pads in itertools.product(range(30), (0, 1, 7, 29))}
+        want = {pads: np.pad(line, pads, mode) for pads in itertools.product((*range(30), 5 * n), (0, 1, 7, 29, 3 * n + 1))}
         for (before, after), padded in want.items():
             at = [source(p, n, CODES[mode]) for p in range(-before, n + after)]
             assert [0 if p < 0 else int(line[p]) for p in at] == padded.tolist(), (n, before, after)

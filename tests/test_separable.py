@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
+from arrays import assert_bits
 from oracle import check, values
 
 import sepconv
@@ -35,10 +36,6 @@ def fused(fn: Any, x: np.ndarray, depthwise: np.ndarray, pointwise: np.ndarray, 
     arrays = (x, depthwise, options.get("depthwise_bias"), pointwise, bias, options.get("residual"))
     found = cpu.kernels(problems, arrays, options.get("out"))
     return [kernel[0].__module__.rpartition(".")[2] for kernel in found] == ["depthwise", "pointwise", "separable"]
-
-
-def assert_bits(a: np.ndarray, b: np.ndarray) -> None:
-    assert a.shape == b.shape and np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
 
 
 SMALL, TALL = (19, 21, (20, 29)), (35, 21, (93, 61))  # (channels, outputs, size): one band, several; most tests share their kernels

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
-from calls import arrays_of, assert_bits, channels_last, rng
+from arrays import arrays_for, assert_bits, channels_last, rng
 from oracle import LAYOUTS, OPS, Call, check, function, values
 
 import sepconv
@@ -91,7 +91,7 @@ def test_layers(backend, layer, last, dtype):
     """Sizes as networks have them; one thread gives the bits of all (N8)."""
     op, channels, outputs, size, kernel, options = layer
     dims = len(size)
-    arrays = arrays_of(op, rng(channels, outputs), (1, channels, *size), kernel, outputs, dtype)
+    arrays = arrays_for(op, rng(channels, outputs), (1, channels, *size), kernel, outputs, dtype)
     arrays |= {"weight": arrays["weight"][:channels]} if op == "depthwise_conv" else {}  # one filter a channel, as networks have them
     arrays["x"] = np.ascontiguousarray(channels_last(arrays["x"])) if last else arrays["x"]
     call = Call(op, dims, arrays, options | {"layout": LAYOUTS[dims][last], "activation": "hard_swish"})
@@ -110,7 +110,7 @@ def test_layers(backend, layer, last, dtype):
 @pytest.mark.parametrize("op", OPS)
 def test_batch_bits(backend, op, last, dtype):
     """N10: an image alone and in a batch of 8 have the same bits."""
-    arrays = arrays_of(op, rng(last), (8, 3, 6, 37), (3, 3), outputs=3, dtype=dtype)
+    arrays = arrays_for(op, rng(last), (8, 3, 6, 37), (3, 3), outputs=3, dtype=dtype)
     arrays["x"] = np.ascontiguousarray(channels_last(arrays["x"])) if last else arrays["x"]
     options = {"layout": LAYOUTS[2][last], "activation": "silu"} | ({} if op == "pointwise_conv" else {"padding": 1})
     batch = check(function(op, 2), **arrays, **options)
@@ -130,7 +130,7 @@ def _tails() -> list[Any]:
 @pytest.mark.parametrize("last", (False, True))
 def test_tail_bits(backend, op, width, last):
     """N10: the same window gives the same bits in the body of a row and in its tail: x repeats with period 1, so must the result."""
-    arrays = arrays_of(op, rng(width), (1, 9, 10, 1), (3, 3), outputs=5)
+    arrays = arrays_for(op, rng(width), (1, 9, 10, 1), (3, 3), outputs=5)
     arrays["x"] = np.repeat(arrays["x"], width, axis=3)
     arrays["x"] = np.ascontiguousarray(channels_last(arrays["x"])) if last else arrays["x"]
     result = check(function(op, 2), **arrays, layout=LAYOUTS[2][last], activation="gelu")

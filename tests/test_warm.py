@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 from sepconv import cli, data, warm_shapes
@@ -15,8 +13,7 @@ from sepconv.warm import Shape, _call, _kernels, models, parse, read, shapes_of,
 
 def python(folder: Path, *arguments: str) -> str:
     """What a new process prints, with its kernels in that folder."""
-    environment = {**os.environ, "SEPCONV_CACHE_DIR": str(folder)}
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300, env=environment)
+    done = processes.python(*arguments, SEPCONV_CACHE_DIR=str(folder))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
