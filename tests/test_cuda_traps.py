@@ -171,6 +171,24 @@ def test_threads_in_turns():
     assert "thread 5" in child("-c", KERNELS, "raises", simulator=True).stderr.splitlines()[-1]
 
 
+WORDS = """
+import sys, numpy
+from sepconv.backends.cuda import stencil
+tile = stencil.Tile("float32", (3, 3), (1, 1), (1, 1), (1, 1), 2, 4, 2, 2, 0, stencil.PACKED)
+x, taps, sums = numpy.ones((8, 8), numpy.float32), numpy.ones(9, numpy.float32), numpy.zeros(tile.outputs, numpy.float32)
+stencil.first(tile.text, sums, x.ctypes.data + int(sys.argv[1]), 32, 4, 4, 0, 0, taps.ctypes.data, 12, 4)
+print(sums.astype(int).tolist())
+"""
+
+
+@compiled
+def test_words_are_aligned():
+    """A GPU refuses a word that is not at a multiple of its size; processors read it, so that the code for them has to look."""
+    assert child("-c", WORDS, "0", simulator=True).stdout.strip() == "[4, 6, 6, 4, 6, 9, 9, 6]"
+    done = child("-c", WORDS, "4", simulator=True)
+    assert done.returncode != 0 and not done.stdout and "Traceback" not in done.stderr  # the process is gone
+
+
 @compiled
 def test_empty_launches_nothing(monkeypatch):
     """U7: an empty batch is an empty result and no launch."""
