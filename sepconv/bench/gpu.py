@@ -67,15 +67,3 @@ def run(
     report = Report(machine, options, {lib.name: lib.note for lib in chosen}, absent, [])
     device = Device("GPU", gpu_machine.measure, gpu_machine.timed, batch, dtype)
     return measured(report, groups, lambda case: cases.Arrays(case, epilogue), chosen, device, roofs, tell or (lambda text: None), progress)
-
-
-def lines(report: Report) -> list[str]:
-    """Where and how it was measured, a fact a line."""
-    m, o = report.machine, report.options
-    versions = ", ".join(f"{name} {version}" for name, version in {"python": m["python"], "numba": m["numba"], **m["libraries"]}.items())
-    told = [f"{m['gpu']}, compute capability {m['cc']}, driver {m['driver']}; {m['platform']}", versions]
-    if "gflops" in m:
-        copies = ", ".join(f"{int(size) >> 20} MiB {value:.0f}" for size, value in m["copy_gbytes"].items())
-        told.append(f"measured in this run: {m['gflops']:.0f} GFLOP/s of fused multiply-adds in float32; copies, GB/s read and written: {copies}")
-    told.append(f"{o['dtype']}, {o['batch']} images, epilogue: {o['epilogue']}; {o['seconds']:g} s a convolution, libraries in turns, CUDA's events")
-    return told

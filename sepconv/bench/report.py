@@ -180,23 +180,25 @@ def grids(report: Report, all_rows: bool = False, old: Report | None = None, wid
 
 def machine_lines(report: Report) -> list[str]:
     """Where and how it was measured, a fact a line."""
-    if "gpu" in report.machine:
-        from . import gpu
-
-        return gpu.lines(report)
     m, o = report.machine, report.options
-    versions = ", ".join(f"{name} {version}" for name, version in {"python": m["python"], "numba": m["numba"], **m["libraries"]}.items())
-    cores = f"{m['cpu']} ({m['llvm_cpu']}, {m['isa']}), {m['cores']} cores; {m['threads']} thread{'s' * (m['threads'] > 1)} for every library"
-    lines = [f"{cores}; {m['platform']}", versions]
+    gpu = "gpu" in m
+    versions = {"python": m["python"], "numba": m["numba"], **m["libraries"]}
+    if gpu:
+        what = f"{m['gpu']}, compute capability {m['cc']}, driver {m['driver']}"
+        how = f"{o['dtype']}, {o['batch']} images, epilogue: {o['epilogue']}"
+    else:
+        what = f"{m['cpu']} ({m['llvm_cpu']}, {m['isa']}), {m['cores']} cores; {m['threads']} thread{'s' * (m['threads'] > 1)} for every library"
+        how = f"float32, one image, epilogue: {o['epilogue']}" if report.what == "layers" else "photographs, the border mirrored"
+    lines = [f"{what}; {m['platform']}", ", ".join(f"{name} {version}" for name, version in versions.items())]
     if m.get("variables"):
         held = ", ".join(f"{name}={value}" for name, value in m["variables"].items())
         lines.append(f"held by {held}; ONNX Runtime, and OpenVINO but for its oneDNN, know no such variable")
     if "gflops" in m:
-        copies = ", ".join(f"{_size(int(size))} {value:.0f}" for size, value in m["copy_gbytes"].items() if int(size) in _SHOWN)
+        copies = ", ".join(f"{_size(int(size))} {value:.0f}" for size, value in m["copy_gbytes"].items() if gpu or int(size) in _SHOWN)
         lines.append(f"measured in this run: {m['gflops']:.0f} GFLOP/s of fused multiply-adds; copies, GB/s read and written: {copies}")
     load = "unknown" if m["load_average"] is None else f"{m['load_average']:.2f}"
-    how = f"float32, one image, epilogue: {o['epilogue']}" if report.what == "layers" else "photographs, the border mirrored"
-    lines.append(f"{how}; {o['seconds']:g} s a convolution, libraries in turns; load average before {load}")
+    clock = "CUDA's events" if gpu else f"load average before {load}"
+    lines.append(f"{how}; {o['seconds']:g} s a convolution, libraries in turns; {clock}")
     return lines
 
 
