@@ -61,8 +61,8 @@ class Simulated:
         key = (*given[: self.literals], *arrays)
         if key not in self.made:
             self.made[key] = self._compiled(kinds(self.literals))
-        numbers = [g.ctypes.data if isinstance(g, np.ndarray) else int(g) for g in given[self.literals :]]
-        self.made[key](np.array(numbers, np.int64).ctypes.data)
+        words = np.array([g.ctypes.data if isinstance(g, np.ndarray) else int(g) for g in given[self.literals :]], np.int64)
+        self.made[key](words.ctypes.data)
 
     def _compiled(self, kinds: tuple[Any, ...]) -> Callable[[int], None]:
         """For arguments of these types; called with the address of those that are not literal."""
