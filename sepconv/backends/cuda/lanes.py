@@ -8,6 +8,7 @@ Memory is addressed by int64 byte addresses: one kernel serves any strides, and 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -51,18 +52,18 @@ class Simulated:
     def __init__(self, define: Callable[..., Any]) -> None:
         self.define, self.literals = define, 0  # how many arguments have to be literal: the first ones
         self.made: dict[tuple[Any, ...], Callable[[int], None]] = {}
+        self.lock = threading.Lock()  # all threads of a block come at once
 
     def __call__(self, *given: Any) -> None:
         given = tuple(np.asarray(g._item._ary) if hasattr(g, "_item") else g for g in given)  # as the simulator wraps arrays
         arrays = [g.dtype for g in given if isinstance(g, np.ndarray)]
         kinds = lambda count: (*map(types.literal, given[:count]), *map(_kind, given[count:]))
-        if self.literals == 0:
-            self.literals = next(n for n in range(1, len(given)) if self.define(None, *kinds(n)) is not None)
-        key = (*given[: self.literals], *arrays)
-        if key not in self.made:
-            self.made[key] = self._compiled(kinds(self.literals))
+        with self.lock:
+            self.literals = self.literals or next(n for n in range(1, len(given)) if self.define(None, *kinds(n)) is not None)
+            key = (*given[: self.literals], *arrays)
+            made = self.made[key] = self.made.get(key) or self._compiled(kinds(self.literals))
         words = np.array([g.ctypes.data if isinstance(g, np.ndarray) else int(g) for g in given[self.literals :]], np.int64)
-        self.made[key](words.ctypes.data)
+        made(words.ctypes.data)
 
     def _compiled(self, kinds: tuple[Any, ...]) -> Callable[[int], None]:
         """For arguments of these types; called with the address of those that are not literal."""
