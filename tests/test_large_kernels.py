@@ -1,4 +1,4 @@
-"""Depthwise kernels of many lines, and those larger than the map, of which x and the weight change places: `frame.turned`."""
+"""Depthwise kernels of many lines, and those larger than the map, of which x and the weight change places: `large.py`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pytest
 
 import sepconv
 from sepconv import layers
-from sepconv.backends.cpu import runtime
+from sepconv.backends.cpu import large, runtime
 
-TURNED = "in each other's place"
+TURNED, COPIED = "in each other's place", "each pixel beside the next"
+MACHINE = runtime.machine()
 SIZES = [  # of the map, the kernel, and pads
     ((12, 12), (23, 23), 11), ((12, 12), (15, 15), 7), ((12, 12), (15, 15), 12), ((9, 12), (10, 15), ((4, 6), (3, 12))),
     ((12,), (16,), (5, 9)), ((7, 7), (13, 13), 6),
@@ -37,7 +38,7 @@ def test_kernels_larger_than_the_map(size: tuple[int, ...], kernel: tuple[int, .
     x, weight, bias = _arrays(channels, size, kernel, dtype)
     options = dict(padding=pads, layout=layout, activation="leaky_relu")
     want = oracle.check(function, x, weight, bias, **options)
-    many = runtime.machine().registers == 32
+    many = MACHINE.registers == 32 or MACHINE.isa == "AVX2"
     assert (TURNED in str(sepconv.explain(function, x, weight, bias, **options))) == many
     held, room = layer(weight, bias, **options), np.full((1, *want.shape[1:-1], 2 * channels), 9, dtype)
     for _ in range(3):
@@ -49,14 +50,16 @@ def test_kernels_larger_than_the_map(size: tuple[int, ...], kernel: tuple[int, .
 
 
 @pytest.mark.parametrize("value", (np.inf, np.nan))
+@pytest.mark.parametrize("layout", ("NHWC", "NCHW"))
 @pytest.mark.parametrize("size, kernel, pads", SIZES[:2] + SIZES[3:4])
-def test_numbers_that_are_not_finite(size: tuple[int, ...], kernel: tuple[int, ...], pads: int, value: float) -> None:
+def test_numbers_that_are_not_finite(size: tuple[int, ...], kernel: tuple[int, ...], pads: int, layout: str, value: float) -> None:
     """What lies beyond the border, of the map or of the kernel in its place, is multiplied by nothing, and the map's zeros by all weights."""
-    function, layer, layout = _function(2)
+    function, layer, _ = _function(2)
     for places in ((0, 0), (size[0] // 2, 3), (size[0] - 1, size[1] - 1)):
         for which in range(2):
-            x, weight, bias = _arrays(19, size, kernel)
+            x, weight, bias = _arrays(31, size, kernel)
             (x[0, ..., 5] if which == 0 else weight[5])[places] = value
+            x = x if layout == "NHWC" else np.ascontiguousarray(np.moveaxis(x, -1, 1))
             want, held = oracle.expected(function, x, weight, bias, padding=pads, layout=layout), layer(weight, bias, padding=pads, layout=layout)
             for _ in range(3):
                 oracle.compare(held(x), want)
@@ -71,3 +74,38 @@ def test_kernels_of_many_lines(taps: int, layout: str) -> None:
     x = x if layout == "NHWC" else np.ascontiguousarray(np.moveaxis(x, -1, 1))
     for pads in (taps // 2, 1, ((taps - 1, 0), (0, taps + 2))):
         oracle.check(sepconv.depthwise_conv2d, x, weight, bias, padding=pads, layout=layout)
+
+
+CASES = [  # channels, of the map, the kernel, and pads: with bands of rows, with x and the weight in each other's place, blocks of twice the channels
+    (31, (25, 27), (9, 12), ((4, 4), (5, 6))), (16, (17, 16), (13, 10), ((0, 12), (11, 0))),
+    (31, (16, 16), (17, 20), 9), (63, (13, 9), (15, 11), (7, 5)),
+    pytest.param(31, (30, 40), (21, 5), (10, 2), marks=pytest.mark.sweep),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(MACHINE.isa not in ("AVX2", "AVX-512"), reason="there no kernel copies")
+@pytest.mark.parametrize("layout, dtype", (("NCHW", np.float32), ("NHWC", np.float32), pytest.param("NCHW", np.float64, marks=pytest.mark.sweep)))
+@pytest.mark.parametrize("channels, size, kernel, pads", CASES)
+def test_blocks_of_channels_are_copied(
+    monkeypatch: pytest.MonkeyPatch, channels: int, size: tuple[int, ...], kernel: tuple[int, ...], pads: object, layout: str, dtype: type
+) -> None:
+    """Of arrays that are parts of others, with weights of either order; in as many bands as threads or scratch make; nothing between is written."""
+    monkeypatch.setattr(large, "_worth", lambda *args: True)
+    monkeypatch.setattr(large, "L2", 2**15)
+    function, layer, last = sepconv.depthwise_conv2d, layers.DepthwiseConv2d, layout == "NHWC"
+    x, weight, bias = _arrays(2 * channels, size, kernel, dtype)
+    x = np.concatenate([x, x[:, ::-1]]) if last else np.ascontiguousarray(np.moveaxis(np.concatenate([x, x[:, ::-1]]), -1, 1))
+    part, other = (slice(None), slice(channels), slice(channels, None)), (..., slice(channels))
+    x, weight, bias = x[other if last else part[:2]], weight[:channels], bias[channels:]
+    options = dict(padding=pads, layout=layout, activation="relu6")
+    want = oracle.check(function, x, weight, bias, **options)
+    assert COPIED in str(sepconv.explain(function, x, weight, bias, **options))
+    shape = (2, *want.shape[1:-1], 2 * channels) if last else (2, 2 * channels, *want.shape[2:])
+    room, held = np.full(shape, 9, dtype), layer(np.ascontiguousarray(weight), bias, **options)
+    for threads in (1, 2, 3):
+        with sepconv.num_threads(min(threads, sepconv.get_num_threads())):
+            for _ in range(3):
+                room[...] = 9
+                held(x, out=room[other if last else part[:2]])
+                assert np.array_equal(room[other if last else part[:2]], want)
+                assert (room[(..., part[2]) if last else (part[0], part[2])] == 9).all()

@@ -2,10 +2,10 @@
 
 plans.py      a call's plan: which kernel, its record of sizes and strides, how its jobs are shared out; entry.py  the way of the calls after it;
               tape.py  of many calls at once
-tiles.py      which kernel and register tile for which problem and machine; products.py  those of products; edges.py  what tiles meet of the
-              border; choice.py  how work is cut
+tiles.py      which kernel and register tile for which problem and machine; products.py  those of products; large.py  which of many taps do not
+              run on the arrays as they lie; edges.py  what tiles meet of the border; choice.py  how work is cut
 depthwise.py  pointwise.py  standard.py   the tuned kernels: plain loops that drive the register tiles; separable.py  one after the other of
-              them, a band at a time
+              them, a band at a time; copied.py  depthwise over copies
 stencil.py  patch.py  product.py   the tiles: depthwise, and of few taps channels last; a matrix product, for the rest; panels.py  what products pack
 filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`; fused.py  sweep.py  bands.py  blocks.py   the same in one sweep
 dots.py  pairs.py  digits.py  vnni.py   blurs of bytes: tiles of sums of four products, or of two; their weights; instructions

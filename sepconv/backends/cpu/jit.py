@@ -22,7 +22,7 @@ OPTIONS = dict(nogil=True, error_model="numpy", boundscheck=False, no_cfunc_wrap
 callee = functools.partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-TILED = ("depthwise", "pointwise", "separable", "standard")  # files whose kernels spend their time in generated tiles
+TILED = ("depthwise", "copied", "pointwise", "separable", "standard")  # files whose kernels spend their time in generated tiles
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from ... import dtypes, overlap
 from ...cache import Cache
 from ...problem import ARRAYS, Problem
-from . import direct, frame, poison, runtime, tiles
+from . import direct, frame, large, poison, runtime, tiles
 from .choice import RATE, SERIAL, Choice
 from .entry import PEEK, Entry, address
 from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, PANEL, RESIDUAL, STRANGE, TURNED, WEIGHT, YN, YW, ZEROS, X
@@ -79,11 +79,15 @@ class Plan:
         (p,), (x, weight, _, residual), last = self.problems, arrays, 0
         geometry = frame.measure(p, x, weight, residual, target)
         g = frame.flat(geometry) if p.kind == "pointwise" else geometry
-        if turn and not self.empty and tiles.turns(p, g, runtime.machine()):
+        machine = runtime.machine()
+        over = large.blocks(p, g, machine, workers) if turn and not self.empty else None
+        turned = over[1] if over else turn and not self.empty and large.turns(p, g, machine)
+        if turned:
             self.straight = Plan(self.problems, arrays, target, twice, workers, False)
+        if turned and not over:
             self.slots = (WEIGHT, X, *self.slots[2:])
             p, g, last = frame.turned(p, g)
-        choice = None if self.empty or _far(p) else tiles.choose(p, g, runtime.machine(), twice, workers)
+        choice = over[0] if over else None if self.empty or _far(p) else tiles.choose(p, g, machine, twice, workers)
         if choice is None:
             g, choice = geometry, _direct(p, geometry)
         record = frame.fill(p, g)
@@ -137,7 +141,7 @@ class Plan:
         kind = "tuned" if self.tuned else "direct"
         threads = f"{self.workers} threads, {c.jobs} jobs" if self.workers > 1 else f"1 thread, {c.jobs} jobs"
         launches = f" in {self.launches} launches, between which Ctrl-C is heard" if self.launches > 1 else ""
-        reason = c.reason + ("; x and the weight in each other's place, since the weight is the larger" if self.straight is not None else "")
+        reason = c.reason + (large.TURNS if self.straight is not None else "")
         return [f"{kind} kernel {c.factory.__module__.rsplit('.', 1)[-1]}.{c.factory.__name__} for {m.isa}: {reason}", threads + launches]
 
 

@@ -172,7 +172,7 @@ def _patch(p: Problem, rows_out: int, staged: int, flat: int, lanes: int, machin
     return (*min(fits, key=lambda shape: cycles(*shape)), vectors)
 
 
-def _depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts: int, astray: bool) -> Choice | None:
+def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts: int, astray: bool) -> Choice | None:
     """The arguments as for channels first."""
     (kd, kh, kw), (_, sh, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     (od, oh, ow), iw, size, channels = three(p.out_size, 1), p.in_size[-1], p.dtype.itemsize, p.out_channels
@@ -223,17 +223,7 @@ def _depthwise(p: Problem, machine: Machine, lanes: int, workers: int, lies: tup
     x_wide, _, x_deep, deep = lies
     if choice.first(p, lies):
         return _depthwise_first(p, machine, lanes, workers, cuts, not x_wide), True
-    return (_depthwise_last(p, machine, lanes, workers, cuts, not x_deep) if deep else None), False
-
-
-def turns(p: Problem, g: Geometry, machine: Machine) -> bool:
-    """Whether a depthwise problem is faster with x and the weight in each other's place: a kernel larger than the map, whose weights are so many
-    that a multiply-add loads its own. Those of a line of the map stay in registers."""
-    if p.kind != "depthwise" or not choice.tunable(p) or p.mode != "constant" or p.batch > 1 or p.dims > 2 or p.groups != p.out_channels:
-        return False
-    ones, deep = {*p.stride, *p.dilation} == {1}, g.x[1] == g.weight[0] == g.out[1] == p.dtype.itemsize
-    larger = all(k >= n for k, n in zip(p.kernel, p.in_size)) and 7 <= p.in_size[-1] <= 16
-    return ones and deep and larger and machine.registers == 32 and p.out_channels >= machine.lanes(p.dtype.name)
+    return (depthwise_last(p, machine, lanes, workers, cuts, not x_deep) if deep else None), False
 
 
 def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: int) -> Choice | None:
