@@ -115,8 +115,8 @@ def _ids() -> list[Any]:
 
 
 def _tiled(compiled: Compiled) -> list[Kernel]:
-    """The kernels that have tiles: a fused one calls those of both halves, which are there too."""
-    return [kernel for kernel in compiled.kernels if not kernel.name.startswith("separable.")]
+    """The kernels that have tiles: a fused one, or one that copies, calls others, which are there too."""
+    return [kernel for kernel in compiled.kernels if not kernel.name.startswith(("separable.", "copied."))]
 
 
 def _taps(cells: dict[str, Any]) -> set[int]:
