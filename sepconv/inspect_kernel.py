@@ -112,7 +112,8 @@ def _lines(found: cross.Compiled, full: bool) -> Iterator[str]:
         for title, code in shown:
             yield from _described(title, code, found.machine.registers)
         if not loops:
-            called = "calls of the kernels above" if kernel.name.startswith("separable.") else "plain loops, of which LLVM makes what it can"
+            calls = kernel.name.startswith(("separable.", "copied."))
+            called = "calls of the kernels above" if calls else "plain loops, of which LLVM makes what it can"
             yield f"  {called}: none multiplies and adds whole vectors"
         elif not full and narrow + border:
             yield f"  loops besides, which --full shows: {len(narrow)} of narrower tiles, {len(border)} at the border"
