@@ -16,7 +16,7 @@ needs_vnni = pytest.mark.skipif(not runtime.has(*dots.NEEDED), reason="no AVX-51
 WEIGHTS = {
     "binomials, which float64 sums exactly": ([1, 2, 1], [1, 4, 6, 4, 1], [1, 6, 15, 20, 15, 6, 1], [1, 1], [1, 2, 3, 4, 5, 4, 3, 2]),
     "two pairs whose sums are whole numbers": ([0.01, 0.02, 0.94, 0.02, 0.01], [0.05, 0.25, 0.4, 0.25, 0.05], [0.2, 0.6, 0.2], [0.3, 0.4, 0.3]),
-    "no symmetry": ([0.1, 0.2, 0.3], [3, 2, 1, 2, 8], [0.7, 0.1]),
+    "no symmetry": ([0.1, 0.2, 0.3], [3, 2, 1, 2, 8], [0.7, 0.1], [1 - 1e-13]),
     "little weight in the middle": ([1, 0, 0, 0, 0, 0, 1], [0.45, 0.1, 0.45], [0, 1, 0]),
 }
 
@@ -76,7 +76,7 @@ def test_pixels_of_several_channels(channels: int) -> None:
     rng = np.random.default_rng(2)
     x = rng.integers(0, 256, (61, 90, channels)).astype(np.uint8)
     with sepconv.use_backend("cpu"):
-        for sigma in (0.4, 1.0, 3.0, 9.0):
+        for sigma in (0.4, 1.0, 3.0, 9.0, (0.5, 3.0), (1.5, 0.3)):
             want = scipy.ndimage.gaussian_filter(x, sigma, axes=(0, 1))
             assert np.array_equal(ndi.gaussian_filter(x, sigma, axes=(0, 1)), want), sigma
 
@@ -86,7 +86,7 @@ def test_pixels_of_several_channels(channels: int) -> None:
 def test_two_pairs(sigma: float) -> None:
     """By words: of weights whose sums are sure, of such that differences of the inner or of the outer pair put in doubt, and of uneven levels."""
     weights = gaussian_kernel(sigma, 0, 2)
-    assert digits.paired(weights, SYMMETRIC_TAPS)
+    assert digits.sort(weights, SYMMETRIC_TAPS) == 2
     with sepconv.use_backend("cpu"):
         for x in images():
             x[:, 100:200] //= 2
@@ -122,19 +122,23 @@ def test_pairs_in_doubt(sigma: float) -> None:
 
 
 def test_words_make_up_the_weights() -> None:
-    weights = gaussian_kernel(0.75, 0, 2)
-    made = digits.block(weights, SYMMETRIC_TAPS, 2, 0)
-    high, low = made[digits.WEIGHTS :].view(np.int16).astype(np.int64).reshape(2, 2)
-    assert np.abs(high * 2**16 + low - weights[:2] * 2**24).max() < 1
-    assert not digits.paired(np.array([1, 2, 4, 2, 1.5]) / 10.5, GENERAL) and not digits.paired(gaussian_kernel(0.5, 0, 3), SYMMETRIC_TAPS)
+    for taps in (gaussian_kernel(0.75, 0, 2), gaussian_kernel(0.3, 0, 1)):
+        made = digits.block_of_pairs(taps, SYMMETRIC_TAPS)
+        high, low = made[digits.WEIGHTS :].view(np.int16).astype(np.int64).reshape(2, 2)
+        assert np.abs((high * 2**16 + low)[2 - len(taps) // 2 :] - taps[: len(taps) // 2] * 2**24).max() < 1
+        assert not (high + low)[: 2 - len(taps) // 2].any()
 
 
 def test_what_is_known_of_sums() -> None:
-    """Exact weights are never in doubt; of two pairs that make whole numbers nothing is known; of longer ones neither."""
-    certain = lambda *taps: digits.certainty(np.array(taps), symmetry(np.array(taps))).kind
-    assert certain(0.25, 0.5, 0.25) == certain(*np.array([1, 4, 6, 4, 1]) / 16) == certain(1.0) == digits.SURE
-    assert certain(0.01, 0.02, 0.94, 0.02, 0.01) == certain(*[1 / 7] * 7) == certain(0.3, 0.7) == digits.DOUBTFUL
-    assert certain(0.2, 0.6, 0.2) > digits.DOUBTFUL == certain(0.2, 0.6 + 1e-9, 0.2)
+    """Exact weights are never in doubt; of two pairs that make whole numbers nothing is known; of longer ones and of others neither."""
+    sort = lambda *taps: digits.sort(np.array(taps), symmetry(np.array(taps)))
+    exact = (0.25, 0.5, 0.25), np.array([1, 4, 6, 4, 1]) / 16, (1.0,)
+    assert [sort(*taps) for taps in exact] == [1, 2, 0]
+    assert [digits.contrasts(np.array(taps), symmetry(np.array(taps))) for taps in exact] == [(digits.NEVER, digits.NEVER)] * 3
+    assert sort(0.2, 0.6, 0.2) == 1 and digits.contrasts(np.array([0.2, 0.6, 0.2]), SYMMETRIC_TAPS)[1] < 510
+    for taps in ((0.01, 0.02, 0.94, 0.02, 0.01), [1 / 7] * 7, (0.3, 0.7), (0.2, 0.6 + 1e-9, 0.2), (1 - 1e-13,), (0.25, 0.5, 0.1, 0.1, 0.05)):
+        assert sort(*taps) == digits.DOUBTFUL
+    assert sort(*[1 / 13] * 13) == digits.LONG
     assert not digits.fits(np.array([-0.5, 0.5]), GENERAL) and not digits.fits(np.array([0.2, 0.4, 0.2]), SYMMETRIC_TAPS)
 
 

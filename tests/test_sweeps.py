@@ -11,7 +11,7 @@ import scipy.ndimage
 
 import sepconv
 import sepconv.ndimage as ndi
-from sepconv.backends.cpu import fused
+from sepconv.backends.cpu import fused, image
 from sepconv.ndimage import _recall
 
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
@@ -100,7 +100,7 @@ def test_results_past_the_caches(monkeypatch: pytest.MonkeyPatch, name: str, dty
     filters = {"gaussian 1": ndi.gaussian_filter, "mean 3": ndi.uniform_filter, "sobel": ndi.sobel}
     arguments = {"gaussian 1": {"sigma": 1.0}, "mean 3": {"size": 3}, "sobel": {"axis": 1}}[name]
     want = filters[name](x, **arguments)
-    monkeypatch.setattr(fused, "FAR", 0)
+    monkeypatch.setattr(image, "FAR", 0)
     room = np.full(42 * 2112 * x.itemsize + 64, 77, np.uint8)
     room = room[-room.ctypes.data % 64 :][: 42 * 2112 * x.itemsize].view(dtype).reshape(42, 2112)
     before = room.copy()

@@ -12,7 +12,7 @@ import scipy.ndimage
 
 import sepconv
 import sepconv.ndimage as ndi
-from sepconv.backends.cpu import dense, frequencies, fused
+from sepconv.backends.cpu import dense, frequencies, image
 from sepconv.ndimage import _recall
 
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
@@ -191,8 +191,8 @@ def test_past_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     room = np.zeros(x.nbytes + 128, np.uint8)
     begin = -room.ctypes.data % 64
     made = []
-    for far in (fused.FAR, 0):
-        monkeypatch.setattr(fused, "FAR", far)
+    for far in (image.FAR, 0):
+        monkeypatch.setattr(image, "FAR", far)
         for first in (begin, begin + 4):
             out = room[first : first + x.nbytes].view(np.float32).reshape(x.shape)
             out[...] = np.nan

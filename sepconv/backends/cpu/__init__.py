@@ -7,9 +7,10 @@ tiles.py      which kernel and register tile for which problem and machine; prod
 depthwise.py  pointwise.py  standard.py   the tuned kernels: plain loops that drive the register tiles; separable.py  one after the other of
               them, a band at a time; copied.py  depthwise over copies
 stencil.py  patch.py  product.py   the tiles: depthwise, and of few taps channels last; a matrix product, for the rest; panels.py  what products pack
-filters.py  lines.py  taps.py  convert.py   the filters of `sepconv.ndimage`; fused.py  sweep.py  bands.py  blocks.py   the same in one sweep
-dots.py  pairs.py  digits.py  vnni.py   blurs of bytes: tiles of sums of four products, or of two; their weights; instructions
-dense.py  window.py  frequencies.py   dense filters of images, on the depthwise tile or by an FFT; programs.py  calls that are made again
+filters.py    the filters of `sepconv.ndimage`; lines.py  convert.py  exact.py   any dtype, in float64 lines; programs.py  calls that are made again
+image.py      what sweeps over images share; fused.py  sweep.py  bands.py  blocks.py   two 1-D filters in one sweep
+dense.py  window.py  frequencies.py   dense filters of images, on the depthwise tile or by an FFT
+dots.py  pairs.py  digits.py  vnni.py   blurs of bytes: tiles of sums of four products, or of two; their weights; what these tiles are made of
 direct.py     plain loops for everything else; poison.py  NaNs at the border, where a weight is infinite
 rows.py       rows of the input with their border in scratch, for all of these where the array itself will not do
 simd.py       vectors in LLVM; intrinsics.py  what plain loops call; loops.py  what they share; frame.py  the record that every kernel takes

@@ -13,20 +13,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..filters import REAL
+from .bands import DOUBLE, element, width
 from .jit import callee
 from .simd import I32, I64, integer
-
-DOUBLE = ir.DoubleType()
-
-
-def _kind(name: str) -> ir.Type:
-    if name.startswith("float"):
-        return ir.FloatType() if name == "float32" else DOUBLE
-    return ir.IntType(8 if name == "bool" else int(name.lstrip("uint")))
-
-
-def _bytes(kind: ir.Type) -> int:
-    return 4 if kind == ir.FloatType() else 8 if kind == DOUBLE else kind.width // 8
 
 
 def _widened(b: ir.IRBuilder, value: ir.Value, name: str) -> ir.Value:
@@ -35,8 +24,9 @@ def _widened(b: ir.IRBuilder, value: ir.Value, name: str) -> ir.Value:
     return b.sitofp(value, DOUBLE) if name.startswith("int") else b.uitofp(value, DOUBLE)
 
 
-def _cast(b: ir.IRBuilder, value: ir.Value, name: str, kind: ir.Type) -> ir.Value:
+def _cast(b: ir.IRBuilder, value: ir.Value, name: str) -> ir.Value:
     """As `filters.cast`. C leaves open what becomes of numbers that do not fit; here narrow types wrap, as they do for SciPy on x86."""
+    kind = element(name)
     if name.startswith("float"):
         return value if name == "float64" else b.fptrunc(value, kind)
     if name == "bool":
@@ -53,107 +43,52 @@ def _cast(b: ir.IRBuilder, value: ir.Value, name: str, kind: ir.Type) -> ir.Valu
     return whole if kind == I32 else b.trunc(whole, kind)
 
 
-def _switch(b: ir.IRBuilder, code: ir.Value, body: Callable[[str, ir.Type], None]) -> None:
-    """`body` for the dtype that `code` names."""
+def _elements(b: ir.IRBuilder, address: ir.Value, step: ir.Value, count: ir.Value, code: ir.Value, one: Callable[..., None]) -> None:
+    """one(index, pointer, name) for each of `count` elements of the dtype `code`: a loop over neighbours, of which LLVM makes vectors, or one over
+    elements `step` apart."""
     end = b.append_basic_block("converted")
-    blocks = [b.append_basic_block(name) for name in REAL]
     cases = b.switch(code, end)
-    for number, (name, block) in enumerate(zip(REAL, blocks)):
+    for number, name in enumerate(REAL):
+        block, kind = b.append_basic_block(name), element(name).as_pointer()
         cases.add_case(integer(number), block)
         b.position_at_end(block)
-        body(name, _kind(name))
+        with b.if_else(b.icmp_signed("==", step, integer(width(name)))) as (neighbours, others):
+            with neighbours, cgutils.for_range(b, count) as loop:
+                one(loop.index, b.gep(b.inttoptr(address, kind), [loop.index]), name)
+            with others, cgutils.for_range(b, count) as loop:
+                one(loop.index, b.inttoptr(b.add(address, b.mul(loop.index, step)), kind), name)
         b.branch(end)
     b.position_at_end(end)
 
 
-def _runs(b: ir.IRBuilder, address: ir.Value, step: ir.Value, count: ir.Value, kind: ir.Type, body: Callable[[ir.Value, ir.Value], None]) -> None:
-    """body(index, pointer) for each element: a loop over neighbours, of which LLVM makes vectors, and one over elements `step` apart."""
-    dense = b.icmp_signed("==", step, integer(_bytes(kind)))
-    with b.if_else(dense) as (neighbours, others):
-        with neighbours, cgutils.for_range(b, count) as loop:
-            body(loop.index, b.gep(b.inttoptr(address, kind.as_pointer()), [loop.index]))
-        with others, cgutils.for_range(b, count) as loop:
-            body(loop.index, b.inttoptr(b.add(address, b.mul(loop.index, step)), kind.as_pointer()))
+@intrinsic(prefer_literal=True)
+def _converted(typing: Any, way: Any, scratch: Any, address: Any, step: Any, count: Any, code: Any) -> Any:
+    writes = way.literal_value == "write"
 
-
-def _elements(b: ir.IRBuilder, address: ir.Value, step: ir.Value, count: ir.Value, code: ir.Value, one: Callable[..., None]) -> None:
-    """one(index, pointer, name, type) for each of `count` elements of the dtype `code`."""
-    _switch(b, code, lambda name, kind: _runs(b, address, step, count, kind, lambda index, pointer: one(index, pointer, name, kind)))
-
-
-@intrinsic
-def _read(typing: Any, to: Any, address: Any, step: Any, count: Any, code: Any) -> Any:
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        to, *where = args
-        scratch = b.inttoptr(to, DOUBLE.as_pointer())
+        _, scratch, *where = args
+        scratch = b.inttoptr(scratch, DOUBLE.as_pointer())
 
-        def one(index: ir.Value, pointer: ir.Value, name: str, kind: ir.Type) -> None:
-            value = b.load(pointer, align=_bytes(kind))
-            b.store(_widened(b, value, name), b.gep(scratch, [index]), align=8)
+        def one(index: ir.Value, pointer: ir.Value, name: str) -> None:
+            place = b.gep(scratch, [index])
+            if writes:
+                b.store(_cast(b, b.load(place, align=8), name), pointer, align=width(name))
+            else:
+                b.store(_widened(b, b.load(pointer, align=width(name)), name), place, align=8)
 
         _elements(b, *where, one)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 5), codegen
-
-
-@intrinsic
-def _write(typing: Any, source: Any, address: Any, step: Any, count: Any, code: Any) -> Any:
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        source, *where = args
-        scratch = b.inttoptr(source, DOUBLE.as_pointer())
-
-        def one(index: ir.Value, pointer: ir.Value, name: str, kind: ir.Type) -> None:
-            value = b.load(b.gep(scratch, [index]), align=8)
-            b.store(_cast(b, value, name, kind), pointer, align=_bytes(kind))
-
-        _elements(b, *where, one)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 5), codegen
+    return types.void(way, *[types.int64] * 5), codegen
 
 
 @callee
 def read(to, address, step, count, code):  # type: ignore[no-untyped-def]
     """`count` elements of the dtype `code`, `step` bytes apart from `address` on, as float64 to address `to` on."""
-    _read(to, address, step, count, code)
+    _converted("read", to, address, step, count, code)
 
 
 @callee
 def write(address, step, source, count, code):  # type: ignore[no-untyped-def]
     """`count` float64 from address `source` on, cast to the dtype `code`, `step` bytes apart to `address` on."""
-    _write(source, address, step, count, code)
-
-
-@intrinsic
-def _set(typing: Any, to: Any, count: Any, value: Any) -> Any:
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        scratch = b.inttoptr(args[0], DOUBLE.as_pointer())
-        with cgutils.for_range(b, args[1]) as loop:
-            b.store(args[2], b.gep(scratch, [loop.index]), align=8)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.float64), codegen
-
-
-@callee
-def constant(to, count, value):  # type: ignore[no-untyped-def]
-    """`count` times the same float64 to address `to` on."""
-    _set(to, count, value)
-
-
-@intrinsic
-def _copy(typing: Any, to: Any, source: Any, count: Any) -> Any:
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        target, scratch = (b.inttoptr(a, DOUBLE.as_pointer()) for a in args[:2])
-        with cgutils.for_range(b, args[2]) as loop:
-            b.store(b.load(b.gep(scratch, [loop.index]), align=8), b.gep(target, [loop.index]), align=8)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 3), codegen
-
-
-@callee
-def copy(to, source, count):  # type: ignore[no-untyped-def]
-    """`count` float64 from address `source` on to address `to`, which is not after it."""
-    _copy(to, source, count)
+    _converted("write", source, address, step, count, code)

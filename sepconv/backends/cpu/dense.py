@@ -13,9 +13,10 @@ import numpy as np
 
 from ..borders import CONSTANT, WRAP
 from ..filters import GENERAL
-from . import bands, digits, dots, frame, fused, runtime, tiles, window
+from . import bands, digits, dots, image, runtime, tiles, window
 from .choice import SERIAL
-from .fused import FEW, LARGE, WHOLE, holds, lies_in_rows, planes_of
+from .fused import FEW, LARGE, WHOLE, holds
+from .image import ran
 from .plans import address
 from .programs import Program, Step, launched
 
@@ -80,49 +81,39 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
     if chosen is None:
         return False, None
     axis, how = chosen
-    x = input if lies_in_rows(input, axis) else np.array(input, input.dtype.newbyteorder("="), order="C")
-    apart = lies_in_rows(output, axis) and not np.may_share_memory(x, output)
-    y = output if apart else np.empty(output.shape, output.dtype.newbyteorder("="))
-    made = _run(x, y, axis, how, weights, modes, cval, origins)
-    if made.record[frame.STRANGE]:
-        return False, None
-    if y is not output:
-        output[...] = y
-    return True, Program([made]) if x is input and y is output else None
+    return ran(input, output, (axis, axis), lambda x, y: [_run(x, y, axis, how, weights, modes, cval, origins)])
 
 
 def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> Step:
-    planes, xo, rows, xr, cols, step = planes_of(x, axis)  # type: ignore[misc]
-    _, yo, _, yr, _, _ = planes_of(y, axis)  # type: ignore[misc]
     taps = weights.reshape(weights.shape[axis], -1)
     (k, across), machine, workers = taps.shape, runtime.machine(), runtime.workers()
+    beyond = cval if CONSTANT in [mode for mode, n in zip(modes[axis:], taps.shape) if n > 1] else 0
+    pixel = np.full(1, beyond).astype(np.uint8 if how == window.BYTES else np.float32)
+    record, kept = image.recorded(x, y, axis, (modes[axis], modes[axis + 1]), beyond, pixel)
+    planes, rows, cols, step = record[image.OUTER : image.STEP + 1].tolist()
     workers = workers if taps.size * x.size > SERIAL else 1
-    strips = 1 if modes[axis + 1] == WRAP and across > 1 and cols < 2 * WIDE else max(1, cols // max(WIDE, 4 * across * step))
-    cut = max(-(-rows // DEEP), min(rows, -(-workers // (planes * strips))))
-    lanes, high, vectors = _tile(rows // cut, cols // strips // 16 * 16 or cols, k, across)
-    widest = -(-cols // strips) + 32 + (across - 1) * step
-    pitch = (-(-(widest * 4) // 64) | 1) * 64
-    record, kept = np.zeros(window.LENGTH, np.int64), [np.zeros(4, np.float32), taps.astype(np.float32)]
+    strips = 1 if modes[axis + 1] == WRAP and across > 1 else max(1, cols // max(WIDE, 4 * across * step))
+    deep = max(8, DEEP * 2 * WIDE // max(2 * WIDE, cols // strips))
+    cut = max(-(-rows // deep), min(rows, -(-workers // (planes * strips))))
+    lanes, high, vectors = _tile(rows // cut, cols if strips == 1 else cols // strips - 63, k, across)
+    pitch = (-(-(-(-cols // strips) + 128 + (across - 1) * step) * 4 // 64) | 1) * 64
     places = np.ascontiguousarray(np.roll(np.argwhere(taps), -1, 0))  # `exactly` begins with the last one
-    kept += [taps[tuple(places.T)], places]
-    record[[window.X, window.Y, window.ZERO, window.WEIGHTS, window.EXACT, window.PLACES]] = [address(a) for a in (x, y, *kept)]
-    record[window.OUTER : window.YR + 1] = planes, rows, cols, step, xo, xr, yo, yr
-    before = [taps.shape[i] // 2 + origins[axis + i] for i in (0, 1)]
-    record[window.TAPS : window.CVAL + 1] = across, *before, modes[axis], modes[axis + 1], frame.bits(cval)
+    known = taps[tuple(places.T)]
     near = np.array([2.0**-24 * (taps.size + 5) * 255 * float(np.abs(taps).sum())], np.float32)
-    record[[window.NEAR, window.COUNT]] = address(near), len(places)
+    held = [np.zeros(4, np.float32), taps.astype(np.float32), known, places, near]
+    record[[window.ZERO, window.WEIGHTS, window.EXACT, window.PLACES, window.NEAR]] = [address(each) for each in held]
+    record[window.TAPS : window.BEFORE2 + 1] = across, *(taps.shape[i] // 2 + origins[axis + i] for i in (0, 1))
+    record[[window.COUNT, window.CHECK]] = len(places), x.dtype.name == "float32" and len(places) < taps.size
     if how == window.BYTES:
-        known, vectors = kept[2], digits.groups(1, len(places), digits.LONG)
-        kept += [digits.block(known, GENERAL, 1, vectors), digits.level(known, GENERAL)]
-        record[[window.WEIGHTS, window.NEAR, window.TOGETHER]] = address(kept[-2]), address(kept[-1]), digits.chunks(len(places), 1, vectors)
-    room = high * vectors * lanes * 4 + len(places) * 8 + (-(-rows // cut) + k) * pitch + 4096
-    check = x.dtype.name == "float32" and len(places) < taps.size
-    record[window.BANDS : window.CHECK + 1] = cut, strips, pitch, room, check
+        vectors = digits.groups([(len(places), 1)])
+        held += [digits.block(known, GENERAL, 1, vectors), digits.level(known, GENERAL)]
+        record[[window.WEIGHTS, window.NEAR, window.TOGETHER]] = address(held[-2]), address(held[-1]), digits.chunks(len(places), 1, vectors)
+    room = high * vectors * lanes * 4 + (len(places) + across) * 8 + (-(-rows // cut) + k) * pitch + 4096
+    record[image.BANDS : image.ROOM + 1] = cut, strips, pitch, room
     written_out = across if machine.registers == 32 and taps.size <= 9 else 0
-    record[window.PAST] = x.nbytes + y.nbytes > fused.FAR
     kernel = runtime.kernel(window.windowed, lanes, k, written_out, high, vectors, x.dtype.name, y.dtype.name, how)
     jobs = planes * cut * strips
-    return launched(kernel, record, jobs, min(workers, jobs), [*kept, near])
+    return launched(kernel, record, jobs, min(workers, jobs), kept + held)
 
 
 @functools.lru_cache(256)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,15 +13,17 @@ from .plans import moved_on_lines
 FRACTION, DIGITS = 24, 3
 HIGHEST = 127 * (1 + 2**8 + 2**16)  # of a number of three digits
 MOST = 4  # groups of four taps in registers at once
-# a half's block, int32: what is added to a sum, bits of the fraction that tell one from a whole number, whether the middle pixel is to be added,
-# bits of the difference of a pair that have to be equal, whether float64 makes something else than itself of a middle pixel; of `Certainty`; 64
-# places, WOVEN or PAIRWISE; then the digits of the weights
-MARGIN, BITS, LIFT, PARITY, UNEVEN, FAR, CONTRAST, TOPS, WEIGHTS = 0, 1, 2, 3, 4, 5, 6, 16, 32
+# a half's block, int32: what is added to a sum; bits of the fraction that tell one from a whole number, whether the middle pixel is to be added,
+# bits of the difference of a pair that have to be equal, all of `dots`; whether float64 makes something else than itself of a middle pixel, and
+# `contrasts`, of `pairs`; 64 places, WOVEN or PAIRWISE; then the digits of the weights
+MARGIN, BITS, LIFT, PARITY, UNEVEN, CONTRASTS, TOPS, WEIGHTS = 0, 1, 2, 3, 4, 5, 16, 32
 # Where the upper bytes of two vectors of int32 lie: in the order of `dots`, each lane's twice; in that of `pairs`, all twice.
 WOVEN = [16 * part + 4 * i + 3 + 64 * side for part in range(4) for _ in (0, 1) for side in (0, 1) for i in range(4)]
 PAIRWISE = [16 * part + 4 * i + 3 + 64 * side for _ in (0, 1) for part in range(4) for side in (0, 1) for i in range(4)]
-LONG, DOUBTFUL, EVEN, SURE = range(4)
-SHORT = 11  # taps of a half up to which it is quicker to look at each window than to ask whether one of many is to be looked at
+# Halves are of so many pairs and go by `pairs`; or by `dots`, where each window is looked at, or asked first whether one of many is to be
+DOUBTFUL, LONG = -1, -2
+SHORT = 11  # taps up to which the former is quicker
+NEVER = 2**15 - 1  # by which no pair differs
 
 
 def _effective(weights: np.ndarray, kind: int) -> np.ndarray:
@@ -55,11 +57,9 @@ def chunks(taps: int, rows: int, groups: int) -> int:
     return -(-(taps + rows - 1) // (4 * groups))
 
 
-def groups(down: int, across: int, certain: int) -> int:
-    """Groups of taps that are taken at once, of the two halves: so that the fewest are taken; all where no sum is in doubt."""
-    if certain > DOUBTFUL:
-        return max(chunks(down, 2, 1), chunks(across, 1, 1))
-    return min(range(MOST, 0, -1), key=lambda g: g * (chunks(down, 2, g) + chunks(across, 1, g)))
+def groups(halves: Sequence[tuple[int, int]]) -> int:
+    """Groups of taps that are taken at once, of halves of so many taps in tiles of so many rows: so that the fewest are taken."""
+    return min(range(MOST, 0, -1), key=lambda g: g * sum(chunks(taps, rows, g) for taps, rows in halves))
 
 
 def _margin(off: np.ndarray) -> int:
@@ -68,23 +68,14 @@ def _margin(off: np.ndarray) -> int:
     return 2 ** int(np.ceil(np.log2(least)))
 
 
-class Certainty(NamedTuple):
-    """What is known of a half's sums near a whole number, but those of even windows. SURE: all are on their side of it; EVEN: all where no
-    pixel of the pair so `far` from the middle differs from that by `contrast` or more; DOUBTFUL: nothing; LONG: nor, and of many taps."""
-
-    kind: int
-    far: int = 0
-    contrast: int = 255
-
-
 @functools.lru_cache(64)
-def _certainty(weights: tuple[float, ...], kind: int) -> Certainty:
+def _contrasts(weights: tuple[float, ...]) -> tuple[int, int] | None:
     exact, pairs, apart = np.array(weights), len(weights) // 2, np.arange(-510, 511)  # a pair's sum less twice the middle pixel
-    whole, even = _whole(exact), level(exact, kind)
-    if len(exact) < 4 * MOST and (whole == exact * 2.0**FRACTION).all():
-        return Certainty(SURE)  # float64 does not round either
-    if pairs > 2 or (pairs and kind != SYMMETRIC_TAPS) or abs(exact.sum() - 1) > 2.0**-40 or (np.arange(256) - even > 1).any():
-        return Certainty(DOUBTFUL if len(exact) <= SHORT else LONG)
+    whole, even = _whole(exact), level(exact, SYMMETRIC_TAPS)
+    if (whole == exact * 2.0**FRACTION).all():
+        return NEVER, NEVER  # float64 does not round either
+    if not pairs or abs(exact.sum() - 1) > 2.0**-40 or (np.arange(256) - even > 1).any():
+        return None
     # Those near a whole number, of all: modulo 2**32, which is quick.
     off = np.abs(whole - exact * 2.0**FRACTION)[:pairs]
     near = int(510 * off.sum() + 1e-9 * 2**FRACTION) + 2
@@ -92,39 +83,34 @@ def _certainty(weights: tuple[float, ...], kind: int) -> Certainty:
     places = [apart[at] for at in np.nonzero((fractions & (2**FRACTION - 1)) <= 2 * near)]
     sums, true = (sum((at * w for at, w in zip(places, each)), np.zeros(1, each.dtype)) for each in (whole, exact))
     if np.count_nonzero(sums % 2**FRACTION == 0) > 1:
-        return Certainty(DOUBTFUL)  # the tile takes these for even windows
+        return None  # the tile takes these for even windows
     wrong = (np.floor(true) != sums >> FRACTION) | (np.abs(true - np.rint(true)) < 1e-9)
     wrong &= functools.reduce(np.logical_or, [at != 0 for at in places], np.False_)
     if not wrong.any():
-        return Certainty(SURE)
-    # The pixels of a pair that is off by so much are off by half of it at least, one of them.
-    least = [(np.abs(at[wrong]).min() + 1) // 2 for at in places]
-    number = int(np.argmax(least))
-    return Certainty(EVEN, pairs - number, int(least[number]))
+        return NEVER, NEVER
+    least = [int(np.abs(at[wrong]).min()) for at in places]
+    return (least[0], NEVER) if pairs == 2 and least[0] >= least[1] else (NEVER, least[-1])
 
 
-def certainty(weights: np.ndarray, kind: int) -> Certainty:
-    """Of up to two pairs of taps, by trying all that a pair's sum may differ from twice the middle pixel."""
-    return _certainty(tuple(_effective(weights, kind).tolist()), kind)
+def contrasts(weights: np.ndarray, kind: int) -> tuple[int, int] | None:
+    """Of an outer and an inner pair of taps, or fewer, whose weights make a mean: where no pair's sum differs from twice the middle pixel by as much,
+    sums near a whole number are on their side of it, but for those of even windows. Found by trying all differences. None: there is no such."""
+    fit = len(weights) == 1 or (len(weights) <= 5 and kind == SYMMETRIC_TAPS)
+    return _contrasts(tuple(_effective(weights, kind).tolist())) if fit else None
 
 
-def paired(weights: np.ndarray, kind: int) -> bool:
-    """Whether the tile of `pairs` takes them."""
-    return len(weights) == 5 and kind == SYMMETRIC_TAPS and certainty(weights, kind).kind > DOUBTFUL
+def sort(weights: np.ndarray, kind: int) -> int:
+    """Which tile takes a half: its number of pairs, or DOUBTFUL or LONG."""
+    if contrasts(weights, kind) is not None:
+        return len(weights) // 2
+    return DOUBTFUL if len(weights) <= SHORT else LONG
 
 
 def block(weights: np.ndarray, kind: int, rows: int, together: int) -> np.ndarray:
-    """The block of a half: for each row of a tile the taps that many places further; in it chunks, digits, groups of four bytes. With no groups
-    the block of `pairs`, whose digits are two int16 for each of two pairs."""
+    """The block of a half for `dots`: for each row of a tile the taps that many places further; in it chunks, digits, groups of four bytes."""
     exact, middle = _effective(weights, kind), len(weights) // 2
     whole = _whole(exact)
-    off = whole - exact * 2.0**FRACTION
-    margin, sure = _margin(off), certainty(weights, kind)
-    uneven = (off != 0).any() and (level(weights, kind) != np.arange(256)).any()
-    if not together:
-        low = (whole[:2] + 2**15) % 2**16 - 2**15
-        parts = np.stack([(whole[:2] - low) >> 16, low]).astype(np.int16)
-        return _laid([margin, 0, 0, 0, uneven, sure.far, (2 * sure.contrast - 1) * 0x00010001], PAIRWISE, parts)
+    margin = _margin(whole - exact * 2.0**FRACTION)
     lift = whole[middle] > HIGHEST
     whole[middle] -= 2**FRACTION * lift
     many = chunks(len(weights), rows, together)
@@ -136,8 +122,19 @@ def block(weights: np.ndarray, kind: int, rows: int, together: int) -> np.ndarra
             digits[r, DIGITS - 1 - place, r : r + len(weights)] = digit
     parts = digits.reshape(rows, DIGITS, many, together, 4).transpose(0, 2, 1, 3, 4)
     parity = 0x01010101 if kind == SYMMETRIC_TAPS else -1
-    head = [margin, (1 << FRACTION) - 2 * margin, -int(lift), parity, uneven, sure.far, sure.contrast * 0x01010101]
-    return _laid(head, WOVEN, parts)
+    return _laid([margin, (1 << FRACTION) - 2 * margin, -int(lift), parity], WOVEN, parts)
+
+
+def block_of_pairs(weights: np.ndarray, kind: int) -> np.ndarray:
+    """The block of a half for `pairs`: two int16 for the upper digits of two pairs, and two for the lower ones."""
+    exact = _effective(weights, kind)
+    whole, pairs = _whole(exact), len(weights) // 2
+    off = whole - exact * 2.0**FRACTION
+    uneven = (off != 0).any() and (level(weights, kind) != np.arange(256)).any()
+    low = (whole[:pairs] + 2**15) % 2**16 - 2**15
+    parts = np.zeros((2, 2), np.int16)
+    parts[:, 2 - pairs :] = (whole[:pairs] - low) >> 16, low
+    return _laid([_margin(off), 0, 0, 0, uneven, *(each * 0x00010001 for each in contrasts(weights, kind))], PAIRWISE, parts)  # type: ignore[union-attr]
 
 
 def _laid(head: list[int], tops: list[int], parts: np.ndarray) -> np.ndarray:

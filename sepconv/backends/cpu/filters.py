@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import overlap
-from ..filters import REAL, Pass, exact, order, said, symmetry
+from ..filters import REAL, Pass, exact, said, symmetry
 from . import dense as windows
 from . import frame, frequencies, fused, lines, runtime
 from .plans import address
@@ -33,7 +33,7 @@ def _readable(array: np.ndarray) -> bool:
 
 
 def _launch(factory: Callable[..., Any], record: np.ndarray, jobs: int, products: int, kept: Sequence[np.ndarray]) -> Step:
-    kernel = runtime.kernel(factory, *_tile(), 0)
+    kernel = runtime.kernel(factory, *_tile())
     chunks = min(runtime.workers(), jobs) if products >= ENOUGH else 1
     return launched(kernel, record, jobs, chunks, kept)
 
@@ -79,11 +79,6 @@ def _axes(x: np.ndarray, y: np.ndarray, axis: int) -> list[tuple[int, int, int]]
     return None if len(merged) > 3 else [(1, 0, 0)] * (3 - len(merged)) + merged
 
 
-def _offsets(p: Pass, kind: int, block: int) -> list[int]:
-    """Byte offsets of the taps, in the order of the sum, where the block has so many lines."""
-    return [8 * block * j for term in order(p.size, kind) for j in term]
-
-
 def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> Step:
     """One pass; x and y have no more axes than the kernel takes, and are the same memory or do not share any."""
     (a, xa, ya), (b, xb, yb), (count, xl, yl) = _axes(x, y, p.axis)  # type: ignore[misc]
@@ -95,14 +90,10 @@ def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> Step:
     blocks = a * b * -(-count // block)
     parts = min(n, -(-4 * workers // blocks)) if workers > 1 and work >= ENOUGH and blocks < 4 * workers and not overlap.same(x, y) else 1
     record, width = np.zeros(lines.LENGTH, np.int64), _tile()[0] * _tile()[1]
-    if p.weights is None:
-        kind, terms, places, weights = lines.RUNNING, 0, np.zeros(1, np.int64), np.array([float(p.size)])
-    else:
-        kind = symmetry(p.weights)
-        weights = np.ascontiguousarray(p.weights[[term[0] for term in order(p.size, kind)]])
-        terms, places = len(weights), np.array(_offsets(p, kind, block) + _offsets(p, kind, max(1, count % block)), np.int64)
-    record[[lines.X, lines.Y, lines.PLACES, lines.WEIGHTS]] = address(x), address(y), address(places), address(weights)
-    record[[lines.COUNT, lines.KIND]] = terms, kind
+    mean = p.weights is None
+    kind, weights = (lines.RUNNING, np.array([float(p.size)])) if mean else (symmetry(p.weights), np.ascontiguousarray(p.weights))
+    places = np.outer([8 * block, 8 * max(1, count % block)], np.arange(p.size))  # in a block of lines, and in the last one of a row
+    record[[lines.X, lines.Y, lines.PLACES, lines.WEIGHTS, lines.KIND]] = address(x), address(y), address(places), address(weights), kind
     record[lines.SIZE : lines.WRITE + 1] = p.size, p.before, p.mode, frame.bits(p.cval), CODES[x.dtype.name], CODES[y.dtype.name]
     record[lines.A : lines.YL + 1] = a, b, n, count, xa, xb, xn, xl, ya, yb, yn, yl
     room, result = (band + halo) * block + 2 * width, band * block + width

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..borders import CONSTANT, WRAP
+from ..borders import CONSTANT, EDGE, WRAP
 from ..filters import Pass, symmetry
-from . import bands, digits, dots, frame, runtime, sweep
+from . import bands, digits, dots, frame, image, runtime, sweep
 from .choice import SERIAL
+from .image import ran
 from .plans import address
 from .programs import Program, Step, launched
 
@@ -27,12 +28,11 @@ FEW_COLUMNS = 256  # beyond an axis, below which a pass along it runs along rows
 ROWS = 6  # of a tile down the columns
 FOURFOLD = 8  # neighbours along the rows from which their sums are made of sums of 4, 16, ..
 MANY = 15  # neighbours down the columns from which their sums are made of those of `blocks`
-FAR = 3 * 2**23  # bytes of input and result that no cache holds: then results go past the caches
 WHOLE = ("uint8", "int8", "uint16", "int16")
 
 
 class Way(NamedTuple):
-    """How the sums of a pair of passes are taken: their type, and how each pass ends, of `bands`."""
+    """How the sums of a pair of passes are taken: their type, and how each pass ends, of `bands`, or for sums of bytes its `digits.sort`."""
 
     sums: str
     down: int
@@ -93,7 +93,7 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool, columns: int) -
     if y == "float32":
         if any(means) and not all(h.mean or h.taps == 1 for h in both):
             return None
-        return Way("float32", _ending(down), bands.MEAN if any(means) else bands.WEIGHTED)
+        return Way("float32", _ending(down, bands.SUM), bands.MEAN if any(means) else bands.WEIGHTED)
     if x not in WHOLE or y not in WHOLE:
         return None
     if whole and not any(means):
@@ -103,18 +103,19 @@ def _way(x: str, y: str, down: Half, across: Half, turned: bool, columns: int) -
     if x != "uint8" or y != "uint8" or turned:
         return None
     if whole and all(h.mean or h is IDENTITY for h in both):
-        return Way("int16", _ending(down), bands.MEAN if across.mean else bands.WEIGHTED)
+        return Way("int16", _ending(down, bands.MEAN), bands.MEAN if across.mean else bands.WEIGHTED)
     if any(means) or any(np.abs(h.weights).sum() * 256 > 2**20 for h in both):
         return None
     if columns >= dots.SPAN and runtime.has(*dots.NEEDED) and all(digits.fits(h.weights, symmetry(h.weights)) for h in both):
-        least = min(digits.certainty(h.weights, symmetry(h.weights)).kind for h in both)
-        return Way("uint8", least, least)
+        sorts = [digits.sort(h.weights, symmetry(h.weights)) for h in both]
+        # By one tile; one tap as the others, so that both axes share a kernel.
+        return Way("uint8", *(sort or max(sorts) for sort in sorts)) if min(sorts) >= 0 else Way("uint8", min(sorts), min(sorts))
     return Way("float32", *(bands.WEIGHTED if h is IDENTITY else bands.CUT for h in both))
 
 
-def _ending(down: Half) -> int:
-    """How the pass down the columns ends that is a mean, or nothing."""
-    return bands.WEIGHTED if not down.mean else bands.BLOCKS if down.taps >= MANY else bands.MEAN
+def _ending(down: Half, few: int) -> int:
+    """How the pass down the columns ends that is a mean, or nothing; of `few` neighbours as said."""
+    return bands.WEIGHTED if not down.mean else bands.BLOCKS if down.taps >= MANY else few
 
 
 def holds(name: str, number: float) -> bool:
@@ -125,23 +126,6 @@ def holds(name: str, number: float) -> bool:
     return info.min <= number <= info.max and number == int(number)
 
 
-def planes_of(array: np.ndarray, axis: int) -> tuple[int, int, int, int, int, int] | None:
-    """(planes, bytes from one to the next, rows, bytes, elements of a row, elements of a pixel) with rows along `axis`; None: it has no such."""
-    shape, strides = array.shape, array.strides
-    run = array.itemsize
-    for n, s in zip(shape[:axis:-1], strides[:axis:-1]):
-        if n > 1 and s != run:
-            return None
-        run *= n
-    count, step = 1, 0
-    for n, s in zip(shape[:axis][::-1], strides[:axis][::-1]):
-        if n > 1:
-            if count > 1 and s != step * count:
-                return None
-            count, step = count * n, step if count > 1 else s
-    return count, step, shape[axis], strides[axis], run // array.itemsize, math.prod(shape[axis + 2 :])
-
-
 def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> tuple[bool, Program | None]:
     """Runs them, if all can be sweeps: whether it did, and what of it can be run again. Between two of them lies the output's dtype, as in SciPy."""
     if output.ndim == 1:
@@ -149,24 +133,16 @@ def passes(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> tup
     plan = _planned(output.shape, input.dtype.name, output.dtype.name, passes)
     if not plan:
         return False, None
-    x, target = input, output
-    if np.may_share_memory(input, output) or not lies_in_rows(input, plan[0][0]):
-        x = np.array(input, input.dtype.newbyteorder("="), order="C")
-    if not lies_in_rows(output, plan[-1][0]):
-        target = np.empty(output.shape, output.dtype.newbyteorder("="))
-    as_they_lie, steps = x is input and target is output, []
-    for number, job in enumerate(plan):
-        y = target if number + 1 == len(plan) else np.empty(output.shape, target.dtype)
-        steps.append(_run(x, y, *job))
-        x = y
-    if target is not output:
-        output[...] = target
-    return True, Program(steps, (output.shape, output.dtype)) if as_they_lie else None
 
+    def run(x: np.ndarray, y: np.ndarray) -> list[Step]:
+        steps = []
+        for number, job in enumerate(plan):
+            to = y if number + 1 == len(plan) else np.empty(y.shape, y.dtype)
+            steps.append(_run(x, to, *job))
+            x = to
+        return steps
 
-def lies_in_rows(array: np.ndarray, axis: int) -> bool:
-    """Whether a sweep can read, or write, the array where it lies."""
-    return array.dtype.isnative and array.flags.aligned and planes_of(array, axis) is not None
+    return ran(input, output, (plan[0][0], plan[-1][0]), run)
 
 
 def how(input: np.ndarray, output: np.ndarray, passes: Sequence[Pass]) -> str:
@@ -205,9 +181,18 @@ def _planned(shape: tuple[int, ...], read: str, write: str, passes: Sequence[Pas
         way = _way(read, write, *halves, down is not None and across is rest[0], columns)
         if way is None or columns < _lanes(way.sums):
             return []
+        if way.sums == "uint8":
+            halves = tuple(_widened(half, sort) for half, sort in zip(halves, (way.down, way.across)))
         found.append((axis, *halves, way))
         rest, read = rest[(down is not None) + (across is not None) :], write
     return found
+
+
+def _widened(half: Half, pairs: int) -> Half:
+    """One tap as the middle one of so many pairs that have no weight."""
+    if half.taps > 1 or pairs < 0:
+        return half
+    return half._replace(taps=2 * pairs + 1, before=pairs, mode=EDGE, weights=np.eye(1, 2 * pairs + 1, pairs)[0])
 
 
 def _lanes(sums: str) -> int:
@@ -229,36 +214,28 @@ def _factor(taps: int) -> tuple[int, int]:
 
 
 def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way: Way) -> Step:
-    planes, xo, rows, xr, cols, step = planes_of(x, axis)  # type: ignore[misc]
-    _, yo, _, yr, _, _ = planes_of(y, axis)  # type: ignore[misc]
-    sums, size = np.dtype(way.sums), bands.width(way.sums)
-    lanes, many = _lanes(way.sums), 4 if runtime.machine().registers > 16 else 2
+    outside = across.cval * (down.taps if down.mean and way.sums == "float32" else 1)
+    pixel = np.array([outside if across.mode == CONSTANT else 0], np.float64).astype(way.sums)
+    record, kept = image.recorded(x, y, axis, (down.mode, across.mode), down.cval if down.mode == CONSTANT else 0, pixel)
+    planes, rows, cols, step = record[image.OUTER : image.STEP + 1].tolist()
+    size, lanes, many = bands.width(way.sums), _lanes(way.sums), 4 if runtime.machine().registers > 16 else 2
     tile = min(ROWS if many == 4 else 4, down.taps)
     vectors, bytewise = 8, way.sums == "uint8"
     if bytewise:
-        tile, vectors, many = 2, digits.groups(down.taps, across.taps, way.down), step if step <= 4 else 0
-        if all(digits.paired(h.weights, symmetry(h.weights)) for h in (down, across)):
-            vectors, many = 0, 0
+        tile, many = 2, step if step <= 4 and way.across < 0 else 0
+        vectors = digits.groups([(down.taps, tile), (across.taps, 1)]) if way.across < 0 else 0
     strips = 1 if across.mode == WRAP and across.taps > 1 else max(1, cols // max(STRIP, 2 * across.taps * step))
     widest = -(-cols // strips) + 128 + (across.taps - 1) * step
-    beyond = (digits.chunks(across.taps, 1, max(1, vectors)) * 4 * max(1, vectors) * step + 16) if bytewise else vectors * lanes
+    beyond = digits.chunks(across.taps, 1, max(1, vectors)) * 4 * max(1, vectors) * step + 16 if bytewise else vectors * lanes
     pitch = (-(-(widest + beyond) * size // 64) | 1) * 64
     height = 0 if across.mean is False or across.taps < FOURFOLD else (across.taps.bit_length() - 1) // 2
-    record = np.zeros(sweep.LENGTH, np.int64)
-    record[[sweep.X, sweep.Y]] = address(x), address(y)
-    record[sweep.OUTER : sweep.YR + 1] = planes, rows, cols, step, xo, xr, yo, yr
-    kept = _weighed(record, down, across, way, tile, vectors)
-    outside = across.cval * (down.taps if down.mean and way.sums == "float32" else 1)
-    kept.append(np.full(cols, down.cval if down.mode == CONSTANT else 0).astype(x.dtype))
-    kept.append(np.array([outside if across.mode == CONSTANT else 0], np.float64).astype(sums))
+    kept += _weighed(record, down, across, way, tile, vectors)
     kept.append(places := _places(across.taps, step * size, height, tile, pitch))
-    record[[sweep.OUTSIDE, sweep.OUTSIDE2, sweep.PLACES2]] = [address(each) for each in kept[-3:]]
-    record[[sweep.SUMS2, sweep.LEVELS]] = places.shape[1], height
+    record[[sweep.PLACES2, sweep.SUMS2, sweep.LEVELS]] = address(places), places.shape[1], height
     workers = runtime.workers() if x.size * (down.taps + across.taps) > SERIAL else 1
     cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
     lines = tile + height + 3 + (down.taps + 1) * (way.down == bands.BLOCKS)
-    record[sweep.BANDS : sweep.ROOM + 1] = cut, strips, pitch, lines * pitch + (tile + 2 * (down.taps + across.taps) + 64) * 8 + 4096
-    record[sweep.PAST] = x.nbytes + y.nbytes > FAR
+    record[image.BANDS : image.ROOM + 1] = cut, strips, pitch, lines * pitch + (tile + 2 * (down.taps + across.taps) + 64) * 8 + 4096
     kernel = runtime.kernel(sweep.swept, way.sums, lanes, vectors, many, tile, x.dtype.name, y.dtype.name, way.down, way.across)
     jobs = planes * cut * strips
     return launched(kernel, record, jobs, min(workers, jobs), kept)
@@ -272,18 +249,18 @@ def _weighed(record: np.ndarray, down: Half, across: Half, way: Way, tile: int, 
         kept.append(array)
         return address(array)
 
-    for half, begin, high in ((down, sweep.TAPS, tile), (across, sweep.TAPS2, 1)):
+    for half, sort, begin, high in ((down, way.down, sweep.TAPS, tile), (across, way.across, sweep.TAPS2, 1)):
         exact, kind = np.ascontiguousarray(half.weights, np.float64), symmetry(half.weights)
-        record[begin : begin + 3] = half.taps, half.before, half.mode
-        record[[begin + 4, begin + 7]] = held(exact), kind
+        record[[begin, begin + 1, begin + 3, begin + 6]] = half.taps, half.before, held(exact), kind
         if way.sums == "uint8":
-            block, level = digits.block(exact, kind, high, vectors), digits.level(exact, kind)
-            record[[begin + 3, begin + 5, begin + 6]] = held(block), held(level), digits.chunks(half.taps, high, vectors) if vectors else 0
+            block = digits.block(exact, kind, high, vectors) if sort < 0 else digits.block_of_pairs(exact, kind)
+            record[[begin + 2, begin + 4]] = held(block), held(digits.level(exact, kind))
+            record[begin + 5] = digits.chunks(half.taps, high, vectors) if sort < 0 else 0
             continue
         near = 2.0**-24 * (half.taps + 5) * 255 * float(np.abs(half.weights).sum())
         divisor = np.array(_factor(half.taps) if half.mean and way.sums == "int16" else [frame.bits(down.taps * across.taps)] * 2, np.int64)
         weights = _rounded(exact) if way.sums == "float32" else exact.astype(np.int64).astype(way.sums)
-        record[[begin + 3, begin + 5, begin + 6]] = held(weights), held(divisor), held(np.array([near], np.float32))
+        record[[begin + 2, begin + 4, begin + 5]] = held(weights), held(divisor), held(np.array([near], np.float32))
     return kept
 
 

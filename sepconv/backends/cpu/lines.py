@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..filters import ANTISYMMETRIC_TAPS, GENERAL, SYMMETRIC_TAPS
-from .convert import constant, copy, read, write
+from ..filters import GENERAL
+from .bands import MEAN, SUM, summed
+from .convert import read, write
+from .exact import exactly
 from .frame import BEGIN, CHUNKS, END  # noqa: F401
-from .intrinsics import as_float, keep, keep_subnormals, load, restore, words
+from .intrinsics import as_float, keep, keep_subnormals, load, restore, store, words
 from .jit import callee
-from .loops import aligned, border, first_job
-from .taps import ADD, joined, weighted
+from .loops import aligned, border, first_job, move
 
 # The record, besides BEGIN, END, CHUNKS and STRANGE of `frame`. Addresses: arrays, byte offsets of the taps in scratch, their weights.
 X, Y, PLACES, WEIGHTS = 0, 1, 2, 3
-# places, whose kind is of `filters` or RUNNING; taps along the line, of which so many lie before the output; border mode, cval's bits; dtypes
-COUNT, KIND, SIZE, BEFORE, MODE, CVAL, READ, WRITE = 4, 5, 9, 10, 11, 12, 13, 14
+# the weights' kind, of `filters` or RUNNING; taps along the line, of which so many lie before the output; border mode, cval's bits; dtypes
+KIND, SIZE, BEFORE, MODE, CVAL, READ, WRITE = 4, 9, 10, 11, 12, 13, 14
 # sizes: two outer axes, positions along a line, lines beside each other in memory; byte strides of input and output over these four
 A, B, N, LINES, XA, XB, XN, XL, YA, YB, YN, YL = range(15, 27)
 # how it is cut: lines in a block, positions in a band; parts of a line for jobs; float64 of scratch: for reading, for results, for the end
@@ -29,6 +30,13 @@ BLOCK, BAND, PARTS, ROOM, RESULT, TAIL = range(27, 33)
 AXES, SHAPE, XSTEPS, YSTEPS, MODES, ROWS, OFFSETS, STARTS = range(33, 41)
 USED, LENGTH = 41, 64
 RUNNING = -1  # the mean
+
+
+@callee
+def constant(to, count, value):  # type: ignore[no-untyped-def]
+    """`count` times the same float64 to address `to` on."""
+    for i in range(count):
+        store(to + i * 8, value, "float64")
 
 
 @callee
@@ -78,45 +86,42 @@ def item(code):  # type: ignore[no-untyped-def]
 
 
 @callee
-def mean(lanes, vectors, to, source, count, size, row, divisor):  # type: ignore[no-untyped-def]
+def pairs(lanes, vectors, table, first, second, taps, end, divisor, to, count):  # type: ignore[no-untyped-def]
+    """Float64 from address `first` on, and those from `second` on besides if `taps` is 2, added up, and divided if `end` is MEAN."""
+    store(table, first, "int64")
+    store(table + 8, second, "int64")
+    for at in range(0, count * 8, lanes * vectors * 8):
+        summed("float64", lanes, vectors, 1, "float64", "float64", end, table, at, 0, taps, divisor, to + at, 0, 0)
+
+
+@callee
+def mean(lanes, vectors, to, source, count, size, row, divisor, table):  # type: ignore[no-untyped-def]
     """Means over `size` rows of `row` float64, of the count rows from `source` on; sums of 1, 2, 4 .. rows replace what is there.
 
     Twice the rows is one addition, so the cost grows with the logarithm of the size. Nothing is ever taken away again: no rounding piles
-    up along a line, and what a NaN spoils is its own windows.
+    up along a line, and what a NaN spoils is its own windows. `table` has room for two addresses.
     """
-    width, span, offset, done = lanes * vectors, 1, 0, False
+    span, offset, taps = 1, 0, 1
     while True:
         if size & span:
-            for at in range(0, count * row, width):
-                other = source + (at + offset * row) * 8
-                if done:
-                    joined("float64", lanes, vectors, 0, to + at * 8, other, to + at * 8)
-                else:
-                    copy(to + at * 8, other, width)
-            offset, done = offset + span, True
+            pairs(lanes, vectors, table, source + offset * row * 8, to, taps, SUM, 0, to, count * row)
+            offset, taps = offset + span, 2
         if 2 * span > size:
             break
-        for at in range(0, (count + size - 2 * span) * row, width):
-            joined("float64", lanes, vectors, 0, source + at * 8, source + (at + span * row) * 8, source + at * 8)
+        pairs(lanes, vectors, table, source, source + span * row * 8, 2, SUM, 0, source, (count + size - 2 * span) * row)
         span *= 2
-    for at in range(0, count * row, width):
-        joined("float64", lanes, vectors, 1, to + at * 8, divisor, to + at * 8)
+    pairs(lanes, vectors, table, to, 0, 1, MEAN, divisor, to, count * row)
 
 
 @callee
-def combine(lanes, vectors, fused, kind, to, source, count, places, weights, taps):  # type: ignore[no-untyped-def]
+def combine(lanes, vectors, add, kind, to, source, count, places, weights, taps):  # type: ignore[no-untyped-def]
     """Weighted sums for `count` float64 from address `to` on, and for some beyond, up to a whole tile."""
     for at in range(0, count * 8, lanes * vectors * 8):
-        if kind == SYMMETRIC_TAPS:
-            weighted("float64", lanes, vectors, SYMMETRIC_TAPS, fused, source + at, places, weights, taps, to + at)
-        elif kind == ANTISYMMETRIC_TAPS:
-            weighted("float64", lanes, vectors, ANTISYMMETRIC_TAPS, fused, source + at, places, weights, taps, to + at)
-        else:
-            weighted("float64", lanes, vectors, GENERAL, fused, source + at, places, weights, taps, to + at)
+        exactly(lanes, vectors, "float64", "float64", add, places, source + at, weights, taps, kind, to + at)
 
 
 @callee
-def sweep(lanes, vectors, fused, q, x, y, begin, end, lines, source, to, tail, carry):  # type: ignore[no-untyped-def]
+def sweep(lanes, vectors, q, x, y, begin, end, lines, source, to, tail, carry):  # type: ignore[no-untyped-def]
     """Results begin to end of a block of lines, band after band. The output may be the input: positions are read before they are written."""
     halo, after, band = q[SIZE] - 1, q[SIZE] - 1 - q[BEFORE], q[BAND]
     inside, outside = item(q[READ]), item(q[WRITE])
@@ -127,29 +132,24 @@ def sweep(lanes, vectors, fused, q, x, y, begin, end, lines, source, to, tail, c
         stop = min(end, t + band)
         low, at = t - q[BEFORE], source
         if t > begin:
-            copy(source, carry, halo * lines)
+            move(source, 8, carry, 8, halo * lines, 8)
             low, at = t + after, source + halo * lines * 8
         high = stop + after
         middle = max(low, min(high, q[N])) if several else high
         gather(at, q, x, low, middle, lines, inside)
         if middle < high:
-            copy(at + (middle - low) * lines * 8, tail + (middle - q[N]) * lines * 8, (high - middle) * lines)
+            move(at + (middle - low) * lines * 8, 8, tail + (middle - q[N]) * lines * 8, 8, (high - middle) * lines, 8)
         if stop < end:
-            copy(carry, source + band * lines * 8, halo * lines)
+            move(carry, 8, source + band * lines * 8, 8, halo * lines, 8)
         if q[KIND] == RUNNING:
-            mean(lanes, vectors, to, source, stop - t, q[SIZE], lines, q[WEIGHTS])
-        else:
-            combine(lanes, vectors, fused, q[KIND], to, source, (stop - t) * lines, q[PLACES] + place_row(q, lines), q[WEIGHTS], q[COUNT])
+            mean(lanes, vectors, to, source, stop - t, q[SIZE], lines, q[WEIGHTS], carry + q[TAIL] * 8)
+        else:  # the last block of a row may be narrower than the others, which have a table of places for themselves
+            places = q[PLACES] + (0 if lines == q[BLOCK] else q[SIZE] * 8)
+            combine(lanes, vectors, 0, q[KIND], to, source, (stop - t) * lines, places, q[WEIGHTS], q[SIZE])
         scatter(q, y, t, stop, lines, outside, to)
 
 
-@callee
-def place_row(q, lines):  # type: ignore[no-untyped-def]
-    """Where the byte offsets of the taps begin for a block of so many lines: the last block of a row may be narrower than the others."""
-    return 0 if lines == q[BLOCK] or q[KIND] == RUNNING else (2 * q[COUNT] - 1 if q[KIND] != GENERAL else q[COUNT]) * 8
-
-
-def filtered(lanes, vectors, fused):  # type: ignore[no-untyped-def]
+def filtered(lanes, vectors):  # type: ignore[no-untyped-def]
     """A kernel for one pass; jobs are (two outer axes, block of lines, part of them)."""
 
     def filter_lines(p, chunk):  # type: ignore[no-untyped-def]
@@ -168,7 +168,7 @@ def filtered(lanes, vectors, fused):  # type: ignore[no-untyped-def]
             y = q[Y] + a * q[YA] + b * q[YB] + first * q[YL]
             begin, end = q[N] * part // q[PARTS], q[N] * (part + 1) // q[PARTS]
             lines = min(q[BLOCK], q[LINES] - first)
-            sweep(lanes, vectors, fused, q, x, y, begin, end, lines, source, to, tail, tail + q[TAIL] * 8)
+            sweep(lanes, vectors, q, x, y, begin, end, lines, source, to, tail, tail + q[TAIL] * 8)
         keep(room)
         restore(before)
 
@@ -176,30 +176,21 @@ def filtered(lanes, vectors, fused):  # type: ignore[no-untyped-def]
 
 
 @callee
-def _row_of(q, rest, row):  # type: ignore[no-untyped-def]
-    """Address of the input line that a row of taps reads for the output line numbered `rest`; 0 if it lies outside."""
-    x = q[X]
+def _line_of(q, address, steps, rest, row):  # type: ignore[no-untyped-def]
+    """The address of the line numbered `rest` of the array at `address` with these strides, or of the one that a row of taps reads for it: 0 if it
+    lies outside. No row: -1."""
     for axis in range(q[AXES] - 1, -1, -1):
         size = load(q[SHAPE] + axis * 8, "int64")
         rest, at = divmod(rest, size)
-        place = border(at + load(q[OFFSETS] + (row * q[AXES] + axis) * 8, "int64"), size, load(q[MODES] + axis * 8, "int64"))
-        if place < 0:
+        if row >= 0:
+            at = border(at + load(q[OFFSETS] + (row * q[AXES] + axis) * 8, "int64"), size, load(q[MODES] + axis * 8, "int64"))
+        if at < 0:
             return 0
-        x += place * load(q[XSTEPS] + axis * 8, "int64")
-    return x
+        address += at * load(steps + axis * 8, "int64")
+    return address
 
 
-@callee
-def _line_of(q, rest):  # type: ignore[no-untyped-def]
-    """Address of the output line numbered `rest`."""
-    y = q[Y]
-    for axis in range(q[AXES] - 1, -1, -1):
-        rest, at = divmod(rest, load(q[SHAPE] + axis * 8, "int64"))
-        y += at * load(q[YSTEPS] + axis * 8, "int64")
-    return y
-
-
-def dense(lanes, vectors, fused):  # type: ignore[no-untyped-def]
+def dense(lanes, vectors):  # type: ignore[no-untyped-def]
     """A kernel for one n-D filter; jobs are (line along the last axis, part of it)."""
     width = lanes * vectors
 
@@ -216,14 +207,13 @@ def dense(lanes, vectors, fused):  # type: ignore[no-untyped-def]
             for row in range(q[ROWS]):
                 first = load(q[STARTS] + row * 8, "int64")
                 taps = load(q[STARTS] + (row + 1) * 8, "int64") - first
-                x = _row_of(q, line, row)
+                x = _line_of(q, q[X], q[XSTEPS], line, row)
                 if x == 0:
                     constant(source, end - begin + q[SIZE] + width, as_float(q[CVAL]))
                 else:
                     gather(source, q, x, begin - q[BEFORE], end + after, 1, item(q[READ]))
-                for at in range(0, (end - begin) * 8, width * 8):
-                    weighted("float64", lanes, vectors, ADD, fused, source + at, q[PLACES] + first * 8, q[WEIGHTS] + first * 8, taps, to + at)
-            scatter(q, _line_of(q, line), begin, end, 1, item(q[WRITE]), to)
+                combine(lanes, vectors, 1, GENERAL, to, source, end - begin, q[PLACES] + first * 8, q[WEIGHTS] + first * 8, taps)
+            scatter(q, _line_of(q, q[Y], q[YSTEPS], line, -1), begin, end, 1, item(q[WRITE]), to)
         keep(room)
         restore(before)
 

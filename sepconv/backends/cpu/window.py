@@ -1,82 +1,34 @@
 """Dense filters of images in float32: bands of rows are filled into scratch, as float32 and with the border, and the depthwise tile runs over
 them. What it makes goes into the image, or is cut to whole numbers on the way there.
-
-Jobs are (plane, band of rows, strip of columns). A row is one run of elements, in which a pixel's neighbour is STEP elements further, so that
-colour images are filtered as they lie.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from ..filters import GENERAL
-from .bands import Lanes, cut, exactly, width
+from .bands import moved, width
 from .digits import LONG
 from .dots import SPAN, row_of_dots
+from .exact import whole
 from .frame import BEGIN, CHUNKS, END, STRANGE  # noqa: F401
-from .intrinsics import as_float, copy_line, drain, keep, keep_subnormals, load, prefetch, restore, store, words
+from .image import COLS, FREE, PAST, PITCH, ROOM, STEP, XO, XR, YO, YR, X, Y, ends, job_of, row_at, sources
+from .intrinsics import copy_line, drain, keep, keep_subnormals, load, prefetch, restore, store, words
 from .jit import callee
-from .loops import aligned, border, first_job, placed, strange_run
-from .simd import past_caches
+from .loops import aligned, first_job, placed, strange_run
 from .stencil import FIRST, INSIDE, tile
 
-# The record, besides BEGIN, END, CHUNKS and STRANGE of `frame`. Addresses of the images; byte strides of planes and rows
-X, Y = 0, 1
-OUTER, ROWS, COLS, STEP, XO, XR, YO, YR = range(9, 17)
-# taps along a row (those down are the kernel's); taps before the output, border modes; cval's bits; addresses of the weights, of a zero
-TAPS, BEFORE, BEFORE2, MODE, MODE2, CVAL, WEIGHTS, ZERO = range(17, 25)
+# The record after its first part: taps along a row (those down are the kernel's); taps before the output; addresses of the weights, of a zero
+TAPS, BEFORE, BEFORE2, WEIGHTS, ZERO = range(FREE, FREE + 5)
 # of what a sum cut to whole numbers needs: how near to one it is unsure; taps that are not 0: how many, weights, (row, place) of each
-NEAR, COUNT, EXACT, PLACES = range(25, 29)
-# how it is cut: bands, strips; bytes of a line of scratch and of all scratch; whether an infinity or NaN in the image is to be told
-BANDS, STRIPS, PITCH, ROOM, CHECK = range(29, 34)
-TOGETHER = 34  # chunks of taps, of `dots`, whose block is then where the weights are, and its levels where what is near
-PAST = 35  # whether images and results are more than caches hold: then rows are asked for early, and whole cache lines go past the caches
-USED, LENGTH = 36, 64
+NEAR, COUNT, EXACT, PLACES = range(FREE + 5, FREE + 9)
+# whether an infinity or NaN in the image is to be told; chunks of taps, of `dots`, whose block is then where the weights are, and its levels where
+# what is near
+CHECK, TOGETHER = FREE + 9, FREE + 10
+USED = FREE + 11
 PLAIN, CUT, SURE, BYTES = range(4)  # what becomes of sums: float32, or cut with no regard to rounding; cut as float64 would be; by `dots`
 
 ONE = str(INSIDE)  # all that a tile over scratch meets
-
-
-@intrinsic(prefer_literal=True)
-def widened(typing: Any, lanes: Any, read: Any, x: Any, to: Any) -> Any:
-    """`lanes` elements of the dtype `read` as float32."""
-
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        m = Lanes(b, "float32", lanes.literal_value)
-        m.store(m.load(args[2], 0, read.literal_value), args[3])
-        return context.get_dummy_value()
-
-    return types.void(lanes, read, types.int64, types.int64), codegen
-
-
-@intrinsic(prefer_literal=True)
-def narrowed(typing: Any, lanes: Any, write: Any, x: Any, to: Any) -> Any:
-    """`lanes` float32 as elements of the dtype `write`."""
-
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        m = Lanes(b, "float32", lanes.literal_value)
-        m.store(m.load(args[2]), args[3], 0, write.literal_value)
-        return context.get_dummy_value()
-
-    return types.void(lanes, write, types.int64, types.int64), codegen
-
-
-@intrinsic(prefer_literal=True)
-def past(typing: Any, lanes: Any, x: Any, to: Any) -> Any:
-    """`lanes` float32, all of a vector, to a multiple of its bytes, past the caches."""
-    size = 4 * lanes.literal_value
-
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        kind = ir.VectorType(ir.IntType(8), size).as_pointer()
-        past_caches(b, b.load(b.inttoptr(args[1], kind), align=1), b.inttoptr(args[2], kind), size)
-        return context.get_dummy_value()
-
-    return types.void(lanes, types.int64, types.int64), codegen
 
 
 @callee
@@ -93,73 +45,43 @@ def run(lanes, read, kept, inside, x, to, count):  # type: ignore[no-untyped-def
             store(to + i * 4, np.float32(load(x + i * inside, read)), "float32")
         return
     for at in range(0, count - lanes + 1, lanes):
-        widened(lanes, read, x + at * inside, to + at * 4)
-    widened(lanes, read, x + (count - lanes) * inside, to + (count - lanes) * 4)
+        moved(lanes, read, "float32", x + at * inside, to + at * 4, 0)
+    moved(lanes, read, "float32", x + (count - lanes) * inside, to + (count - lanes) * 4, 0)
 
 
 @callee
-def put(kept, place, value):  # type: ignore[no-untyped-def]
-    if kept == "uint8":
-        store(place, np.uint8(value), "uint8")
-    else:
-        store(place, np.float32(value), "float32")
-
-
-@callee
-def ends(read, kept, inside, size, q, x, line, left, begin, end):  # type: ignore[no-untyped-def]
-    """The elements begin to end of a row at address x, which lie beyond the image, in a line whose first one is `left`."""
-    step, pixels = q[STEP], q[COLS] // q[STEP]
-    for at in range(begin, end):
-        pixel = border(at // step, pixels, q[MODE2])
-        value = np.float32(as_float(q[CVAL])) if pixel < 0 else np.float32(load(x + (pixel * step + at % step) * inside, read))
-        put(kept, line + (at - left) * size, value)
-
-
-@callee
-def fill(lanes, read, kept, inside, size, q, x, row0, count, left, right, lines):  # type: ignore[no-untyped-def]
+def fill(lanes, read, kept, inside, size, q, x, row0, count, left, right, lines, known):  # type: ignore[no-untyped-def]
     """The elements left to right of `count` rows, from row0 on, inside the image at address x or not, in lines of scratch. Whether one is
     infinite or NaN, if that is asked."""
     begin, end, found = max(left, 0), min(right, q[COLS]), False
+    sources(q, known, left, right, size)
     for r in range(count):
-        row, line = border(row0 + r, q[ROWS], q[MODE]), lines + r * q[PITCH]
-        if row < 0:
-            for at in range(right - left):
-                put(kept, line + at * size, as_float(q[CVAL]))
-            continue
-        at = x + row * q[XR]
-        ends(read, kept, inside, size, q, at, line, left, left, begin)
-        run(lanes, read, kept, inside, at + begin * inside, line + (begin - left) * size, end - begin)
-        ends(read, kept, inside, size, q, at, line, left, end, right)
+        line = lines + r * q[PITCH]
+        run(lanes, read, kept, inside, row_at(q, x, row0 + r) + begin * inside, line + (begin - left) * size, end - begin)
+        ends(q, line, left, right, known, size)
         if q[CHECK] != 0:
             found |= strange_run(line, right - left, 4)
     return found
 
 
 @callee
-def edge(q, strip):  # type: ignore[no-untyped-def]
-    """The column where a strip begins, and the one before it ends."""
-    at = q[COLS] * strip // q[STRIPS]
-    return at if strip == q[STRIPS] else at // 16 * 16
-
-
-@callee
 def upper_left(q, job, inside):  # type: ignore[no-untyped-def]
     """The address of a job's first pixel, in the image or before it."""
-    rest, strip = divmod(job, q[STRIPS])
-    plane, band = divmod(rest, q[BANDS])
-    return q[X] + plane * q[XO] + (q[ROWS] * band // q[BANDS] - q[BEFORE]) * q[XR] + edge(q, strip) * inside
+    plane, row0, _, c0, _ = job_of(q, job)
+    return q[X] + plane * q[XO] + (row0 - q[BEFORE]) * q[XR] + c0 * inside
 
 
 @callee
 def finish(lanes, rows, vectors, write, outside, how, q, made, table, near, at, y):  # type: ignore[no-untyped-def]
     """A tile of sums as whole numbers to address y on; `at`: bytes from the first line's beginning to the window of the first sum."""
+    span = lanes * vectors
     for r in range(rows):
-        for v in range(vectors):
-            source, to = made + (r * vectors + v) * lanes * 4, y + r * q[YR] + v * lanes * outside
-            if how == CUT:
-                narrowed(lanes, write, source, to)
-            elif cut(lanes, write, source, near, to):
-                exactly(lanes, "float32", write, table, at + r * q[PITCH] + v * lanes * 4, q[EXACT], q[COUNT], GENERAL, to)
+        source, to = made + r * span * 4, y + r * q[YR]
+        if how == SURE:
+            whole(lanes, "float32", write, 4, outside, source, table, at + r * q[PITCH], 0, span, near, q[EXACT], q[COUNT], GENERAL, to)
+        else:
+            for v in range(0, span, lanes):
+                moved(lanes, "float32", write, source + v * 4, to + v * outside, 0)
 
 
 @callee
@@ -192,17 +114,16 @@ def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[n
         room = np.empty(q[ROOM], np.uint8)
         made = aligned(room.ctypes.data)
         table = made + rows * span * 4
-        lines = aligned(table + (q[COUNT] + 16) * 8)
+        known = table + (q[COUNT] + 16) * 8
+        lines = aligned(known + (q[TAPS] + 2) * 8)
         if how >= SURE:
             tables(q, lines, table, size)
         lead, tail, by = q[BEFORE2] * q[STEP], (q[TAPS] - 1 - q[BEFORE2]) * q[STEP], q[STEP] * 4
         for job in range(first_job(p, chunk), first_job(p, chunk + 1)):
-            rest, strip = divmod(job, q[STRIPS])
-            plane, band = divmod(rest, q[BANDS])
-            row0, stop = q[ROWS] * band // q[BANDS], q[ROWS] * (band + 1) // q[BANDS]
-            c0, count = edge(q, strip), edge(q, strip + 1) - edge(q, strip)
+            plane, row0, stop, c0, c1 = job_of(q, job)
+            count = c1 - c0
             x, y = q[X] + plane * q[XO], q[Y] + plane * q[YO] + row0 * q[YR] + c0 * outside
-            if fill(lanes, read, kept, inside, size, q, x, row0 - q[BEFORE], stop - row0 + k - 1, c0 - lead, c0 + count + tail, lines):
+            if fill(lanes, read, kept, inside, size, q, x, row0 - q[BEFORE], stop - row0 + k - 1, c0 - lead, c1 + tail, lines, known):
                 p[STRANGE] = 1
             ahead = upper_left(q, job + 1, inside)
             if how == BYTES:
@@ -226,7 +147,7 @@ def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[n
                     if beside:
                         for r in range(rows):
                             for byte in range(0, span * 4, lanes * 4):
-                                past(lanes, made + r * span * 4 + byte, to + r * q[YR] + byte)
+                                moved(lanes, "float32", "float32", made + r * span * 4 + byte, to + r * q[YR] + byte, 1)
                     if not direct:
                         finish(lanes, rows, vectors, write, outside, how, q, made, table, q[NEAR], place, to)
         drain()
