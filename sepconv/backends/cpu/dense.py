@@ -108,7 +108,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray,
         vectors = digits.groups([(len(places), 1)])
         held += [digits.block(known, GENERAL, 1, vectors), digits.level(known, GENERAL)]
         record[[window.WEIGHTS, window.NEAR, window.TOGETHER]] = address(held[-2]), address(held[-1]), digits.chunks(len(places), 1, vectors)
-    room = high * vectors * lanes * 4 + (len(places) + across) * 8 + (-(-rows // cut) + k) * pitch + 4096
+    room = high * vectors * lanes * 4 + (len(places) + across * step) * 8 + (-(-rows // cut) + k) * pitch + 4096
     record[image.BANDS : image.ROOM + 1] = cut, strips, pitch, room
     written_out = across if machine.registers == 32 and taps.size <= 9 else 0
     kernel = runtime.kernel(window.windowed, lanes, k, written_out, high, vectors, x.dtype.name, y.dtype.name, how)

@@ -235,7 +235,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     workers = runtime.workers() if x.size * (down.taps + across.taps) > SERIAL else 1
     cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
     lines = tile + height + 3 + (down.taps + 1) * (way.down == bands.BLOCKS)
-    record[image.BANDS : image.ROOM + 1] = cut, strips, pitch, lines * pitch + (tile + 2 * (down.taps + across.taps) + 64) * 8 + 4096
+    record[image.BANDS : image.ROOM + 1] = cut, strips, pitch, lines * pitch + (tile + 2 * down.taps + (step + 1) * across.taps + 64) * 8 + 4096
     kernel = runtime.kernel(sweep.swept, way.sums, lanes, vectors, many, tile, x.dtype.name, y.dtype.name, way.down, way.across)
     jobs = planes * cut * strips
     return launched(kernel, record, jobs, min(workers, jobs), kept)

@@ -107,49 +107,27 @@ def row_at(q, x, row):  # type: ignore[no-untyped-def]
 
 
 @callee
-def _sources(q, to, begin, end, size):  # type: ignore[no-untyped-def]
-    step, pixels = q[STEP], q[COLS] // q[STEP]
-    for pixel in range(begin // step, -(-end // step)):
-        source = border(pixel, pixels, q[MODE2])
-        store(to, source * step * size if source >= 0 else -1, "int64")
-        to += 8
-
-
-@callee
-def _after(q, known, left):  # type: ignore[no-untyped-def]
-    return known + max(0, -(left // q[STEP])) * 8
-
-
-@callee
 def sources(q, known, left, right, size):  # type: ignore[no-untyped-def]
-    """For each pixel of the elements left to right that lies beyond the image: bytes from the row's first element to what it copies, or -1."""
-    _sources(q, known, left, max(left, 0), size)
-    _sources(q, _after(q, known, left), min(right, q[COLS]), right, size)
-
-
-@callee
-def _piece(to, source, size):  # type: ignore[no-untyped-def]
-    if size == 4:
-        store(to, load(source, "int32"), "int32")
-    elif size == 1:
-        store(to, load(source, "uint8"), "uint8")
-    else:
-        store(to, load(source, "int16"), "int16")
-
-
-@callee
-def _end(q, line, left, at, end, known, size):  # type: ignore[no-untyped-def]
-    pixel = at // q[STEP]
-    while at < end:
-        stop, source = min(end, (pixel + 1) * q[STEP]), load(known, "int64")
-        by = line + source - (pixel * q[STEP] + left) * size
-        for each in range(at, stop):
-            _piece(line + (each - left) * size, q[OUTSIDE2] if source < 0 else by + each * size, size)
-        at, pixel, known = stop, pixel + 1, known + 8
+    """For each of the elements left to right that lies beyond the image: bytes from the first of them to what it copies, or -1."""
+    step, pixels = q[STEP], q[COLS] // q[STEP]
+    for begin, end in ((left, min(right, 0)), (max(left, q[COLS]), right)):
+        for at in range(begin, end):
+            pixel = border(at // step, pixels, q[MODE2])
+            store(known, (pixel * step + at % step - left) * size if pixel >= 0 else -1, "int64")
+            known += 8
 
 
 @callee
 def ends(q, line, left, right, known, size):  # type: ignore[no-untyped-def]
     """Fills what lies beyond the image of the elements left to right in a line of scratch, from the line itself, as `sources` knows."""
-    _end(q, line, left, left, max(left, 0), known, size)
-    _end(q, line, left, min(right, q[COLS]), right, _after(q, known, left), size)
+    for begin, end in ((left, min(right, 0)), (max(left, q[COLS]), right)):
+        for to in range(line + (begin - left) * size, line + (end - left) * size, size):
+            source = load(known, "int64")
+            at = line + source if source >= 0 else q[OUTSIDE2]
+            if size == 4:
+                store(to, load(at, "int32"), "int32")
+            elif size == 1:
+                store(to, load(at, "uint8"), "uint8")
+            else:
+                store(to, load(at, "int16"), "int16")
+            known += 8

@@ -67,9 +67,9 @@ class Pairs(Tile):
         """Whether a pair's sum differs by as much as the block says, so that the sums are to be looked at."""
         b, flags = self.b, []
         for number, pair in enumerate(differences):
-            least = self.number(CONTRASTS + number, WORDS)
-            away = [called(b, "abs.v32i16", WORDS, [each, ir.Constant(ir.IntType(1), 0)]) for each in pair]
-            flags.append(b.icmp_unsigned(">=", called(b, "umax.v32i16", WORDS, away), least))
+            if pair[0] is not NONE:
+                away = [called(b, "abs.v32i16", WORDS, [each, ir.Constant(ir.IntType(1), 0)]) for each in pair]
+                flags.append(b.icmp_unsigned(">=", called(b, "umax.v32i16", WORDS, away), self.number(CONTRASTS + number, WORDS)))
         return b.icmp_unsigned("!=", b.bitcast(functools.reduce(b.or_, flags), I32), ir.Constant(I32, 0))
 
     def near(self, sums: list[ir.Value]) -> ir.Value:

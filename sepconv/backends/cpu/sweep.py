@@ -107,7 +107,7 @@ def swept(sums, lanes, vectors, many, high, read, write, down, across):  # type:
         spare = lines + high * q[PITCH]
         kept = spare + (q[LEVELS] + 1) * q[PITCH]
         known = kept + (q[TAPS] + 1) * q[PITCH] if down == BLOCKS else kept
-        table = known + (q[TAPS2] + 1) * 8
+        table = known + q[TAPS2] * q[STEP] * 8
         unit = 64 // size  # a line's first output is at the beginning of a cache line, and so is what is stored of sums down the columns
         wide = (q[BEFORE2] * q[STEP] + unit - 1) // unit * unit
         lead, tail = q[BEFORE2] * q[STEP], (q[TAPS2] - 1 - q[BEFORE2]) * q[STEP]

@@ -115,7 +115,7 @@ def windowed(lanes, k, taps, rows, vectors, read, write, how):  # type: ignore[n
         made = aligned(room.ctypes.data)
         table = made + rows * span * 4
         known = table + (q[COUNT] + 16) * 8
-        lines = aligned(known + (q[TAPS] + 2) * 8)
+        lines = aligned(known + q[TAPS] * q[STEP] * 8)
         if how >= SURE:
             tables(q, lines, table, size)
         lead, tail, by = q[BEFORE2] * q[STEP], (q[TAPS] - 1 - q[BEFORE2]) * q[STEP], q[STEP] * 4
