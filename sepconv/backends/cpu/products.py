@@ -102,8 +102,10 @@ def band_rows(p: Problem, s: Problem, bands: int, room: int, vectors: int, machi
     return (by_row if even else by_tile), even
 
 
-SHUFFLED = 1.3  # how much longer a tap takes whose lanes lie every second place, and are shuffled out of two vectors
-GATHER = 14  # output channels whose products take as long as filling scratch with their taps
+# How much longer products take of x in place than of taps in scratch, by registers and the stride of the lanes: 16 hold short tiles, which read x
+# more often, and lanes that lie every second place are shuffled out of two vectors.
+PLACE = {32: {1: 1.0, 2: 1.3}, 16: {1: 1.4, 2: 2.2}}
+GATHER = 7  # output channels whose products take as long as filling scratch with their taps
 
 
 def _gathered(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...] = (), columns: int = 0) -> Choice:
@@ -146,7 +148,7 @@ def choose_standard(p: Problem, g: Geometry, machine: Machine, lanes: int, worke
         found = _standard_first(p, machine, lanes, workers)
         _, _, lanes_, _, vectors, _ = found.cells
         computed = -(-p.out_size[-1] // (lanes_ * vectors)) * lanes_ * vectors  # lanes of a row's tiles, which overlap
-        if computed * (SHUFFLED if p.stride[-1] == 2 else 1) < p.out_size[-1] * (1 + GATHER / p.group_out):
+        if computed * PLACE[machine.registers][p.stride[-1]] < p.out_size[-1] * (1 + GATHER / p.group_out):
             return found
     return _gathered(p, machine, lanes, workers, False) if dense else found
 

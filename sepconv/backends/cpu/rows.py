@@ -15,7 +15,7 @@ import numpy as np
 from .frame import *
 from .intrinsics import copy_vectors, load, store
 from .jit import callee
-from .loops import aligned, border
+from .loops import aligned, border, move
 
 
 def _pitch(bytes: int) -> int:
@@ -227,6 +227,7 @@ def gather_first(to, table, q, x, z, row0, count, col0, width, pitch, dtype, lan
     """
     length, by, step, left = q[IW], q[XW], q[SW], col0 * q[SW] - q[PW]
     run = step <= 2 and by == size
+    up = q[SH] // q[DH] if q[SH] % q[DH] == 0 else q[KH]  # taps to the one that has read a row for the output before
     for j in range(q[KW]):
         _positions(table + j * width * 8, left + j * q[DW], step, width, length, q[MODE])
     for c in range(q[GROUP_IN]):
@@ -237,8 +238,11 @@ def gather_first(to, table, q, x, z, row0, count, col0, width, pitch, dtype, lan
                     first, across = left + j * q[DW], table + j * width * 8
                     low = min(width, max(0, (step - 1 - first) // step)) if run else 0
                     high = min(width, max(low, (length - 1 - first) // step + 1)) if run else 0
-                    for r in range(count):
-                        height = border((row0 + r) * q[SH] - q[PH] + i * q[DH], q[IH], q[MODE])
+                    begin = count - 1 if i >= up else 0
+                    move(to, size, to - up * q[KW] * pitch + width * size, size, begin * width, size)
+                    for r in range(begin, count):
+                        height = (row0 + r) * q[SH] - q[PH] + i * q[DH]
+                        height = height if 0 <= height < q[IH] else border(height, q[IH], q[MODE])
                         at, line = to + r * width * size, x + c * q[XC] + depth * q[XD] + height * q[XH]
                         if depth < 0 or height < 0:
                             _clear(at, width, size)
@@ -247,8 +251,10 @@ def gather_first(to, table, q, x, z, row0, count, col0, width, pitch, dtype, lan
                             copy_vectors(at + low * size, line + (first + low) * size, high - low, dtype, lanes, 1)
                         else:
                             copy_vectors(at + low * size, line + (first + 2 * low) * size, high - low, dtype, lanes, 2)
-                        _gather(at, line, across, 0, low, by, size)
-                        _gather(at, line, across, high, width, by, size)
+                        if low > 0:  # a call takes as long as two vectors
+                            _gather(at, line, across, 0, low, by, size)
+                        if high < width:
+                            _gather(at, line, across, high, width, by, size)
                     to += pitch
 
 
