@@ -170,7 +170,7 @@ def _shared() -> dict[Any, tuple[Any, Any]]:
     """The function that stands for each, and what makes it ready."""
     from .backends.cpu import entry, runtime
 
-    return {ENTRY: (entry._go, entry.go), SPREAD: (runtime._spread, runtime.spread)}
+    return {ENTRY: (entry._go, entry.go), SPREAD: (runtime.launcher(), runtime.spread)}
 
 
 def _kept(kernel: Any) -> bool:

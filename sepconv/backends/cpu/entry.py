@@ -20,7 +20,7 @@ from .frame import FAILED as RAISED
 from .frame import STRANGE
 from .intrinsics import load, store
 from .jit import callee
-from .runtime import asked, enter, enter_all
+from .runtime import enter, enter_all
 from .tape import Recorded
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ ITEMS = tuple.__basicsize__
 WRITEABLE = 0x400
 MOST, AXES = 7, 5  # arrays of a call, the result included; axes of one
 
-# What `_go` says. LOOK: Python has to look at the arguments, or at infinite weights (see STRANGE); LATER: or launch the threads.
-DONE, LOOK, READY, FAILED, LATER = range(5)
+# What `_go` says. LOOK: Python has to look at the arguments, or at infinite weights (see STRANGE).
+DONE, LOOK, READY, FAILED = range(4)
 # A brief: the kernel's address, the plan's record and its length, the arrays' alignment, how many arrays, the id of None, the number of
 # threads and, for more than one, `runtime.many`, the type of an array; then, of each array, its slot in the record (-1: none) and the first and
 # last byte that it covers, from its address, its dtype, number of axes, sizes and strides
-ENTRY, TEMPLATE, LENGTH, ALIGNMENT, COUNT, NONE, THREADS, SPREAD, MASK, ARRAY = range(10)
-SLOT, LOW, HIGH, FORM, EACH = 10, 10 + MOST, 10 + 2 * MOST, 10 + 3 * MOST, 2 + 2 * AXES
+ENTRY, TEMPLATE, LENGTH, ALIGNMENT, COUNT, NONE, THREADS, SPREAD, ARRAY = range(9)
+SLOT, LOW, HIGH, FORM, EACH = 9, 9 + MOST, 9 + 2 * MOST, 9 + 3 * MOST, 2 + 2 * AXES
 
 
 def _asked(array: np.ndarray) -> int:
@@ -125,8 +125,6 @@ def _go(brief, arrays, record_at):  # type: ignore[no-untyped-def]
     entry, threads = load(brief + ENTRY * 8, "int64"), load(brief + THREADS * 8, "int64")
     if threads <= 1:
         right = enter(entry, record, 0)
-    elif asked(load(brief + MASK * 8, "int64")) != threads:
-        return LATER
     else:
         right = enter_all(load(brief + SPREAD * 8, "int64"), entry, record, threads) and record[STRANGE] != RAISED
     if not right:
@@ -150,9 +148,9 @@ class Entry:
         for field, value in fields.items():
             self._record[field] = value
         self._kept = [None if a is None else a.dtype for a in arrays]  # as long as their ids are compared
-        together = runtime.many() if plan.workers > 1 else (0, 0)
+        together = runtime.many() if plan.workers > 1 else 0
         self._brief = np.zeros(FORM + EACH * MOST, np.int64)
-        known = kernel.entry, address(self._record), len(self._record), plan.alignment, count, id(None), plan.workers, *together, id(np.ndarray)
+        known = kernel.entry, address(self._record), len(self._record), plan.alignment, count, id(None), plan.workers, together, id(np.ndarray)
         self._brief[:SLOT] = known
         for i, (slot, array) in enumerate(zip(plan.slots, arrays)):
             self._brief[SLOT + i] = -1 if slot in fields else slot
@@ -162,14 +160,15 @@ class Entry:
             form, axes = self._brief[FORM + i * EACH :], array.ndim
             form[:2], form[2 : 2 + axes], form[2 + AXES : 2 + AXES + axes] = (id(array.dtype), axes), array.shape, array.strides
         self._at = address(self._brief)
-        self._direct = plan.launches <= 1 and (plan.workers <= 1 or together[0] != 0)
+        self._direct = plan.launches <= 1 and (plan.workers <= 1 or together != 0)
         self._go = go()
 
     def __call__(self, arrays: tuple[Any, ...]) -> bool:
         """Computes on the arrays, the result's last; False if they have to go another way, and the result is not right yet. They may be anything:
         what they are is compared."""
-        status = self._go(self._at, id(arrays), 0) if self._direct else LATER
-        if status == LATER:
+        if self._direct:
+            status = self._go(self._at, id(arrays), 0)
+        else:
             record = np.empty_like(self._record)
             status = self._go(self._at, id(arrays), address(record))
             if status == READY:

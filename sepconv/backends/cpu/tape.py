@@ -4,7 +4,6 @@ code and objects have left the caches, and each call then takes several times wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numba
@@ -59,8 +58,8 @@ class Tape:
         for row, call in zip(self._records, calls):
             if call is not None:
                 row[: len(call.record)] = call.record
-        self._workers, self._most = runtime.workers(), int(self._counts.max())
-        self._spread = runtime.many()[0] if self._most > 1 else 0
+        self._workers = runtime.workers()
+        self._spread = runtime.many() if self._counts.max() > 1 else 0
         self._ends, work = [], 0
         for at, call in enumerate(calls, 1):
             work += 0 if call is None else call.macs // call.workers
@@ -72,10 +71,9 @@ class Tape:
         """Runs the calls from the at-th on; returns the place of the first one that Python has to make, from the beginning, or their number."""
         if runtime.workers() != self._workers:
             return at
-        with runtime.masked(self._most) if self._most > 1 else nullcontext():
-            for end in self._ends:
+        for end in self._ends:
+            if at < end:
+                at = self._play(self._entries, self._records, self._counts, self._spread, at, end)
                 if at < end:
-                    at = self._play(self._entries, self._records, self._counts, self._spread, at, end)
-                    if at < end:
-                        break
+                    break
         return at
