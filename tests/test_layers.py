@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import oracle
 import pytest
 from arrays import assert_bits
 
 import sepconv
 from sepconv import layers
+from sepconv.backends.cpu import products
 from sepconv.layers import KINDS
 from sepconv.problem import LAYOUTS
 
@@ -112,6 +114,16 @@ def test_any_number_of_channels(channels: int) -> None:
     """1024 of float32 are rows 4 KiB apart, which are held further apart."""
     x, weight = drawn(1, 3, 5, 2), drawn(channels, 2)
     assert_bits(layers.PointwiseConv2d(weight, layout="NHWC")(x), sepconv.pointwise_conv2d(x, weight, layout="NHWC"))
+
+
+def test_large_maps_go_by_bands_of_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a third cache does not keep is read once, by all panels of the weight."""
+    x, weight = drawn(1, 61, 47, 48), drawn(40, 48)
+    want = oracle.check(sepconv.pointwise_conv2d, x, weight, layout="NHWC")
+    monkeypatch.setattr(products, "FAR", 2**18)
+    x, want = x[:, :60], want[:, :60]
+    assert_bits(layers.PointwiseConv2d(weight, layout="NHWC")(x), want)
+    assert_bits(sepconv.pointwise_conv2d(x, weight, layout="NHWC"), want)
 
 
 # --- the weights are its own ------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from .frame import BAND, BANDS, BLOCK, GROUP, Geometry, three
 from .loops import SHARED
 from .runtime import Machine
 
+FAR = 15 * 2**20  # bytes of x and the result that a third cache does not keep from one panel to the next
 PIXELS = 96  # of a thread, which make packing all panels worth it
 
 
@@ -34,9 +35,10 @@ def choose_pointwise(p: Problem, machine: Machine, lanes: int, workers: int, las
         panels = -(-lane_size // width)
         # Threads share out the panels, or the pixels where few panels, or a narrow last one, would give one of them more.
         parts, inner = -(-4 * workers // (panels * groups)), 0
-        few, large = pixel * lane_size <= L2 // 4, row_size * pixel > 2 * L2 and p.in_channels >= p.out_channels
-        if few and large and machine.registers == 16:  # all panels go by what stays in the second cache of x and the result
-            parts, inner = -(-row_size * (pixel + lane_size * p.dtype.itemsize) // (L2 // 2 * workers)) * workers, panels
+        few, moved = pixel * lane_size <= L2 // 4, row_size * (pixel + lane_size * p.dtype.itemsize)
+        large = moved > FAR if machine.registers == 32 else row_size * pixel > 2 * L2 and p.in_channels >= p.out_channels
+        if few and large:  # all panels go by what stays in the second cache of x and the result
+            parts, inner = -(-moved // (L2 // 2 * workers)) * workers, panels
         elif lane_size % (workers * width) and row_size >= PIXELS * workers and few:
             parts, inner = workers, panels
         elif panels * groups * parts % workers:
