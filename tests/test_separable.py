@@ -118,6 +118,19 @@ def test_few_rows_are_shared_out_by_pixels(batch: int, size: tuple[int, int]) ->
         assert_bits(sepconv.separable_conv2d(x, *arrays, **{**options, "residual": out}, out=out), want)
 
 
+@pytest.mark.skipif(LIMIT < 2, reason="one thread shares nothing out")
+@pytest.mark.parametrize("layout", LAYOUTS[2])
+def test_heavy_weights_are_shared_out_by_channels(layout: str) -> None:
+    """Each thread then makes the depthwise half for itself."""
+    x, arrays, options = image((7, 9), 528, layout), weights(528, 528, (3, 3)), dict(layout=layout, padding=1, activation="relu")
+    with sepconv.num_threads(1):
+        want = check(sepconv.separable_conv2d, x, *arrays, **options)
+    with sepconv.num_threads(2):
+        text = str(sepconv.explain(sepconv.separable_conv2d, x, *arrays, **options))
+        assert "1 bands of 7 rows" in text and "2 threads, 2 jobs" in text
+        assert_bits(sepconv.separable_conv2d(x, *arrays, **options), want)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_bands_are_of_whole_tiles(batch: int) -> None:
     """Where bands of whole rows would leave much of their tiles over; what lies in scratch, with a border of its own, is cut by rows."""

@@ -104,6 +104,17 @@ def band_rows(p: Problem, s: Problem, bands: int, room: int, vectors: int, machi
     return (by_row if even else by_tile), even
 
 
+STREAM = 4  # pixels whose products take as much longer as it takes that a 1x1's weights come from the third cache
+
+
+def heavy(p: Problem, s: Problem) -> bool:
+    """Whether the weights of a separable layer's 1x1, which each band of its map reads anew, cost more than what it takes to have as few bands as
+    can be: more of the second cache for the rows between the halves, and threads that share out the output channels, each with the depthwise
+    half to itself."""
+    weights = s.in_channels * s.out_channels * s.dtype.itemsize
+    return weights > 2 * L2 and AGAIN * math.prod(p.kernel) * math.prod(p.out_size) < STREAM * s.out_channels
+
+
 # How much longer products take of x in place than of taps in scratch, by registers and the stride of the lanes: 16 hold short tiles, which read x
 # more often, and lanes that lie every second place are shuffled out of two vectors.
 PLACE = {32: {1: 1.0, 2: 1.3}, 16: {1: 1.4, 2: 2.2}}

@@ -261,7 +261,9 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
     if row > 2 * L2:
         return None
     places = p.batch * od
-    bands = choice.evenly(max(-(-oh // max(1, L2 // row)), 1), places, oh, workers)
+    heavy = products.heavy(p, s)
+    bands = max(1, -(-oh // max(1, (3 * L2 // 2 if heavy else L2) // row)))
+    bands = bands if heavy else choice.evenly(bands, places, oh, workers)
     half, first = _depthwise(p, machine, lanes, 1, (x_wide, wide, x_deep, deep), bands)
     if half is None:
         return None
