@@ -30,11 +30,11 @@ def test_lines_beyond_the_border(size: tuple[int, int], taps: int, stride: int, 
     oracle.check(sepconv.depthwise_conv2d, x, weight, **options)
 
 
-@pytest.mark.parametrize("taps, stride, dilation", ((3, 1, 1), (5, 2, 1), (3, 1, 4)))
-def test_images_that_come_from_memory(taps: int, stride: int, dilation: int) -> None:
+@pytest.mark.parametrize("size, taps, stride, dilation", (((173, 167), 3, 1, 1), ((173, 167), 5, 2, 1), ((173, 167), 3, 1, 4), ((81, 79), 3, 1, 1)))
+def test_images_that_come_from_memory(size: tuple[int, int], taps: int, stride: int, dilation: int) -> None:
     """Channels first, tiles of a large image go along its rows; down its columns where few of its channels are all there is, to the same bits."""
     r = np.random.default_rng(taps)
-    x, weight = r.standard_normal((1, 64, 173, 167), np.float32), r.standard_normal((64, taps, taps), np.float32)
+    x, weight = r.standard_normal((1, 64, *size), np.float32), r.standard_normal((64, taps, taps), np.float32)
     options = dict(padding=taps // 2, stride=stride, dilation=dilation)
     made = sepconv.depthwise_conv2d(x, weight, **options)
     for begin in range(0, 64, 16):
