@@ -8,7 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from oracle import LAYOUTS
+from oracle import LAYOUTS, check
 
 import sepconv
 from sepconv.backends.cpu import choice, depthwise, plans, rows, runtime, standard
@@ -94,3 +94,25 @@ def test_every_way_is_cut() -> None:
     assert {name for name, *_ in staged} == set(LONG)
     cut = {plan.choice.factory for _, plan, q, s in staged if s[plans.frame.OW] < q[plans.frame.OW]}
     assert cut == {depthwise.channels_first, depthwise.channels_last, standard.gathered_first, standard.gathered_last}
+
+
+@pytest.mark.parametrize("dtype, channels, size, kernel, options", (
+    ("float32", 100, (10, 9), (3, 3), {"padding": 1}),
+    ("float64", 5, (7, 8), (3, 3), {"padding": 1}),
+    ("float32", 70, (12, 11), (5, 4), {"padding": (3, 2), "dilation": (2, 1)}),
+    ("float32", 40, (14, 13), (3, 3), {"padding": 1, "stride": 2}),
+))  # fmt: skip
+def test_pixels_4_kib_apart(dtype: str, channels: int, size: tuple[int, int], kernel: tuple[int, int], options: dict[str, Any]) -> None:
+    """Blocks of channels are copied, and nothing else; the bits are those of an array that is not."""
+    r = np.random.default_rng(channels)
+    memory = np.full((2, *size, 4096 // np.dtype(dtype).itemsize), np.nan, dtype)
+    x, w = memory[..., 5 : 5 + channels], r.standard_normal((channels, *kernel)).astype(dtype)
+    x[...] = r.standard_normal(x.shape)
+    problem = resolve("depthwise", 2, (x.shape, x.dtype), (w.shape, w.dtype), layout="NHWC", **options)
+    for workers in (1, 2):
+        plan = plans.Plan((problem,), (x, w, None, None), np.empty(problem.out_shape, dtype), True, workers)
+        assert plan.record[plans.frame.COPIED] == 1
+        with sepconv.num_threads(workers):
+            got = check(sepconv.depthwise_conv2d, x, w, layout="NHWC", **options)
+            dense = sepconv.depthwise_conv2d(x.copy(), w, layout="NHWC", **options)
+        assert got.tobytes() == dense.tobytes()

@@ -17,6 +17,7 @@ L1 = 24 * 2**10  # bytes that stay in a core's first cache
 L2 = 2**19  # bytes that stay in a core's second cache
 TABLE = 8  # bytes of a number that says where a staged element is from
 STAGED = "; rows are filled into scratch first, with the border"
+COPY = "; pixels so far apart that they share lines of the first cache are copied next to each other first"
 
 
 class Choice(NamedTuple):

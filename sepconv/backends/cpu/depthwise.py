@@ -13,7 +13,7 @@ from .intrinsics import as_float, keep, keep_subnormals, prefetch, restore
 from .jit import callee
 from .loops import aligned, first_job, move, placed, snapshot, strange, within
 from .patch import patch
-from .rows import block, blocks, fill_first, fill_last, room_first, room_last
+from .rows import block, blocks, copy_last, dense, fill_first, fill_last, room_first, room_last
 from .stencil import FIRST, LAST, MASKED, MISSING, tile
 
 FAR = 2**23  # bytes of an image, channels first with its result, that come from memory: the processor foresees rows of it worse than it could
@@ -252,8 +252,8 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edg
 
     def depthwise_channels_last(p, chunk):  # type: ignore[no-untyped-def]
         before, q = keep_subnormals(), snapshot(p, 0)
-        s = within(p) if staged else q
-        scratch = np.empty(room_last(s) if staged else 0, np.uint8)
+        s = within(p) if staged else dense(p, q, size)
+        scratch = np.empty(room_last(s) if staged else q[COPIED] * (q[IH] * s[XH] + 128), np.uint8)
         packed, held = np.empty(room(q, q[GROUP], width, size), np.uint8), -1
         w, pitch = q[WEIGHT], 0
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
@@ -277,6 +277,8 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edg
                 if staged:
                     x_in = fill_last(scratch.ctypes.data, q, s, x, here, there, z, row0, row1 - row0, col0, dtype, lanes, size)
                     z_in, row_in = 0, row0
+                elif q[COPIED] != 0:
+                    x_in = copy_last(scratch.ctypes.data, q, s, x, here, there, row0, row1 - row0, dtype, lanes, size)
                 if tall:
                     patches(dtype, size, lanes, taps, k, stride, tall, rows, vectors, margin,
                             s, x_in, here, there, z_in, row0 - row_in, row1 - row0, w, pitch, y + row0 * q[YH], q[YH], q[YW])  # fmt: skip

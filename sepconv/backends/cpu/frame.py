@@ -35,7 +35,8 @@ PANEL = 64  # bytes from one packed panel of the weight to the next; 0: it lies 
 TURNED = 65  # bytes from the result's first pixel to its last, where `turned` problems begin; 0 of all others
 # of a separable problem's first record: the addresses of the kernels of both halves, and how wide their tiles are, in elements
 FIRST_KERNEL, SECOND_KERNEL, FIRST_WIDTH, SECOND_WIDTH = range(66, 70)
-LENGTH = 70
+COPIED = 70  # depthwise, channels last: whether a block of channels is copied first, its pixels next to each other
+LENGTH = 71
 FAILED = -1  # in place of STRANGE: a kernel raised
 
 __all__ = [name for name in dir() if name.isupper()]  # the kernels import the fields, and nothing else, by *

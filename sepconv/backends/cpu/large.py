@@ -82,7 +82,7 @@ def blocks(p: Problem, g: Geometry, machine: Machine, workers: int) -> tuple[Cho
         return None
     if turned:
         inner, inside, last = frame.turned(inner, inside)
-    half = tiles.depthwise_last(inner, machine, lanes, 1, bands, False)
+    half = tiles.depthwise_last(inner, machine, lanes, 1, bands, False, pixel)
     if half is None:
         return None
 

@@ -13,9 +13,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from .frame import *
-from .intrinsics import copy_vectors, load, store
+from .frame import LENGTH
+from .intrinsics import copy_vectors, load, store, words
 from .jit import callee
 from .loops import aligned, border, move
+
+AFTER = LENGTH - XW - 1  # fields behind x's strides
 
 
 def _pitch(bytes: int) -> int:
@@ -215,6 +218,30 @@ def fill_last(to, q, s, x, begin, end, z, row0, count, col0, dtype, lanes, size)
                 else:
                     _pixel(to + i * s[XW], line + at * by, begin, end, times, channel, dtype, lanes, size)
     return base - begin * size
+
+
+@callee
+def dense(p, q, size):  # type: ignore[no-untyped-def]
+    """The record of a channels-last problem of which a block of channels is copied, its pixels next to each other; q itself where it is not."""
+    pixel, row = q[XW], q[XH]
+    if q[COPIED] != 0:
+        pixel = (min(q[BLOCK], q[GROUP]) * size + 63) // 64 * 64
+        row = q[IW] * pixel + 64  # no multiple of 4 KiB here either
+    return words(p, 0, XH) + (row, pixel) + words(p, XW + 1, AFTER)
+
+
+@callee
+def copy_last(to, q, s, x, begin, end, row0, count, dtype, lanes, size):  # type: ignore[no-untyped-def]
+    """Copies what `count` output rows, from row0 on, read of the channels begin to end, and nothing of the border. Returns where the image would
+    begin. A vector may be written past it."""
+    top, to = row0 * q[SH] - q[PH], aligned(to)
+    low, high = max(0, top), min(q[IH], top + (count - 1) * q[SH] + (q[KH] - 1) * q[DH] + 1)
+    for row in range(low, high):
+        at, line = to + (row - low) * s[XH], x + row * q[XH] + begin * size
+        for _ in range(q[IW]):
+            copy_vectors(at, line, end - begin, dtype, lanes, 1)
+            at, line = at + s[XW], line + q[XW]
+    return to - low * s[XH] - begin * size
 
 
 @callee

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from ...problem import Problem
 from . import choice, depthwise, edges, pointwise, products, rows, separable
-from .choice import L1, L2, STAGED, TABLE, Choice
+from .choice import COPY, L1, L2, STAGED, TABLE, Choice
 from .edges import ANYWHERE
-from .frame import BAND, BANDS, BLOCK, FIRST_WIDTH, GROUP, SECOND_WIDTH, STEP, Geometry, three
+from .frame import BAND, BANDS, BLOCK, COPIED, FIRST_WIDTH, GROUP, SECOND_WIDTH, STEP, Geometry, three
 from .runtime import Machine
 from .stencil import NARROW, SKIP
 
@@ -151,7 +151,7 @@ PATCHES = {1: [(2, 4), (3, 3), (2, 5), (1, 7), (2, 3), (1, 4), (2, 2), (1, 2)], 
 WIDE_PATCHES = {1: [(2, 7), (2, 8), (1, 7)], 2: [(2, 4), (1, 4)]}
 
 
-def _patch(p: Problem, rows_out: int, staged: int, flat: int, lanes: int, machine: Machine) -> tuple[int, int, int]:
+def _patch(p: Problem, rows_out: int, copied: bool, flat: int, lanes: int, machine: Machine) -> tuple[int, int, int]:
     """(rows, pixels, vectors) of the patch that takes the fewest cycles over bands of no fewer rows than given: multiply-adds, no fewer than hide
     their latency, and what a patch costs besides. (0, 0, 0) where none fits."""
     taps, oh, ow = math.prod(p.kernel), p.out_size[-2:][0], p.out_size[-1]
@@ -167,15 +167,15 @@ def _patch(p: Problem, rows_out: int, staged: int, flat: int, lanes: int, machin
     else:
         # Pixels that lie some KiB apart share few sets of the first cache: fewer of them then, and whole lines at once.
         apart, read = p.out_channels * p.dtype.itemsize, [by + k for by, k in zip((p.stride[0], 3 * p.stride[0]), p.kernel)]
-        vectors = 2 if math.prod(read) > 8 * 4096 // max(64, math.gcd(apart, 4096)) and not staged else 1
+        vectors = 2 if math.prod(read) > 8 * 4096 // max(64, math.gcd(apart, 4096)) and not copied else 1
         shapes = PATCHES[vectors]
     cycles = lambda rows, pixels: -(-oh // rows) * -(-ow // pixels) * (max(rows * pixels * vectors, 7) * taps / 2 + 10)
     fits = [shape for shape in shapes if shape[0] <= rows_out and shape[1] <= ow]
     return (*min(fits, key=lambda shape: cycles(*shape)), vectors)
 
 
-def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts: int, astray: bool) -> Choice | None:
-    """The arguments as for channels first."""
+def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts: int, astray: bool, apart: int) -> Choice | None:
+    """The arguments as for channels first; `apart`: bytes from pixel to pixel of x."""
     (kd, kh, kw), (_, sh, sw), (_, _, dw) = three(p.kernel, 1), three(p.stride, 1), three(p.dilation, 1)
     (od, oh, ow), iw, size, channels = three(p.out_size, 1), p.in_size[-1], p.dtype.itemsize, p.out_channels
     if kw > 64:
@@ -183,7 +183,11 @@ def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts:
     joint = sw <= 2 and (kw == 1 or sw == 1 or dw == 1)
     staged = int(p.group_out != 1 or astray or p.mode != "constant")
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
-    *_, patched = _patch(p, 1, staged, flat, lanes, machine)
+    # Pixels that all lie in the same sets of the first cache stay there to be read again only if they are copied: four lines of channels at a time,
+    # since the second cache is slow to give lines that lie 4 KiB apart. Few pixels are not worth it, and of many the copy leaves the first cache.
+    some, plane = 256 // size, math.prod(p.in_size)
+    copied = apart != 0 and apart % 4096 == 0 and p.dims <= 2 and kh > sh and 36 < plane <= 256 and not (staged or cuts)
+    *_, patched = _patch(p, 1, staged or copied, flat, lanes, machine)
     if patched == 2 and channels * size % 4096 == 0:
         staged = patched = 1  # pixels that all lie in the same sets of the first cache are better copied
     step = dw if kw > 1 and joint else 1
@@ -202,14 +206,14 @@ def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts:
     # larger one, as many as keep the rows that one of the output reads in the second: all, but of kernels of many rows.
     far, lines = math.prod(p.in_size) * channels * size > 3 * L2 and not staged, max(1, kh * iw * size)
     near = channels if lines * channels <= L2 else L2 // 2 // lines // width * width
-    block = max(width, near if far else L1 // lines // width * width)
+    block = max(width, some if copied else near if far else L1 // lines // width * width)
     bands, columns, column = 1 if small else parts, ow, kd * sw * rows.pixel_bytes(block, channels, size)
     if staged and not cuts:
         columns = choice.columns(ow, 8 * step, column * kh + TABLE * sw)
         bands = choice.bands(oh, bands, column * sh * columns)
     bands, band = choice.span(oh, bands, 1)
-    cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step, FIRST_WIDTH: width}
-    high, long, _ = _patch(p, oh // cuts if cuts else oh - (bands - 1) * band, staged, flat, lanes, machine)
+    cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step, FIRST_WIDTH: width, COPIED: int(copied)}
+    high, long, _ = _patch(p, oh // cuts if cuts else oh - (bands - 1) * band, staged or copied, flat, lanes, machine)
     tall, taps, margin = (long, kh, 0 if staged else max(map(max, p.pads))) if patched else (tall, 0, 0)
     loose, stride = _loose(p, 2) * (1 - staged), sw if tall > 1 else 1
     met = str(NARROW) if channels < width else ANYWHERE if staged or loose or patched else edges.last(p, tall)
@@ -217,15 +221,19 @@ def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts:
     shape = f"{high} x {tall} pixels x {vectors} vectors a tile" if patched else f"{tall} pixels x {vectors} vectors a tile"
     reason = f"vectors of {lanes} channels, {shape}: each input pixel feeds {kw} kernel columns{f' and {high} rows' * (high > 1)} from registers"
     stage = functools.partial(rows.last, cut=cut, columns=columns, size=size) if staged else None
-    return Choice(depthwise.channels_last, cells, cut, groups * p.batch * od * bands * -(-ow // columns), reason + STAGED * staged, stage)
+    return Choice(
+        depthwise.channels_last, cells, cut, groups * p.batch * od * bands * -(-ow // columns), reason + STAGED * staged + COPY * copied, stage
+    )
 
 
-def _depthwise(p: Problem, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...], cuts: int = 0) -> tuple[Choice | None, bool]:
-    """(kernel, whether channels first) by how x and the result lie: where x lies otherwise than the result, it is staged."""
+def _depthwise(
+    p: Problem, machine: Machine, lanes: int, workers: int, lies: tuple[bool, ...], apart: int, cuts: int = 0
+) -> tuple[Choice | None, bool]:
+    """(kernel, whether channels first) by how x and the result lie: where x lies otherwise than the result, it is staged. `apart` as below."""
     x_wide, _, x_deep, deep = lies
     if choice.first(p, lies):
         return _depthwise_first(p, machine, lanes, workers, cuts, not x_wide), True
-    return (depthwise_last(p, machine, lanes, workers, cuts, not x_deep) if deep else None), False
+    return (depthwise_last(p, machine, lanes, workers, cuts, not x_deep, apart) if deep else None), False
 
 
 def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: int) -> Choice | None:
@@ -239,7 +247,7 @@ def choose(p: Problem, g: Geometry, machine: Machine, overlap: bool, workers: in
             return products.choose_pointwise(p, machine, lanes, workers, False, g.out_size, overlap)
         return products.choose_pointwise(p, machine, lanes, workers, True, g.out_size, overlap) if deep else None
     if p.kind == "depthwise":
-        return _depthwise(p, machine, lanes, workers, (x_wide, wide, x_deep, deep))[0]
+        return _depthwise(p, machine, lanes, workers, (x_wide, wide, x_deep, deep), g.x[4])[0]
     return products.choose_standard(p, g, machine, lanes, workers, (x_wide, wide, x_deep, deep))
 
 
@@ -266,7 +274,7 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
     heavy = products.heavy(p, s)
     bands = max(1, -(-oh // max(1, (3 * L2 // 2 if heavy else L2) // row)))
     bands = bands if heavy else choice.evenly(bands, places, oh, workers)
-    half, first = _depthwise(p, machine, lanes, 1, (x_wide, wide, x_deep, deep), bands)
+    half, first = _depthwise(p, machine, lanes, 1, (x_wide, wide, x_deep, deep), g.x[4], bands)
     if half is None:
         return None
     if first:
