@@ -109,3 +109,14 @@ def test_blocks_of_channels_are_copied(
                 held(x, out=room[other if last else part[:2]])
                 assert np.array_equal(room[other if last else part[:2]], want)
                 assert (room[(..., part[2]) if last else (part[0], part[2])] == 9).all()
+
+
+def test_fewer_channels_than_a_block() -> None:
+    """Nothing beyond the last channel is read or written: channels one fewer than a vector has lanes, in the middle of others."""
+    channels = MACHINE.lanes("float32") - 1
+    x, weight, bias = _arrays(channels + 2, (20, 20), (13, 13), np.float32)
+    x, inside = np.ascontiguousarray(np.moveaxis(x, -1, 1)), slice(1, channels + 1)
+    weight[[0, -1]], x[:, [0, -1]], out = np.nan, np.nan, np.full_like(x, 9)
+    sepconv.depthwise_conv2d(x[:, inside], weight[inside], bias[inside], padding=6, out=out[:, inside])
+    assert np.array_equal(out[:, inside], oracle.check(sepconv.depthwise_conv2d, x[:, inside], weight[inside], bias[inside], padding=6))
+    assert (out[:, [0, -1]] == 9).all()

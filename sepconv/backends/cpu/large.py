@@ -69,7 +69,7 @@ def blocks(p: Problem, g: Geometry, machine: Machine, workers: int) -> tuple[Cho
     even = all(_even(steps, width, size) for steps, width in ((g.x[1:], iw), ((g.weight[0], *g.weight[2:]), p.kernel[1]), (g.out[1:], ow)))
     if not even or machine.isa not in ("AVX2", "AVX-512") or count * channels > 1.2 * p.out_channels:
         return None
-    if min(math.prod(n) for n in (p.in_size, p.out_size, p.kernel)) < lanes:
+    if min(p.out_channels, *(math.prod(n) for n in (p.in_size, p.out_size, p.kernel))) < lanes:
         return None
     inner = dataclasses.replace(p, batch=1, in_channels=channels, out_channels=channels, groups=channels)
     pixel = channels * size
