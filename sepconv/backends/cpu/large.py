@@ -37,9 +37,11 @@ def _worth(p: Problem, g: Geometry, machine: Machine, turned: bool) -> bool:
         apart = math.gcd(g.x[4], 4096)
         if turned:
             return not wide and taps >= 400 and apart >= 2048
-        return taps >= 400 and apart >= 512 if wide else taps >= 81 and places > 256
-    if taps >= 100 or not wide:
-        return taps >= 81
+        return taps >= 400 and apart >= 512 if wide else taps >= 81 and places > 256 and p.kernel[0] > 5
+    if not wide:  # rows of many vectors of 8 lanes leave few over: there x is read where it lies, but for kernels of few columns, which reuse little
+        return taps >= 81 and p.kernel[0] > 5 and (places <= 256 or p.kernel[1] <= 7)
+    if taps >= 100:
+        return True
     return taps >= 49 and places >= 196 and 2 * p.in_channels * places * size <= FAR  # larger ones wait for memory
 
 
