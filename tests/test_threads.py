@@ -118,6 +118,23 @@ def test_openmp_keeps_its_threads():
     assert found == {"good": True, "threads": 1, "layer": "omp", "stderr": ""}
 
 
+@THREADED
+def test_openmp_before_numbas_choice():
+    """Numba would take TBB wherever a library has loaded it, as OpenVINO does; its launch takes more than half of a small layer's time."""
+    script = """
+    from numba.np.ufunc import parallel
+    try:
+        from numba.np.ufunc import omppool
+    except ImportError:
+        omppool = None
+    tell(good=right(call()), layer=facts()["threading_layer"], openmp=hasattr(omppool, "__file__"), asked=parallel._is_initialized)
+    """
+    found = run(script)
+    if not found["openmp"] or sys.platform == "win32":
+        pytest.skip("no OpenMP here that can be called directly")
+    assert found["good"] and (found["layer"], found["asked"]) == ("omp", False)
+
+
 # --- the same bits (N8, N9) ----------------------------------------------------------------------------------------------
 
 MANY_CALLS = """

@@ -166,11 +166,11 @@ def _steady_environment() -> Iterator[None]:
 
 
 class _Threads:
-    """Numba's pool of threads: started at the first parallel call, and whether it may be used here and now."""
+    """OpenMP's threads, or those that Numba has: found at the first parallel call, and whether they may be used here and now."""
 
     def __init__(self) -> None:
         self.layer: str | None = None  # unknown until started
-        self.team = False  # whether its OpenMP is called without it
+        self.team = False  # whether OpenMP is called directly
         self.reason = ""
         self.one_at_a_time = threading.Lock()
 
@@ -179,17 +179,14 @@ class _Threads:
             if self.layer is not None:
                 return
             try:
-                with _other_pools_kept():
-                    pool._launch_threads()
-                layer = numba.threading_layer()
-                self.team = layer == "omp" and _named()
+                self.team, layer = _found()
                 self.layer = layer
             except Exception as error:  # no such layer, or none at all: serial is right as well
                 self.layer, self.reason = "none", f"{type(error).__name__}: {error}"
 
     def after_fork(self) -> None:
         self.one_at_a_time = threading.Lock()  # another thread may have held it, and is not here
-        if pool._is_initialized and self.layer != "workqueue":
+        if self.layer != "workqueue" and (self.team or pool._is_initialized):
             self.layer, self.reason = "none", "this process is a fork of one that ran threads, which OpenMP does not survive"
 
 
@@ -218,6 +215,20 @@ def _named() -> bool:
     for name, function in zip((_begin, _number, _size), found):
         binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
     return True
+
+
+def _found() -> tuple[bool, str]:
+    """Whether OpenMP is called directly, and the name of what has the threads.
+
+    Numba itself would rather have TBB, which is there as soon as a library is imported that brings its own, as OpenVINO does: a launch of it
+    takes 10 us more. So OpenMP comes first, unless the user asked for another layer or Numba's threads run already.
+    """
+    if config.THREADING_LAYER == "default" and not pool._is_initialized and _named():
+        return True, "omp"
+    with _other_pools_kept():
+        pool._launch_threads()
+    layer = numba.threading_layer()
+    return layer == "omp" and _named(), layer
 
 
 @contextmanager
