@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import platform
@@ -13,11 +12,12 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..backends.cpu.runtime import machine as vectors_of
+from ..backends.cpu import frame, runtime
+from ..backends.cpu.frame import OUT, XN, N, X
 from ..backends.cpu.simd import Vectors
 
 FLOAT = 4
@@ -59,7 +59,7 @@ def cpu_model() -> str:
 
 def facts(threads: int) -> dict[str, Any]:
     """The machine in words."""
-    known = vectors_of()
+    known = runtime.machine()
     return {
         "cpu": cpu_model(), "llvm_cpu": known.cpu, "isa": known.isa, "vector_bits": 8 * known.bytes, "cores": os.cpu_count(), "threads": threads,
         "variables": {name: os.environ[name] for name in HOLDING if name in os.environ},
@@ -104,41 +104,31 @@ def _move(typing: Any, to: Any, at: Any, lanes: Any) -> Any:
     return types.void(types.int64, types.int64, lanes), codegen
 
 
-@functools.cache
-def _kernels(parallel: bool) -> tuple[Callable[..., None], Callable[..., None]]:
-    known = vectors_of()
-    lanes, accumulators = known.bytes // FLOAT, known.registers * 3 // 4
-    step = STREAMS * known.bytes
+def _compute(lanes: int, accumulators: int) -> Callable[..., None]:
+    def compute(record, chunk):  # type: ignore[no-untyped-def]
+        _multiply_add(record[X] + chunk * record[XN], record[N], lanes, accumulators)
 
-    @njit(parallel=parallel, nogil=True)
-    def compute(base, pitch, chunks, count):  # type: ignore[no-untyped-def]
-        for chunk in prange(chunks):
-            _multiply_add(base + chunk * pitch, count, lanes, accumulators)
+    return compute
 
-    @njit(parallel=parallel, nogil=True)
-    def copy(to, at, chunks, size, repeats):  # type: ignore[no-untyped-def]
-        for chunk in prange(chunks):
-            for _ in range(repeats):
-                for i in range(chunk * size, chunk * size + size, step):
-                    _move(to + i, at + i, lanes)
 
-    return compute, copy
+def _copy(lanes: int) -> Callable[..., None]:
+    step = STREAMS * lanes * FLOAT
+
+    def copy(record, chunk):  # type: ignore[no-untyped-def]
+        size = record[XN]
+        for _ in range(record[N]):
+            for i in range(chunk * size, chunk * size + size, step):
+                _move(record[OUT] + i, record[X] + i, lanes)
+
+    return copy
 
 
 # --- measurements --------------------------------------------------------------------------------------------------
 
 
 def measure(threads: int) -> Roofs:
-    """The roofs with so many threads; about a second, and one more to compile."""
-    before = numba.get_num_threads() if threads > 1 else None
-    try:
-        if threads > 1:
-            numba.set_num_threads(threads)
-        compute, copy = _kernels(threads > 1)
-        return Roofs(_peak(compute, threads), {size: _bandwidth(copy, threads, size) for size in SIZES})
-    finally:
-        if before is not None:
-            numba.set_num_threads(before)
+    """The roofs with so many threads, which are those that sepconv uses; about a second, and one more to compile."""
+    return Roofs(_peak(threads), {size: _bandwidth(threads, size) for size in SIZES})
 
 
 def _rate(run: Callable[[int], None], work: float) -> float:
@@ -160,16 +150,32 @@ def _rate(run: Callable[[int], None], work: float) -> float:
     return work * repeats / best
 
 
-def _peak(compute: Callable[..., None], threads: int) -> float:
-    known, pitch = vectors_of(), 4096
+def _repeated(kernel: Callable[..., None], threads: int, by: int = 1, **fields: int) -> Callable[[int], None]:
+    """Runs a kernel on so many threads; the repeats come in the place of the batch."""
+    record = np.zeros(frame.LENGTH, np.int64)
+    for name, value in fields.items():
+        record[getattr(frame, name)] = value
+
+    def run(repeats: int) -> None:
+        record[N] = repeats * by
+        runtime.run(kernel, record, threads)
+
+    return run
+
+
+def _peak(threads: int) -> float:
+    known, pitch = runtime.machine(), 4096
+    lanes, accumulators = known.bytes // FLOAT, known.registers * 3 // 4
     room = np.zeros(threads * pitch // FLOAT, np.float32)
-    operations = 2 * (known.bytes // FLOAT) * (known.registers * 3 // 4) * threads
-    return _rate(lambda repeats: compute(room.ctypes.data, pitch, threads, repeats * 1000), operations * 1000) / 1e9
+    run = _repeated(runtime.kernel(_compute, lanes, accumulators), threads, 1000, X=room.ctypes.data, XN=pitch)
+    return _rate(run, 2 * lanes * accumulators * threads * 1000) / 1e9
 
 
-def _bandwidth(copy: Callable[..., None], threads: int, footprint: int) -> float:
-    step = STREAMS * vectors_of().bytes
+def _bandwidth(threads: int, footprint: int) -> float:
+    lanes = runtime.machine().bytes // FLOAT
+    step = STREAMS * lanes * FLOAT
     size = max(1, footprint // (2 * threads * step)) * step  # bytes that one thread reads, and writes
     room = np.ones(2 * threads * size // FLOAT + 64, np.float32)
     start = room.ctypes.data + -room.ctypes.data % 256
-    return _rate(lambda repeats: copy(start + threads * size, start, threads, size, repeats), 2 * threads * size) / 1e9
+    run = _repeated(runtime.kernel(_copy, lanes), threads, X=start, OUT=start + threads * size, XN=size)
+    return _rate(run, 2 * threads * size) / 1e9

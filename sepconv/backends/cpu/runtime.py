@@ -221,9 +221,9 @@ def _found() -> tuple[bool, str]:
     """Whether OpenMP is called directly, and the name of what has the threads.
 
     Numba itself would rather have TBB, which is there as soon as a library is imported that brings its own, as OpenVINO does: a launch of it
-    takes 10 us more. So OpenMP comes first, unless the user asked for another layer or Numba's threads run already.
+    takes 10 us more. So OpenMP comes first unless the user asked for another layer, also where Numba's threads run already.
     """
-    if config.THREADING_LAYER == "default" and not pool._is_initialized and _named():
+    if config.THREADING_LAYER == "default" and _named():
         return True, "omp"
     with _other_pools_kept():
         pool._launch_threads()
