@@ -287,7 +287,7 @@ def _warm(chosen: argparse.Namespace) -> int:
 def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("op", metavar="OP", help="depthwise, pointwise, separable, standard")
-    add("--taps", type=int, default=3, metavar="K", help="kernel size, on each side (default: %(default)s)")
+    add("--taps", type=int, metavar="K", help="kernel size, on each side (default: 3; 1 of pointwise)")
     add("--channels", type=int, default=128, metavar="N", help="of the image (default: %(default)s)")
     add("--out-channels", type=int, metavar="N", help="default: as many as there are in the image")
     add("--size", type=int, default=56, metavar="N", help="of the image, on each side, in pixels (default: %(default)s)")

@@ -163,8 +163,8 @@ def conv_cost(
     """
     kind = one_of("kind", kind, KINDS)
     c_in = integer("in_channels", in_channels, 1, "a positive int")
-    c_out = integer("out_channels", out_channels, 1, "a positive int")
     multiplier = integer("multiplier", multiplier, 1, "a positive int")
+    c_out = integer("out_channels", out_channels, 1, "a positive int")
     groups = integer("groups", groups, 1, "a positive int")
     bias = flag("bias", bias)
     item, out_item = _item_sizes(dtype)

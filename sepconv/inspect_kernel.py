@@ -23,7 +23,7 @@ DTYPES = tuple(name for name in dtypes.KINDS if name != "bfloat16")  # which Num
 def report(
     op: str,
     *,
-    taps: int = 3,
+    taps: int | None = None,
     channels: int = 128,
     out_channels: int | None = None,
     size: int = 56,
@@ -39,7 +39,7 @@ def report(
 
     Parameters
     ----------
-    taps : the kernel size, on each side; not used by a pointwise one.
+    taps : the kernel size, on each side; None: 3, or 1 of a pointwise one, which has no other.
     channels, out_channels : C and C_out; None: as many out as in.
     size : of the image, on each side, in pixels.
     stride, layout, dtype : as of `sepconv.conv2d`.
@@ -82,13 +82,17 @@ def _call(
     one_of("isa", isa, cross.ISAS)
     one_of("target", target, TARGETS)
     positive = "a positive int"
-    k, c, n = integer("taps", taps, 1, positive), integer("channels", channels, 1, positive), integer("size", size, 1, positive)
+    k = integer("taps", (1 if op == "pointwise" else 3) if taps is None else taps, 1, positive)
+    c, n = integer("channels", channels, 1, positive), integer("size", size, 1, positive)
     out = c if out_channels is None else integer("out_channels", out_channels, 1, positive)
     options = {"layout": layout, "padding": "same", "stride": integer("stride", stride, 1, positive)}
     if op == "depthwise" and out % c:
         raise ValueError(f"out_channels is {out}; a depthwise convolution has a multiple of its {c} channels")
     if op == "pointwise":
-        options = {"layout": layout}
+        for name, value in (("taps", k), ("stride", options.pop("stride"))):
+            if value != 1:
+                raise ValueError(f"{name} is {value}; allowed is 1 for a pointwise convolution")
+        del options["padding"]
     x = (1, c, n, n) if layout == "NCHW" else (1, n, n, c)
     weights: dict[str, tuple[tuple[int, ...], ...]] = {
         "depthwise": ((out, 1, k, k),), "pointwise": ((out, c),), "separable": ((c, k, k), (out, c)), "standard": ((out, c, k, k),),

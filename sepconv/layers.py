@@ -19,9 +19,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from . import call, dispatch, ops
+from . import activations, call, dispatch, ops
 from .cache import Cache
-from .problem import LAYOUTS
+from .problem import LAYOUTS, settings
 from .threads import get_num_threads
 
 Array = Any
@@ -75,6 +75,9 @@ class _Layer:
         self._options = options = {name: _own(option) for name, option in options.items()}
         with dispatch.asking("arguments"):
             self._kind, self._dims, (_, *held, _), self._how = type(self).function(None, **self._given, **options)
+        settings(self.dims, **{name: value for name, value in options.items() if "activation" not in name})
+        for name in ("activation", "depthwise_activation"):
+            activations.resolve(name, options.get(name), np.dtype(np.float64))
         self._held_arrays, self._calls, self._kept = tuple(held), Cache[Any](64), dict[Any, Any]()
         self._recent: Callable[..., Array | None] | None = None  # the last call, if it can tell whether the next one is like it
         self._plain = call.lies(*held) is not None

@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import math
 import os
+import sys
 from collections.abc import Iterator
 
 from .problem import integer
@@ -39,6 +40,19 @@ def _quota() -> int | None:
 
 LIMIT = _environment("NUMBA_NUM_THREADS") or _affinity()  # as many as Numba starts
 DEFAULT = min([LIMIT, *(n for n in (_environment("OMP_NUM_THREADS"), _quota()) if n)])
+
+
+forked = False  # whether this process is a fork of one in which Numba had threads already; they are not here
+
+
+def _after_fork() -> None:
+    global forked
+    pool = sys.modules.get("numba.np.ufunc.parallel")
+    forked = forked or getattr(pool, "_is_initialized", False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def checked(name: str, n: int) -> int:

@@ -227,6 +227,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     (dict(padding=(1, 1, 1), input_size=None), ValueError, r"padding is \(1, 1, 1\)"),
     (dict(padding=1.0), TypeError, "padding is 1.0"),
     (dict(multiplier=0), ValueError, "multiplier is 0"),
+    (dict(multiplier=0, out_channels=0, kind="depthwise"), ValueError, "multiplier is 0"),  # as the command line multiplies
     (dict(multiplier=2), ValueError, "multiplier is 2; allowed is 1 for kind 'standard'"),
     (dict(multiplier=2.0, kind="separable"), TypeError, "multiplier is 2.0"),
     (dict(groups=2), ValueError, "groups is 2; allowed is 1 for kind 'standard'"),

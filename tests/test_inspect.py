@@ -156,7 +156,7 @@ def test_every_op_is_a_call(op: str) -> None:
     import numpy as np
 
     for layout in inspect_kernel.LAYOUTS:
-        call = inspect_kernel._call(op, 3, 4, 8, 6, 1, layout, "float32", "cpu", "host")
+        call = inspect_kernel._call(op, None, 4, 8, 6, 1, layout, "float32", "cpu", "host")
         with sepconv.use_backend("reference"):
             y = getattr(sepconv, call.function)(*(np.zeros(shape, call.dtype) for shape in call.shapes), **call.options)
         assert y.shape == ((1, 8, 6, 6) if layout == "NCHW" else (1, 6, 6, 8))
@@ -174,6 +174,8 @@ def test_every_op_is_a_call(op: str) -> None:
         (dict(taps=0), ValueError, "taps is 0; allowed is a positive int"),
         (dict(stride=1.5), TypeError, "stride is 1.5; allowed is a positive int"),
         (dict(out_channels=130), ValueError, "out_channels is 130"),
+        (dict(op="pointwise", taps=3), ValueError, "taps is 3; allowed is 1 for a pointwise convolution"),
+        (dict(op="pointwise", stride=2), ValueError, "stride is 2; allowed is 1 for a pointwise convolution"),
     ],
 )
 def test_refusals(options: dict[str, Any], error: type[Exception], says: str) -> None:

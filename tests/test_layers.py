@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -221,6 +222,23 @@ def test_docstrings_name_the_function() -> None:
 def test_refusals(make: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         make(drawn(4, 4, 3, 3))
+
+
+WRONG = [  # a layer of 2-D and an option of its, which no array can make right
+    ("Conv2d", dict(padding="x"), ValueError), ("Conv2d", dict(padding=-1), ValueError), ("Conv2d", dict(groups=0), ValueError),
+    ("Conv2d", dict(layout="NCWH"), ValueError), ("DepthwiseConv2d", dict(stride=1.5), TypeError), ("DepthwiseConv2d", dict(dilation=0), ValueError),
+    ("DepthwiseConv2d", dict(padding_mode="mirror"), ValueError), ("PointwiseConv2d", dict(activation="swish"), ValueError),
+    ("PointwiseConv2d", dict(layout="NCW"), ValueError), ("SeparableConv2d", dict(padding="causal"), ValueError),
+    ("SeparableConv2d", dict(depthwise_activation=max), TypeError),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "option", "error"), WRONG, ids=str)
+def test_what_no_call_can_take_is_refused_at_once(layer: str, option: dict[str, Any], error: type[Exception]) -> None:
+    weights = [drawn(4, 4)] * (2 if layer == "SeparableConv2d" else 1)
+    ((name, value),) = option.items()
+    with pytest.raises(error, match=f"^{name} is {re.escape(repr(value))}; allowed"):
+        getattr(layers, layer)(*weights, **option)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[2])

@@ -250,26 +250,59 @@ def test_fork_after_a_parallel_call(layer):
     assert run(script, env=env) == {"status": 0, "right": True, "stderr": ""}
 
 
-@POSIX
-def test_fork_while_another_thread_compiles(tmp_path):
-    """R11: a lock that was held at the fork is not held in the child for ever."""
-    script = """
-    import threading, time
-    want = reference()
-    busy = threading.Thread(target=call); busy.start()
-    time.sleep(0.7)  # in the midst of it
+FORK = """
+import time
+def in_a_child(work):
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if right(call(), want) else 3)
+        os._exit(0 if work() else 3)
     deadline = time.time() + 25
     while (done := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.time() < deadline:
         time.sleep(0.1)
     if done == (0, 0):
         os.kill(pid, 9)
+    return "hangs" if done == (0, 0) else done[1]
+"""
+
+
+@POSIX
+def test_fork_while_another_thread_compiles(tmp_path):
+    """R11: a lock that was held at the fork is not held in the child for ever."""
+    script = """
+    import threading
+    want = reference()
+    busy = threading.Thread(target=call); busy.start()
+    time.sleep(0.7)  # in the midst of it
+    done = in_a_child(lambda: right(call(), want))
     busy.join()
-    tell(done=list(done)[1:] if done != (0, 0) else "hangs")
+    tell(done=done)
     """
-    assert run(script, env={"SEPCONV_CACHE_DIR": str(tmp_path)})["done"] == [0]
+    assert run(script, prelude=PRELUDE + FORK, env={"SEPCONV_CACHE_DIR": str(tmp_path)})["done"] == 0
+
+
+@POSIX
+@THREADED
+@pytest.mark.parametrize("first", ["the user's loop", "a call"])
+def test_fork_beside_a_parallel_loop(first):
+    """R11: a parallel loop of the user's own in the parent and our first call in the child, or the other way round."""
+    script = f"""
+    import numba
+    @numba.njit(parallel=True)
+    def loop(n):
+        total = 0
+        for i in numba.prange(n):
+            total += i
+        return total
+    want, ways = reference(), [lambda: loop(1000) == 499500, lambda: right(call(), want)]
+    ours = {first == "a call"}
+    good = [ways[ours](), in_a_child(ways[not ours]), ways[ours]()]
+    from sepconv.backends.cpu import runtime
+    tell(good=good, able=hasattr(runtime._openmp(), "omp_pause_resource_all"))
+    """
+    found = run(script, prelude=PRELUDE + FORK)
+    if not found["able"]:
+        pytest.skip("no OpenMP here that can end its threads")
+    assert found["good"] == [True, 0, True]
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork", pytest.param("forkserver", marks=pytest.mark.sweep)])

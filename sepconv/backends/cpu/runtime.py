@@ -178,23 +178,34 @@ class _Threads:
         with _lock:
             if self.layer is not None:
                 return
+            if threads.forked and numba.threading_layer() != "workqueue":
+                self._lose()
+                return
             try:
                 self.team, layer = _found()
                 self.layer = layer
             except Exception as error:  # no such layer, or none at all: serial is right as well
                 self.layer, self.reason = "none", f"{type(error).__name__}: {error}"
 
+    def before_fork(self) -> None:
+        """Ends OpenMP's threads: a child would wait for them for ever, in a parallel loop of the user's own. They are started again when needed."""
+        if self.team and (pause := getattr(_openmp(), "omp_pause_resource_all", None)):
+            pause(2)  # omp_pause_hard
+
     def after_fork(self) -> None:
         self.one_at_a_time = threading.Lock()  # another thread may have held it, and is not here
-        if self.layer != "workqueue" and (self.team or pool._is_initialized):
-            self.layer, self.reason = "none", "this process is a fork of one that ran threads, which OpenMP does not survive"
+        if self.layer not in (None, "workqueue"):
+            self._lose()
+
+    def _lose(self) -> None:
+        self.layer, self.team, self.reason = "none", False, "this process is a fork of one that ran threads, which OpenMP does not survive"
 
 
 _threads = _Threads()
 if hasattr(os, "register_at_fork"):
     # A child would inherit the lock of a thread that compiles, and Numba's own with it: a fork waits for the end of a compilation.
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
-    os.register_at_fork(after_in_child=_threads.after_fork)
+    os.register_at_fork(before=_threads.before_fork, after_in_child=_threads.after_fork)
 
 
 def _openmp() -> ctypes.CDLL | None:
