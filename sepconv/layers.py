@@ -21,7 +21,7 @@ import numpy as np
 
 from . import activations, call, dispatch, ops
 from .cache import Cache
-from .problem import LAYOUTS, settings
+from .problem import LAYOUTS, pads_of, settings
 from .threads import get_num_threads
 
 Array = Any
@@ -75,9 +75,7 @@ class _Layer:
         self._options = options = {name: _own(option) for name, option in options.items()}
         with dispatch.asking("arguments"):
             self._kind, self._dims, (_, *held, _), self._how = type(self).function(None, **self._given, **options)
-        settings(self.dims, **{name: value for name, value in options.items() if "activation" not in name})
-        for name in ("activation", "depthwise_activation"):
-            activations.resolve(name, options.get(name), np.dtype(np.float64))
+        self._check(**options)
         self._held_arrays, self._calls, self._kept = tuple(held), Cache[Any](64), dict[Any, Any]()
         self._recent: Callable[..., Array | None] | None = None  # the last call, if it can tell whether the next one is like it
         self._plain = call.lies(*held) is not None
@@ -90,6 +88,13 @@ class _Layer:
         if not last or "bias" in name or type(array) is not np.ndarray or array.ndim < 2 or array.dtype.kind != "f" or array.size == 0:
             return array.copy()  # a subclass stays what it is, and the function looks at it
         return _innermost(array)
+
+    def _check(self, padding: Any = 0, activation: Any = None, depthwise_activation: Any = None, **others: Any) -> None:
+        """Refuses at once what no call could take."""
+        _, _, stride, dilation, _ = settings(self.dims, **others)
+        pads_of(padding, self.dims, (0,) * self.dims, stride, dilation)
+        for name, value in (("activation", activation), ("depthwise_activation", depthwise_activation)):
+            activations.resolve(name, value, np.dtype(np.float64))
 
     def __call__(self, x: Array, *, out: Array | None = None, residual: Array | None = None) -> Array:
         """The function's result for x; `out` and, where the function has one, `residual` as there."""

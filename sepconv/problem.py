@@ -252,14 +252,12 @@ def out_size(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int
 
 
 def settings(
-    dims: int, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1, padding_mode: Any = "constant", layout: Any = None
+    dims: int, stride: Any = 1, dilation: Any = 1, groups: Any = 1, padding_mode: Any = "constant", layout: Any = None
 ) -> tuple[bool, str, tuple[int, ...], tuple[int, ...], int]:
-    """(channels_last, mode, stride, dilation, groups) of the user's options, and the errors of all that no array is needed for."""
+    """(channels_last, mode, stride, dilation, groups) of the user's options, and their errors: what no array is needed for."""
     last, mode = layout_of(layout, dims), mode_of(padding_mode)
     steps, dilations = per_axis("stride", stride, dims), per_axis("dilation", dilation, dims)
-    many = integer("groups", groups, 1, "a positive int")
-    pads_of(padding, dims, (0,) * dims, steps, dilations)
-    return last, mode, steps, dilations, many
+    return last, mode, steps, dilations, integer("groups", groups, 1, "a positive int")
 
 
 def resolve(
@@ -285,7 +283,7 @@ def resolve(
     `names` are what the user calls the weight, the bias and the activation; `others` are further dtypes that the common one must cover.
     ValueError or TypeError, naming the argument, its value and what is allowed.
     """
-    channels_last, mode, stride, dilation, groups = settings(dims, stride, padding, dilation, groups, padding_mode, layout)
+    channels_last, mode, stride, dilation, groups = settings(dims, stride, dilation, groups, padding_mode, layout)
     given = {"x": x[1], names[0]: weight[1], **(others or {})}
     dtype = dtypes.common({name: dtypes.check(name, d) for name, d in given.items()})
     result = dtypes.result(dtype)

@@ -20,13 +20,15 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
+OUTSIDE = "activations.py", "bench/machine.py"  # what else kernels are made from, beside the backends
+
 
 @functools.cache
 def digest() -> str:
     """A digest of all sources that kernels are made from, "" if there are none: Numba's own key misses changes in functions that a kernel calls."""
     here, made = Path(__file__).resolve().parent, hashlib.sha256()
     try:
-        sources = sorted([*here.glob("*.py"), *here.parent.glob("*.py"), *here.parent.parent.glob("activations.py")])
+        sources = sorted([*here.glob("*.py"), *here.parent.glob("*.py"), *(file for name in OUTSIDE for file in here.parent.parent.glob(name))])
         for source in sources:
             made.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     except OSError:
