@@ -2,7 +2,8 @@
 
 A call goes through `plans.Call` to a `plans.Plan`, which asks `tiles.choose` for a kernel: a factory, and the constants (cells) that it closes over.
 `runtime.kernel` compiles what the factory makes, a body in Python over `q`, the numbers of the call: it finds a thread's place and calls pieces,
-each of which is a generator that writes LLVM for a tile whose shape is a literal text. What a thread keeps, its sums, is `registers`.
+each of which is a generator that writes LLVM for a tile whose shape is a literal text (`stencil.tiled`). What a thread keeps, its sums, is
+`registers`.
 
 arrays.py     what an array with `__cuda_array_interface__` is, and new ones of its kind
 plans.py      a call's plan: which kernel, its numbers, its grid

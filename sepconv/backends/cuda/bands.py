@@ -20,14 +20,13 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
 
 from ..cpu.simd import I16, I32, I64
 from . import tensor
-from .lanes import literal, on_device, piece, widen
+from .lanes import on_device, widen
 from .matrix import WARP
-from .stencil import Maker, Tile
+from .stencil import Array, Maker, Number, Tile, Word, tiled
 
 ROWS, SIDE = 16, 8  # of results of an instruction; of a group of columns, and of the channels of a word
 
@@ -69,6 +68,11 @@ class Band(NamedTuple):
         return cls(dtype, *map(int, rest))
 
     @property
+    def tile(self) -> Tile:
+        """What its words and epilogue are, for a `Maker`."""
+        return Tile(self.dtype, (1, 1), (1, 1), (1, 1), (0, 0), 1, 1, 1, 1, self.activation)
+
+    @property
     def shifts(self) -> list[int]:
         """Groups of x that a group of results takes, counted from its own."""
         return [d for d in (-1, 0, 1) if -SIDE < d * SIDE - self.slack < self.kw + SIDE - 1]
@@ -89,8 +93,8 @@ class Band(NamedTuple):
 class _Warp:
     """What both generators begin with: the builder, the lane, and where the warp's pixels lie in shared memory."""
 
-    def __init__(self, context: Any, b: ir.IRBuilder, band: Band, thread: ir.Value, room: ir.Value) -> None:
-        self.mk = mk = Maker(context, b, Tile(band.dtype, (1, 1), (1, 1), (1, 1), (0, 0), 1, 1, 1, 1, band.activation))
+    def __init__(self, mk: Maker, band: Band, thread: ir.Value, room: ir.Value) -> None:
+        self.mk, b = mk, mk.b
         self.lane = b.and_(thread, mk.whole(WARP - 1))
         self.start = b.gep(b.bitcast(room, I16.as_pointer()), [mk.times(b.lshr(thread, mk.whole(5)), band.size)])
 
@@ -115,48 +119,40 @@ def _turned(b: ir.IRBuilder, mk: Maker, one: ir.Value, other: ir.Value) -> tuple
     return low, b.or_(b.lshr(one, mk.whole(16)), b.and_(other, ir.Constant(I32, 0xFFFF0000)))
 
 
-def _fill(typing: Any, shape: Any, thread: Any, room: Any, x: Any, apart: Any, count: Any, pitch: Any, step: Any, height: Any, width: Any,
-          top: Any, left: Any) -> Any:  # fmt: skip
+@tiled
+def fill(mk: Maker, band: Band, thread: Number, room: Array, x: Word, apart: Word, count: Number, pitch: Number, step: Number, height: Number,
+         width: Number, top: Number, left: Number) -> None:  # fmt: skip
     """A lane's part of the copy of a warp's pixels: x is the address of the plane (the image's channel), (top, left) the first result; `count` maps
     lie `apart` bytes from each other."""
-    if not literal(shape):
-        return None
-    band = Band.read(shape.literal_value)
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, thread, room, x, apart, count, pitch, step, height, width, top, left = args
-        warp = _Warp(context, b, band, thread, room)
-        mk, lane, per = warp.mk, warp.lane, WARP // band.words
-        line, place = b.udiv(lane, mk.whole(band.words)), b.urem(lane, mk.whole(band.words))  # powers of two
-        place = mk.times(place, band.vec if band.many == 1 else 2)
-        side, within = b.udiv(place, mk.whole(SIDE * band.own)), b.urem(place, mk.whole(SIDE * band.own))
-        row, col = b.sub(b.add(top, line), mk.whole(band.above)), b.sub(b.add(left, within), mk.whole(band.before))
-        right, down = mk.wide(step), mk.wide(mk.times(pitch, per))
-        start = mk.at(x, b.mul(mk.wide(row), mk.wide(pitch)), b.mul(mk.wide(col), right))
-        columns = [mk.below(col if n == 0 else b.add(col, mk.whole(n)), width) for n in range(1 if band.many == 1 else 2)]
-        first = start = mk.at(start, b.mul(mk.wide(side), apart)) if band.maps > 1 else start
-        seen = [b.and_(s, b.icmp_signed("<", side, count)) for s in columns] if band.maps > 1 else columns
-        for n in range(band.lines // per):
-            start, below = (mk.fixed(mk.at(start, down)) if n else start), n * per
-            if band.stacked and below >= band.down:
-                below -= band.down
-                if below == 0:
-                    start = mk.at(first, mk.times(apart, band.across))
-                    other = b.icmp_signed("<", b.add(side, mk.whole(band.across)), count)
-                    seen = [b.and_(s, other) for s in columns]
-            exists = mk.below(b.add(row, mk.whole(below)), height)
-            at = [start, mk.at(start, right)]
-            to = b.gep(warp.start, [_place(mk, band, b.add(line, mk.whole(n * per)), place)])
-            words = [mk.pairs(mk.loaded_if(b.and_(exists, s), lambda a=a: a, band.vec), band.vec) for s, a in zip(seen, at)]
-            if band.many == 1:
-                tensor.write(mk, to, words[0], band.vec)
-                continue
-            parts = [part for two in zip(*words) for part in _turned(b, mk, *two)]
-            for c, part in enumerate(parts):
-                tensor.write(mk, b.gep(to, [mk.whole(c * band.plane)]), [part], 2)
-        return context.get_dummy_value()
-
-    return types.void(shape, types.int32, room, types.int64, types.int64, *[types.int32] * 7), codegen
+    warp = _Warp(mk, band, thread, room)
+    b, lane, per = mk.b, warp.lane, WARP // band.words
+    line, place = b.udiv(lane, mk.whole(band.words)), b.urem(lane, mk.whole(band.words))  # powers of two
+    place = mk.times(place, band.vec if band.many == 1 else 2)
+    side, within = b.udiv(place, mk.whole(SIDE * band.own)), b.urem(place, mk.whole(SIDE * band.own))
+    row, col = b.sub(b.add(top, line), mk.whole(band.above)), b.sub(b.add(left, within), mk.whole(band.before))
+    right, down = mk.wide(step), mk.wide(mk.times(pitch, per))
+    start = mk.at(x, b.mul(mk.wide(row), mk.wide(pitch)), b.mul(mk.wide(col), right))
+    columns = [mk.below(col if n == 0 else b.add(col, mk.whole(n)), width) for n in range(1 if band.many == 1 else 2)]
+    first = start = mk.at(start, b.mul(mk.wide(side), apart)) if band.maps > 1 else start
+    seen = [b.and_(s, b.icmp_signed("<", side, count)) for s in columns] if band.maps > 1 else columns
+    for n in range(band.lines // per):
+        start, below = (mk.fixed(mk.at(start, down)) if n else start), n * per
+        if band.stacked and below >= band.down:
+            below -= band.down
+            if below == 0:
+                start = mk.at(first, mk.times(apart, band.across))
+                other = b.icmp_signed("<", b.add(side, mk.whole(band.across)), count)
+                seen = [b.and_(s, other) for s in columns]
+        exists = mk.below(b.add(row, mk.whole(below)), height)
+        at = [start, mk.at(start, right)]
+        to = b.gep(warp.start, [_place(mk, band, b.add(line, mk.whole(n * per)), place)])
+        words = [mk.pairs(mk.loaded_if(b.and_(exists, s), lambda a=a: a, band.vec), band.vec) for s, a in zip(seen, at)]
+        if band.many == 1:
+            tensor.write(mk, to, words[0], band.vec)
+            continue
+        parts = [part for two in zip(*words) for part in _turned(b, mk, *two)]
+        for c, part in enumerate(parts):
+            tensor.write(mk, b.gep(to, [mk.whole(c * band.plane)]), [part], 2)
 
 
 def _taps(mk: Maker, band: Band, lane: ir.Value, w: ir.Value, channel: int) -> list[dict[int, ir.Value]]:
@@ -279,48 +275,39 @@ def _again(warp: _Warp, band: Band, w: ir.Value, bias: ir.Value, by: ir.Value, y
             mk.put(mk.at(y, b.mul(mk.wide(side), apart), *far, mk.wide(mk.times(channel, item))), values)
 
 
-def _banded(typing: Any, shape: Any, thread: Any, room: Any, w: Any, bias: Any, by: Any, y: Any, apart: Any, count: Any, pitch: Any, step: Any,
-            height: Any, width: Any, top: Any, left: Any, lo: Any, hi: Any) -> Any:  # fmt: skip
+@tiled
+def banded(mk: Maker, band: Band, thread: Number, room: Array, w: Word, bias: Word, by: Number, y: Word, apart: Word, count: Number, pitch: Number,
+           step: Number, height: Number, width: Number, top: Number, left: Number, lo: Word, hi: Word) -> None:  # fmt: skip
     """A lane's results of a warp's: w is the address of its filters, packed, `bias` of the channel's bias, or 0, y of the plane (the channel)."""
-    if not literal(shape):
-        return None
-    band = Band.read(shape.literal_value)
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, thread, room, w, bias, by, y, apart, count, pitch, step, height, width, top, left, lo, hi = args
-        warp = _Warp(context, b, band, thread, room)
-        mk, acc = warp.mk, b.bitcast(cgutils.alloca_once(b, ir.ArrayType(ir.FloatType(), band.sums)), ir.FloatType().as_pointer())
-        some, found, finite = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0)), [], cgutils.alloca_once_value(b, mk.m.zero)
-        for channel in range(band.many):
-            for n in range(band.sums):
-                b.store(mk.m.zero, mk.slot(acc, n))
-            (_on_device if on_device(context) else _on_cpu)(warp, band, acc, w, channel)
-            for n in range(band.sums):
-                mk.add(finite, 0, b.load(mk.slot(acc, n)), mk.m.zero)
-            (added,) = mk.word_if(some, lambda n=channel: mk.at(bias, mk.wide(mk.times(by, n))), 1)
-            values = mk.activated([b.fadd(b.load(mk.slot(acc, n)), added) for n in range(band.sums)], lo, hi)
-            found.append([tensor.pair(mk, *two) for two in zip(values[::2], values[1::2])] if band.out_vec > 1 else values)
-        row, col = b.add(top, b.lshr(warp.lane, mk.whole(2))), b.add(left, mk.times(b.and_(warp.lane, mk.whole(3)), 2))
-        right, start = mk.wide(step), mk.at(y, b.mul(mk.wide(row), mk.wide(pitch)), b.mul(mk.wide(col), mk.wide(step)))
-        exists = b.icmp_signed("<", row, height)
-        for half in range(2):
-            if half and not band.stacked:
-                start, exists = mk.at(start, mk.wide(mk.times(pitch, SIDE))), b.icmp_signed("<", b.add(row, mk.whole(SIDE)), height)
-            for t in range(band.sums // 4):
-                side = t // band.tiles + half * (band.maps - band.across)
-                there = b.and_(exists, b.icmp_signed("<", mk.whole(side), count)) if band.maps > 1 else exists
-                own = mk.at(start, mk.times(apart, side)) if side else start
-                for odd in range(1 if band.out_vec == 2 else 2):
-                    place = t % band.tiles * SIDE + odd
-                    with b.if_then(b.and_(there, b.icmp_signed("<", b.add(col, mk.whole(place)), width))):
-                        at = mk.at(own, place * mk.tile.size) if band.many == 1 else mk.at(own, mk.times(right, place))
-                        _store(mk, band, at, found, 2 * t + half, odd)
-        with b.if_then(_any(mk, band, finite, w), likely=False):  # zero times what is not finite
-            _again(warp, band, w, bias, by, y, (apart, count), (pitch, step), (height, width), (top, left), lo, hi)
-        return context.get_dummy_value()
-
-    word, number = types.int64, types.int32
-    return types.void(shape, number, room, word, word, number, word, word, *[number] * 7, word, word), codegen
+    b, warp = mk.b, _Warp(mk, band, thread, room)
+    acc = b.bitcast(cgutils.alloca_once(b, ir.ArrayType(ir.FloatType(), band.sums)), ir.FloatType().as_pointer())
+    some, found, finite = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0)), [], cgutils.alloca_once_value(b, mk.m.zero)
+    for channel in range(band.many):
+        for n in range(band.sums):
+            b.store(mk.m.zero, mk.slot(acc, n))
+        (_on_device if on_device(mk.context) else _on_cpu)(warp, band, acc, w, channel)
+        for n in range(band.sums):
+            mk.add(finite, 0, b.load(mk.slot(acc, n)), mk.m.zero)
+        (added,) = mk.word_if(some, lambda n=channel: mk.at(bias, mk.wide(mk.times(by, n))), 1)
+        values = mk.activated([b.fadd(b.load(mk.slot(acc, n)), added) for n in range(band.sums)], lo, hi)
+        found.append([tensor.pair(mk, *two) for two in zip(values[::2], values[1::2])] if band.out_vec > 1 else values)
+    row, col = b.add(top, b.lshr(warp.lane, mk.whole(2))), b.add(left, mk.times(b.and_(warp.lane, mk.whole(3)), 2))
+    right, start = mk.wide(step), mk.at(y, b.mul(mk.wide(row), mk.wide(pitch)), b.mul(mk.wide(col), mk.wide(step)))
+    exists = b.icmp_signed("<", row, height)
+    for half in range(2):
+        if half and not band.stacked:
+            start, exists = mk.at(start, mk.wide(mk.times(pitch, SIDE))), b.icmp_signed("<", b.add(row, mk.whole(SIDE)), height)
+        for t in range(band.sums // 4):
+            side = t // band.tiles + half * (band.maps - band.across)
+            there = b.and_(exists, b.icmp_signed("<", mk.whole(side), count)) if band.maps > 1 else exists
+            own = mk.at(start, mk.times(apart, side)) if side else start
+            for odd in range(1 if band.out_vec == 2 else 2):
+                place = t % band.tiles * SIDE + odd
+                with b.if_then(b.and_(there, b.icmp_signed("<", b.add(col, mk.whole(place)), width))):
+                    at = mk.at(own, place * mk.tile.size) if band.many == 1 else mk.at(own, mk.times(right, place))
+                    _store(mk, band, at, found, 2 * t + half, odd)
+    with b.if_then(_any(mk, band, finite, w), likely=False):  # zero times what is not finite
+        _again(warp, band, w, bias, by, y, (apart, count), (pitch, step), (height, width), (top, left), lo, hi)
 
 
 def _store(mk: Maker, band: Band, at: ir.Value, found: list[list[ir.Value]], n: int, odd: int) -> None:
@@ -331,6 +318,3 @@ def _store(mk: Maker, band: Band, at: ir.Value, found: list[list[ir.Value]], n: 
         mk.put_parts(at, [found[0][n]], 4)
     else:
         mk.put_parts(at, [_turned(mk.b, mk, one[n], other[n])[odd] for one, other in zip(found[::2], found[1::2])], 2 * SIDE)
-
-
-fill, banded = map(piece, (_fill, _banded))

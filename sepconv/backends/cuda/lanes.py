@@ -38,7 +38,7 @@ def piece(define: Callable[..., Any]) -> Any:
     if SIMULATED:
         from . import twins
 
-        return getattr(twins, define.__name__.removeprefix("_"), None) or Simulated(define)
+        return getattr(twins, define.__name__, None) or Simulated(define)
     from numba.cuda.extending import intrinsic as device
 
     made = device(define)
@@ -120,7 +120,8 @@ def narrow(context: Any, b: ir.IRBuilder, value: ir.Value, dtype: str) -> ir.Val
     return HALVES[dtype][1](b, value)
 
 
-def _load(typing: Any, address: Any, dtype: Any, align: Any) -> Any:
+@piece
+def load(typing: Any, address: Any, dtype: Any, align: Any) -> Any:
     """The element of `dtype`, a literal name, at an address that is a multiple of `align`; 16-bit floats arrive as float32."""
     if not literal(dtype, align):
         return None
@@ -141,7 +142,8 @@ def _load(typing: Any, address: Any, dtype: Any, align: Any) -> Any:
     return kind(types.int64, dtype, align), codegen
 
 
-def _store(typing: Any, address: Any, value: Any, dtype: Any, align: Any) -> Any:
+@piece
+def store(typing: Any, address: Any, value: Any, dtype: Any, align: Any) -> Any:
     """Writes a value to an address as `dtype`; 16-bit floats are rounded here, once."""
     if not literal(dtype, align):
         return None
@@ -163,7 +165,8 @@ def _store(typing: Any, address: Any, value: Any, dtype: Any, align: Any) -> Any
     return types.void(types.int64, kind, dtype, align), codegen
 
 
-def _rounded(typing: Any, value: Any, dtype: Any) -> Any:
+@piece
+def rounded(typing: Any, value: Any, dtype: Any) -> Any:
     """The value as the nearest 16-bit float of `dtype`, as float32."""
     if not literal(dtype):
         return None
@@ -178,7 +181,8 @@ def _rounded(typing: Any, value: Any, dtype: Any) -> Any:
     return types.float32(types.float64, dtype), codegen
 
 
-def _activate(typing: Any, value: Any, code: Any, lo: Any, hi: Any) -> Any:
+@piece
+def activate(typing: Any, value: Any, code: Any, lo: Any, hi: Any) -> Any:
     """The activation of one float32 or float64; the bounds are the bits of such numbers, so that a float32 kernel holds no float64."""
     if value not in (types.float32, types.float64):
         return None
@@ -192,7 +196,8 @@ def _activate(typing: Any, value: Any, code: Any, lo: Any, hi: Any) -> Any:
     return value(value, types.int64, types.int64, types.int64), codegen
 
 
-def _times(typing: Any, a: Any, b: Any) -> Any:
+@piece
+def times(typing: Any, a: Any, b: Any) -> Any:
     """a * b, rounded: never one half of a fused multiply-add."""
     if a != b or a not in (types.float32, types.float64):
         return None
@@ -205,7 +210,8 @@ def _times(typing: Any, a: Any, b: Any) -> Any:
     return a(a, b), codegen
 
 
-def _number(typing: Any, bits: Any, dtype: Any) -> Any:
+@piece
+def number(typing: Any, bits: Any, dtype: Any) -> Any:
     """float32 or float64 from its bits."""
     if not literal(dtype):
         return None
@@ -217,7 +223,8 @@ def _number(typing: Any, bits: Any, dtype: Any) -> Any:
     return kind(types.int64, dtype), codegen
 
 
-def _settle(typing: Any, address: Any, value: Any, dtype: Any, align: Any) -> Any:
+@piece
+def settle(typing: Any, address: Any, value: Any, dtype: Any, align: Any) -> Any:
     """Writes a sum as SciPy casts it: as `backends.filters.cast` does."""
     if not literal(dtype, align) or value not in (types.float32, types.float64):
         return None
@@ -266,6 +273,3 @@ def finish(m: Vectors, slots: list[ir.Value], code: ir.Value, lo: ir.Value, hi: 
         curved = m.curved()
         for slot in slots:
             b.store(b.call(curved, [b.load(slot), code]), slot)
-
-
-load, store, rounded, activate, times, number, settle = map(piece, (_load, _store, _rounded, _activate, _times, _number, _settle))

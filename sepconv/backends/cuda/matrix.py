@@ -4,7 +4,7 @@ elements lie in shared memory, and which words of it a thread stages."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 
@@ -66,6 +66,11 @@ class Matrix(NamedTuple):
         return cls(dtype, *map(int, rest))
 
     sums, size = property(lambda self: summed_in(self.dtype)), property(lambda self: item(self.dtype))
+
+    @property
+    def tile(self) -> Tile:
+        """What its words and epilogue are, for a `Maker`."""
+        return Tile(self.dtype, (1, 1), (1, 1), (1, 1), (0, 0), self.tall, self.long, 1, self.out_vec, self.activation)
 
     @property
     def threads(self) -> int:
@@ -141,10 +146,6 @@ class Matrix(NamedTuple):
         order = (FOLDED if side == "B" else SPREAD) if self.tensor and form == DEEP else PLAIN
         for i in range(count):
             yield Word(i, (self.deep if form == DEEP else extent) // vec, form, vec, extent, order)
-
-
-def maker(context: Any, b: ir.IRBuilder, m: Matrix) -> Maker:
-    return Maker(context, b, Tile(m.dtype, (1, 1), (1, 1), (1, 1), (0, 0), m.tall, m.long, 1, m.out_vec, m.activation))
 
 
 def _moved(mk: Maker, n: ir.Value, mask: int, *fields: tuple[int, int, int]) -> ir.Value:

@@ -9,9 +9,10 @@ Written out as Python loops, NVVM leaves the loops rolled from k = 5 on and keep
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NewType, get_type_hints
 
 from llvmlite import ir
 from numba import types
@@ -53,6 +54,7 @@ class Tile(NamedTuple):
         return cls(dtype, (n[0], n[1]), (n[2], n[3]), (n[4], n[5]), (n[6], n[7]), *n[8:])
 
     sums, size = property(lambda self: summed_in(self.dtype)), property(lambda self: item(self.dtype))
+    tile = property(lambda self: self)
 
     @property
     def outputs(self) -> int:
@@ -215,13 +217,42 @@ class Maker:
             yield loop.index
 
 
+Number, Word, Array = (NewType(name, ir.Value) for name in ("Number", "Word", "Array"))
+_VALUES = {Number: types.int32, Word: types.int64, Array: None}  # what a kernel gives a piece; an address of registers or shared memory has any type
+
+
+def tiled(write: Callable[..., None]) -> Any:
+    """A piece of a tile: write(mk, *shapes, *values) writes it. What kernels call it with is told by the annotations: shapes as literals, each the
+    text of something that has `read`, or an int; then values. `mk` is of the last shape that is a tile."""
+    names, hints = list(inspect.signature(write).parameters)[1:], get_type_hints(write)
+    kinds = [hints[name] for name in names]
+    count = sum(kind not in _VALUES for kind in kinds)
+
+    def define(typing: Any, *given: Any) -> Any:
+        if not literal(*given[:count]):
+            return None
+        shapes = [g.literal_value if kind is int else kind.read(g.literal_value) for g, kind in zip(given, kinds[:count])]
+        tile = next(shape.tile for shape in reversed(shapes) if hasattr(shape, "tile"))
+
+        def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            write(Maker(context, b, tile), *shapes, *args[count:])
+            return context.get_dummy_value()
+
+        return types.void(*(_VALUES.get(kind) or g for g, kind in zip(given, kinds))), codegen
+
+    define.__name__, define.__doc__ = write.__name__, write.__doc__
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("typing", *names)]
+    define.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # which Numba reads
+    return piece(define)
+
+
 # --- channels first ------------------------------------------------------------------------------------------------
 
 
-def taps_first(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, height: ir.Value, width: ir.Value, top: ir.Value, left: ir.Value,
-               w: ir.Value, wh: ir.Value, ww: ir.Value) -> None:  # fmt: skip
-    """Adds the taps of one plane to a tile's accumulators: the code of `first`, for other generators too."""
-    b, tile, (kh, kw), vec = mk.b, mk.tile, mk.tile.kernel, mk.tile.vec
+def taps_first(mk: Maker, tile: Tile, acc: Array, x: Word, pitch: Number, height: Number, width: Number, top: Number, left: Number, w: Word,
+               wh: Number, ww: Number) -> None:  # fmt: skip
+    """Adds the taps of one plane: x is its address, `pitch` its bytes a row; (top, left) is the tile's first output; w's taps lie wh, ww apart."""
+    b, (kh, kw), vec = mk.b, tile.kernel, tile.vec
     words = sorted({tile.col(q, j) // vec for q in range(tile.cols) for j in range(kw)})
     begin, top_row = mk.times(left, tile.stride[1]), mk.times(top, tile.stride[0])
     inside = {p: mk.below(b.add(begin, mk.whole(p * vec)), width) for p in words}
@@ -262,48 +293,29 @@ def taps_first(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, height: i
             feed(r, line(b.add(top_row, row), mk.fixed(mk.at(origin, b.mul(mk.wide(row), down)))), weights)
 
 
-def _first(typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wh: Any, ww: Any) -> Any:
-    """Adds the taps of one plane: x is its address, `pitch` its bytes a row; (top, left) is the tile's first output; w's taps lie wh, ww apart."""
-    if not literal(shape):
-        return None
-    tile = Tile.read(shape.literal_value)
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, acc, x, pitch, height, width, top, left, w, wh, ww = args
-        taps_first(Maker(context, b, tile), acc, x, pitch, height, width, top, left, w, wh, ww)
-        return context.get_dummy_value()
-
-    return types.void(shape, acc, types.int64, *[types.int32] * 5, types.int64, types.int32, types.int32), codegen
+first = tiled(taps_first)
 
 
-def _finish_first(
-    typing: Any, shape: Any, acc: Any, bias: Any, y: Any, pitch: Any, height: Any, width: Any, top: Any, left: Any, lo: Any, hi: Any
-) -> Any:
+@tiled
+def finish_first(mk: Maker, tile: Tile, acc: Array, bias: Word, y: Word, pitch: Number, height: Number, width: Number, top: Number, left: Number,
+                 lo: Word, hi: Word) -> None:  # fmt: skip
     """Epilogue and stores: `bias` is the address of the channel's, or 0; y the address of the plane, height x width its size."""
-    if not literal(shape):
-        return None
-    tile = Tile.read(shape.literal_value)
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, acc, bias, y, pitch, height, width, top, left, lo, hi = args
-        mk, vec = Maker(context, b, tile), tile.out_vec
-        origin, down = mk.at(y, mk.wide(b.mul(top, pitch)), mk.wide(mk.times(left, tile.size))), mk.wide(pitch)
-        (added,) = mk.word_if(b.icmp_unsigned("!=", bias, ir.Constant(I64, 0)), lambda: bias, 1)
-        for r in range(tile.rows):
-            row = b.add(top, mk.whole(r))
-            exists, start = mk.below(row, height), mk.at(origin, mk.times(down, r))
-            values = [b.fadd(b.load(mk.slot(acc, r * tile.cols + q)), added) for q in range(tile.cols)]
-            values = mk.activated(values, lo, hi)
-            for q in range(0, tile.cols, vec):
-                col = b.add(left, mk.whole(q))
-                with b.if_then(b.and_(exists, mk.below(col, width))):
-                    mk.put(mk.at(start, q * tile.size), values[q : q + vec])
-        return context.get_dummy_value()
-
-    return types.void(shape, acc, types.int64, types.int64, *[types.int32] * 5, types.int64, types.int64), codegen
+    b, vec = mk.b, tile.out_vec
+    origin, down = mk.at(y, mk.wide(b.mul(top, pitch)), mk.wide(mk.times(left, tile.size))), mk.wide(pitch)
+    (added,) = mk.word_if(b.icmp_unsigned("!=", bias, ir.Constant(I64, 0)), lambda: bias, 1)
+    for r in range(tile.rows):
+        row = b.add(top, mk.whole(r))
+        exists, start = mk.below(row, height), mk.at(origin, mk.times(down, r))
+        values = [b.fadd(b.load(mk.slot(acc, r * tile.cols + q)), added) for q in range(tile.cols)]
+        values = mk.activated(values, lo, hi)
+        for q in range(0, tile.cols, vec):
+            col = b.add(left, mk.whole(q))
+            with b.if_then(b.and_(exists, mk.below(col, width))):
+                mk.put(mk.at(start, q * tile.size), values[q : q + vec])
 
 
-def _registers(typing: Any, dtype: Any, count: Any) -> Any:
+@piece
+def registers(typing: Any, dtype: Any, count: Any) -> Any:
     """`count` accumulators of `dtype`, zero: memory of the function's that becomes registers, since every index is a constant."""
     if not literal(dtype, count):
         return None
@@ -318,6 +330,3 @@ def _registers(typing: Any, dtype: Any, count: Any) -> Any:
         return first
 
     return types.CPointer(kind)(dtype, count), codegen
-
-
-first, finish_first, registers = map(piece, (_first, _finish_first, _registers))

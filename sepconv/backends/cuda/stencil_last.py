@@ -6,14 +6,11 @@ accesses for one load. A block copies its filters into shared memory first, tap 
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
-from numba import types
 
 from ..cpu.simd import I32, I64
-from .lanes import literal, on_device, piece
-from .stencil import HELD, PACKED, STAGED, UNROLLED, Maker, Tile
+from .lanes import on_device
+from .stencil import HELD, PACKED, STAGED, UNROLLED, Array, Maker, Number, Tile, Word, tiled
 
 
 def pitch_of(channels: int) -> int:
@@ -31,32 +28,24 @@ def _anew(mk: Maker, at: ir.Value) -> ir.Value:
     return b.inttoptr(b.asm(ir.FunctionType(I32, [I32]), "mov.b32 $0, $1;", "=r,r", [number], side_effect=True), kind)
 
 
-def _stage(typing: Any, shape: Any, taps: Any, channels: Any, threads: Any, thread: Any, room: Any, w: Any, count: Any) -> Any:
+@tiled
+def stage(mk: Maker, tile: Tile, taps: int, channels: int, threads: int, thread: Number, room: Array, w: Word, count: Number) -> None:
     """A thread's part of the copy of `channels` filters, `count` elements of which exist, into shared memory: w is their address."""
-    if not literal(shape, taps, channels, threads):
-        return None
-    tile, (n, many, step) = Tile.read(shape.literal_value), (v.literal_value for v in (taps, channels, threads))
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        thread, room, w, count = args[4:]
-        mk = Maker(context, b, tile)
-        start, pitch = mk.at(w, mk.wide(mk.times(thread, tile.size))), pitch_of(many)
-        channel = b.udiv(thread, mk.whole(n))
-        tap = b.sub(thread, mk.times(channel, n))
-        place = _anew(mk, b.gep(room, [b.add(mk.times(tap, pitch), channel)]))
-        left = b.sub(count, thread)
-        for done in range(0, n * many, step):
-            with b.if_then(b.icmp_signed(">", left, mk.whole(done))):
-                (value,) = mk.word(mk.at(start, done * tile.size), 1)
-                b.store(value, place)
-            # `step` elements on: step % n taps and step // n channels, and where that is past the last tap, n taps less and one channel more.
-            tap = b.add(tap, mk.whole(step % n))
-            past, on = b.icmp_signed(">=", tap, mk.whole(n)), step % n * pitch + step // n
-            tap = b.select(past, b.sub(tap, mk.whole(n)), tap)
-            place = _anew(mk, b.gep(place, [b.select(past, mk.whole(on + 1 - n * pitch), mk.whole(on))]))
-        return context.get_dummy_value()
-
-    return types.void(shape, taps, channels, threads, types.int32, room, types.int64, types.int32), codegen
+    b, n, step = mk.b, taps, threads
+    start, pitch = mk.at(w, mk.wide(mk.times(thread, tile.size))), pitch_of(channels)
+    channel = b.udiv(thread, mk.whole(n))
+    tap = b.sub(thread, mk.times(channel, n))
+    place = _anew(mk, b.gep(room, [b.add(mk.times(tap, pitch), channel)]))
+    left = b.sub(count, thread)
+    for done in range(0, n * channels, step):
+        with b.if_then(b.icmp_signed(">", left, mk.whole(done))):
+            (value,) = mk.word(mk.at(start, done * tile.size), 1)
+            b.store(value, place)
+        # `step` elements on: step % n taps and step // n channels, and where that is past the last tap, n taps less and one channel more.
+        tap = b.add(tap, mk.whole(step % n))
+        past, on = b.icmp_signed(">=", tap, mk.whole(n)), step % n * pitch + step // n
+        tap = b.select(past, b.sub(tap, mk.whole(n)), tap)
+        place = _anew(mk, b.gep(place, [b.select(past, mk.whole(on + 1 - n * pitch), mk.whole(on))]))
 
 
 def _read(mk: Maker, base: ir.Value, offset: ir.Value) -> list[ir.Value]:
@@ -70,15 +59,18 @@ def _read(mk: Maker, base: ir.Value, offset: ir.Value) -> list[ir.Value]:
     return [b.extract_element(word, mk.whole(n)) for n in range(vec)]
 
 
-def taps_last(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, step: ir.Value, height: ir.Value, width: ir.Value, top: ir.Value,
-              left: ir.Value, w: ir.Value, wc: ir.Value, wh: ir.Value, ww: ir.Value, room: ir.Value | None = None) -> None:  # fmt: skip
-    """Adds the taps of a word of channels to a tile's accumulators: the code of `last`, for other generators too."""
-    b, tile, (kh, kw), vec = mk.b, mk.tile, mk.tile.kernel, mk.tile.vec
+def taps_last(mk: Maker, tile: Tile, acc: Array, x: Word, pitch: Number, step: Number, height: Number, width: Number, top: Number, left: Number,
+              w: Word, wc: Number, wh: Number, ww: Number, room: Array) -> None:  # fmt: skip
+    """Adds the taps of a word of channels: x is its address in the image, `pitch` and `step` the bytes from row to row and pixel to pixel.
+
+    w's channels and taps lie wc, wh, ww bytes apart. A tile with STAGED weights reads `room`: elements from wc on, wh and ww apart.
+    """
+    b, (kh, kw), vec = mk.b, tile.kernel, tile.vec
     top_row, left_col = mk.times(top, tile.stride[0]), mk.times(left, tile.stride[1])
     origin = mk.at(x, mk.wide(b.mul(top_row, pitch)), mk.wide(b.mul(left_col, step)))
     down, right, wide_wc, wide_wh, wide_ww = (mk.wide(v) for v in (pitch, step, wc, wh, ww))
 
-    def weights(i: int | ir.Value, j: int | ir.Value, room: ir.Value | None = room) -> list[ir.Value]:
+    def weights(i: int | ir.Value, j: int | ir.Value, room: ir.Value = room) -> list[ir.Value]:
         if tile.weights == PACKED and isinstance(i, int):
             return [mk.word(mk.at(w, ((n * kh + i) * kw + j) * tile.size), 1)[0] for n in range(vec)]
         if tile.weights == STAGED:
@@ -128,48 +120,23 @@ def taps_last(mk: Maker, acc: ir.Value, x: ir.Value, pitch: ir.Value, step: ir.V
                 feed(r, q, pixel(row, col, mk.at(origin, b.mul(mk.wide(row), down), b.mul(mk.wide(col), right))), taps)
 
 
-def _last(typing: Any, shape: Any, acc: Any, x: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any, w: Any, wc: Any, wh: Any,
-          ww: Any, room: Any) -> Any:  # fmt: skip
-    """Adds the taps of a word of channels: x is its address in the image, `pitch` and `step` the bytes from row to row and pixel to pixel.
-
-    w's channels and taps lie wc, wh, ww bytes apart. A tile with STAGED weights reads `room`: elements from wc on, wh and ww apart.
-    """
-    if not literal(shape):
-        return None
-    tile = Tile.read(shape.literal_value)
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        taps_last(Maker(context, b, tile), *args[1:])
-        return context.get_dummy_value()
-
-    return types.void(shape, acc, types.int64, *[types.int32] * 6, types.int64, *[types.int32] * 3, room), codegen
+last = tiled(taps_last)
 
 
-def _finish_last(typing: Any, shape: Any, acc: Any, bias: Any, by: Any, y: Any, pitch: Any, step: Any, height: Any, width: Any, top: Any, left: Any,
-                 lo: Any, hi: Any) -> Any:  # fmt: skip
+@tiled
+def finish_last(mk: Maker, tile: Tile, acc: Array, bias: Word, by: Number, y: Word, pitch: Number, step: Number, height: Number, width: Number,
+                top: Number, left: Number, lo: Word, hi: Word) -> None:  # fmt: skip
     """Epilogue and stores of a word of channels; their biases lie `by` bytes apart."""
-    if not literal(shape):
-        return None
-    tile = Tile.read(shape.literal_value)
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, acc, bias, by, y, pitch, step, height, width, top, left, lo, hi = args
-        mk, vec = Maker(context, b, tile), tile.vec
-        some = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0))
-        added = [mk.word_if(some, lambda n=n: mk.at(bias, mk.times(mk.wide(by), n)), 1)[0] for n in range(vec)]
-        origin, down, right = mk.at(y, mk.wide(b.mul(top, pitch)), mk.wide(b.mul(left, step))), mk.wide(pitch), mk.wide(step)
-        for r in range(tile.rows):
-            origin = mk.fixed(mk.at(origin, down)) if r else origin
-            end, at = b.select(mk.below(b.add(top, mk.whole(r)), height), b.sub(width, left), mk.whole(0)), origin
-            for q in range(tile.cols):
-                at = mk.fixed(mk.at(at, right)) if q else at
-                values = [b.fadd(b.load(mk.slot(acc, (r * tile.cols + q) * vec + n)), added[n]) for n in range(vec)]
-                values = mk.activated(values, lo, hi)
-                with b.if_then(b.icmp_signed("<", mk.whole(q), end)):
-                    mk.put(at, values)
-        return context.get_dummy_value()
-
-    return types.void(shape, acc, types.int64, types.int32, types.int64, *[types.int32] * 6, types.int64, types.int64), codegen
-
-
-last, finish_last, stage = map(piece, (_last, _finish_last, _stage))
+    b, vec = mk.b, tile.vec
+    some = b.icmp_unsigned("!=", bias, ir.Constant(I64, 0))
+    added = [mk.word_if(some, lambda n=n: mk.at(bias, mk.times(mk.wide(by), n)), 1)[0] for n in range(vec)]
+    origin, down, right = mk.at(y, mk.wide(b.mul(top, pitch)), mk.wide(b.mul(left, step))), mk.wide(pitch), mk.wide(step)
+    for r in range(tile.rows):
+        origin = mk.fixed(mk.at(origin, down)) if r else origin
+        end, at = b.select(mk.below(b.add(top, mk.whole(r)), height), b.sub(width, left), mk.whole(0)), origin
+        for q in range(tile.cols):
+            at = mk.fixed(mk.at(at, right)) if q else at
+            values = [b.fadd(b.load(mk.slot(acc, (r * tile.cols + q) * vec + n)), added[n]) for n in range(vec)]
+            values = mk.activated(values, lo, hi)
+            with b.if_then(b.icmp_signed("<", mk.whole(q), end)):
+                mk.put(at, values)

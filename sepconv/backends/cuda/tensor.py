@@ -7,16 +7,14 @@ On the CPU a thread does its lane's part alone: what another lane would hold is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils
 
 from ..cpu.simd import I16, I32
 from .lanes import narrow, on_device, widen
-from .matrix import DEEP, WARP, Matrix, Places, maker, spots
+from .matrix import DEEP, WARP, Matrix, Places, spots
 from .stencil import Maker
 
 SIDE = 16  # of a tile of either factor, along k and along rows (columns)
@@ -58,25 +56,19 @@ def _steps(m: Matrix, side: str) -> tuple[int, int]:
     return (SIDE * pitch, SIDE) if m.words(side)[1] == DEEP else (SIDE, SIDE * pitch)
 
 
-def put(m: Matrix) -> Callable[..., ir.Value]:
-    """As `product._put`: whole words, as they are held."""
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, thread, held, room, buffer = args
-        mk, slot = maker(context, b, m), 0
-        begin = first = b.gep(b.bitcast(room, I16.as_pointer()), [mk.times(buffer, 2 * m.slab)])
-        for side in "AB":
-            for spot in spots(mk, m, side, thread):
-                vec, pitch = spot.word.vec, m.pitch(side)
-                parts = [b.bitcast(b.load(mk.slot(held, slot + n)), I32) for n in range(max(1, vec // 2))]
-                slot += vec
-                if spot.below == 0:
-                    begin = b.gep(first, [b.add(b.add(mk.times(spot.line, pitch), spot.place), mk.whole(m.base(side)))])
-                with b.if_then(spot.exists):
-                    write(mk, b.gep(begin, [mk.whole(spot.below * pitch)]), parts, vec)
-        return context.get_dummy_value()
-
-    return codegen
+def put(mk: Maker, m: Matrix, thread: ir.Value, held: ir.Value, room: ir.Value, buffer: ir.Value) -> None:
+    """As `product.put`: whole words, as they are held."""
+    b, slot = mk.b, 0
+    begin = first = b.gep(b.bitcast(room, I16.as_pointer()), [mk.times(buffer, 2 * m.slab)])
+    for side in "AB":
+        for spot in spots(mk, m, side, thread):
+            vec, pitch = spot.word.vec, m.pitch(side)
+            parts = [b.bitcast(b.load(mk.slot(held, slot + n)), I32) for n in range(max(1, vec // 2))]
+            slot += vec
+            if spot.below == 0:
+                begin = b.gep(first, [b.add(b.add(mk.times(spot.line, pitch), spot.place), mk.whole(m.base(side)))])
+            with b.if_then(spot.exists):
+                write(mk, b.gep(begin, [mk.whole(spot.below * pitch)]), parts, vec)
 
 
 def write(mk: Maker, at: ir.Value, parts: list[ir.Value], vec: int) -> None:
@@ -88,16 +80,9 @@ def write(mk: Maker, at: ir.Value, parts: list[ir.Value], vec: int) -> None:
         b.store(joined, b.bitcast(at, joined.type.as_pointer()), align=2 * vec)
 
 
-def multiply(m: Matrix) -> Callable[..., ir.Value]:
-    """As `product._multiply`."""
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        _, thread, acc, room, buffer = args
-        mk = maker(context, b, m)
-        (_on_device if on_device(context) else _on_cpu)(mk, m, thread, acc, room, buffer)
-        return context.get_dummy_value()
-
-    return codegen
+def multiply(mk: Maker, m: Matrix, thread: ir.Value, acc: ir.Value, room: ir.Value, buffer: ir.Value) -> None:
+    """As `product.multiply`."""
+    (_on_device if on_device(mk.context) else _on_cpu)(mk, m, thread, acc, room, buffer)
 
 
 def _on_device(mk: Maker, m: Matrix, thread: ir.Value, acc: ir.Value, room: ir.Value, buffer: ir.Value) -> None:
