@@ -23,9 +23,7 @@ def facts() -> dict[str, Any]:
     """The GPU in words."""
     if runtime.SIMULATED:
         return {"gpu": "Numba's simulator", "cc": "none", "driver": "none", "platform": platform.platform(), "load_average": None}
-    device = cuda.get_current_device()
-    name = device.name.decode() if isinstance(device.name, bytes) else device.name
-    cc = ".".join(map(str, device.compute_capability))
+    name, cc = runtime.described(cuda.get_current_device())
     return {"gpu": name, "cc": cc, "driver": _driver(), "platform": platform.platform(), "load_average": None}
 
 

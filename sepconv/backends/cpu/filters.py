@@ -66,17 +66,12 @@ def _like(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     return copy
 
 
-def _axes(x: np.ndarray, y: np.ndarray, axis: int) -> list[tuple[int, int, int]] | None:
+def _axes(x: np.ndarray, y: np.ndarray, axis: int) -> list[tuple[int, ...]] | None:
     """(size, stride of x, stride of y) of the axes besides `axis`, as few as the strides allow, the last the densest; None: more than three."""
     axes = [(n, a, b) for i, (n, a, b) in enumerate(zip(x.shape, x.strides, y.strides)) if i != axis and n > 1]
     axes.sort(key=lambda each: (-abs(each[2]), -abs(each[1])))
-    merged: list[tuple[int, int, int]] = []
-    for n, a, b in reversed(axes):
-        if merged and a == merged[0][0] * merged[0][1] and b == merged[0][0] * merged[0][2]:
-            merged[0] = (n * merged[0][0], *merged[0][1:])
-        else:
-            merged.insert(0, (n, a, b))
-    return None if len(merged) > 3 else [(1, 0, 0)] * (3 - len(merged)) + merged
+    fewest = frame.merged(axes)
+    return None if len(fewest) > 3 else [(1, 0, 0)] * (3 - len(fewest)) + fewest
 
 
 def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> Step:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,17 +89,22 @@ def measure(problem: Problem, x: np.ndarray | None, weight: np.ndarray, residual
     return Geometry(in_size, out_size, x_steps, _weight(p, weight), rest, written)
 
 
+def merged(axes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Axes, (size, its stride in each array) from the outermost on, as few as the strides allow."""
+    found: list[tuple[int, ...]] = []
+    for size, *steps in reversed(axes):
+        if found and all(step == inner * found[0][0] for step, inner in zip(steps, found[0][1:])):
+            found[0] = (size * found[0][0], *found[0][1:])
+        else:
+            found.insert(0, (size, *steps))
+    return found
+
+
 def flat(g: Geometry) -> Geometry:
     """A pointwise problem's geometry with as many pixels along w as the strides of all arrays allow, the batch included."""
     axes = [(g.out_size[a], g.x[a], g.residual[a], g.out[a]) for a in (0, 2, 3, 4)]  # n, d, h, w
-    axes = [a for a in axes if a[0] != 1]
-    merged: list[tuple[int, ...]] = []
-    for size, *steps in reversed(axes):
-        if merged and all(step == inner * merged[0][0] for step, inner in zip(steps, merged[0][1:])):
-            merged[0] = (size * merged[0][0], *merged[0][1:])
-        else:
-            merged.insert(0, (size, *steps))
-    (n, xn, rn, yn), *inner = [(1, 0, 0, 0)] * (4 - len(merged)) + merged
+    fewest = merged([a for a in axes if a[0] != 1])
+    (n, xn, rn, yn), *inner = [(1, 0, 0, 0)] * (4 - len(fewest)) + fewest
     size, x, r, y = zip(*inner)
     return Geometry((n, g.in_size[1], *size), (n, g.out_size[1], *size), (xn, g.x[1], *x), g.weight, (rn, g.residual[1], *r), (yn, g.out[1], *y))
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ..cpu.frame import merged
 from ..filters import Pass, exact, order, said, symmetry
 from . import arrays as views
 from . import linear, runtime
 from .arrays import View
-from .plans import align
+from .plans import align, bits
 
 THREADS = 128
 SINGLE, MOST_TAPS = 4096, 128  # pixels from which, and taps up to which, sums in float32 keep the bound that `sepconv.ndimage` states
@@ -123,15 +124,10 @@ def _slices(view: View, outer: Sequence[int]) -> Iterator[View]:
 def _merged(x: View, y: View, axis: int) -> tuple[View, View, int]:
     """The two with the axes besides `axis` as few as their strides allow, the densest of the result last, and where the axis is then."""
     axes = sorted((a for a in range(len(x.shape)) if a == axis or x.shape[a] > 1), key=lambda a: (-abs(y.strides[a]), a))
-    merged: list[list[int]] = []  # (size, stride of x, of y, whether it is the filtered one)
-    for a in axes:
-        n, xs, ys, own = x.shape[a], x.strides[a], y.strides[a], a == axis
-        if merged and not own and not merged[-1][3] and merged[-1][1] == n * xs and merged[-1][2] == n * ys:
-            merged[-1] = [merged[-1][0] * n, xs, ys, 0]
-        else:
-            merged.append([n, xs, ys, int(own)])
-    sizes, xs, ys, own = zip(*merged)
-    return replace(x, shape=sizes, strides=xs), replace(y, shape=sizes, strides=ys), own.index(1)
+    axes, at = [(x.shape[a], x.strides[a], y.strides[a]) for a in axes], axes.index(axis)
+    outer = merged(axes[:at])
+    sizes, xs, ys = zip(*outer, axes[at], *merged(axes[at + 1 :]))
+    return replace(x, shape=sizes, strides=xs), replace(y, shape=sizes, strides=ys), len(outer)
 
 
 def _along(x: View, y: View, p: Pass, stream: Any) -> None:
@@ -157,12 +153,8 @@ def _launch(factory: Any, cells: tuple[Any, ...], x: View, y: View, inner: Seque
     lead = AXES - len(inner)
     pad = lambda values, fill: (fill,) * lead + tuple(values)
     addresses = [runtime.constant(table, stream) for table in tables] + [0, 0]
-    words = [x.address, y.address, *addresses[:2], count, _bits(cval, cells[2])]
+    words = [x.address, y.address, *addresses[:2], count, bits(cval, np.dtype(cells[2]))]
     words += [*pad(y.shape, 1), *pad(x.strides, 0), *pad(y.strides, 0), *modes, *taps]
     total = math.prod(y.shape)
     grid, block = (3, 1) if runtime.SIMULATED else (min(-(-total // THREADS), runtime.MOST_X), THREADS)
     runtime.launch(runtime.kernel(linear.kernel, factory, *cells), (grid, 1, 1), (block, 1, 1), stream, words)
-
-
-def _bits(number: float, dtype: str) -> int:
-    return int(np.array(number, dtype).view(np.int32 if dtype == "float32" else np.int64))

@@ -90,6 +90,12 @@ def missing() -> str | None:
     return f"{' and '.join(gone)} of NVIDIA's toolkit not found: {TOOLS}" if gone else None
 
 
+def _require() -> None:
+    reason = missing()
+    if reason:
+        raise RuntimeError(reason)
+
+
 def ptx(kernel: Callable[..., None], words: int, cc: tuple[int, int]) -> str:
     """The PTX of a kernel that takes a tuple of `words` numbers."""
     return _ptx(kernel, runtime.signature(words), cc)
@@ -117,9 +123,7 @@ def judge(kernel: Callable[..., None], signature: Any, threads: int, cc: tuple[i
 
     >>> judge(kernel, numba.types.void(numba.float32[::1], numba.int64), 128).registers
     """
-    reason = missing()
-    if reason:
-        raise RuntimeError(reason)
+    _require()
     return _assembled(_ptx(kernel, signature, cc), threads, None, cc)
 
 
@@ -133,9 +137,7 @@ def report(plan: Any, cc: tuple[int, int]) -> Report:
 def _read(
     make: Callable[..., Any], factory: Callable[..., Any], cells: tuple[Any, ...], words: int, threads: int, most: int | None, cc: tuple[int, int]
 ) -> Report:
-    reason = missing()
-    if reason:
-        raise RuntimeError(reason)
+    _require()
     return _assembled(ptx(_made(make, factory, *cells), words, cc), threads, most, cc)
 
 

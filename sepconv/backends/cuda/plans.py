@@ -84,11 +84,11 @@ def _record(p: Problem, g: frame.Geometry, bias: View | None) -> np.ndarray:
     record = frame.fill(p, g)
     record[BIAS_BY] = 0 if bias is None else bias.strides[0]
     if p.result.kind not in "iu":
-        record[LO], record[HI] = (_bits(v, p.accumulate) for v in (p.activation.lo, p.activation.hi))
+        record[LO], record[HI] = (bits(v, p.accumulate) for v in (p.activation.lo, p.activation.hi))
     return record
 
 
-def _bits(number: float, dtype: np.dtype) -> int:
+def bits(number: float, dtype: np.dtype) -> int:
     """The bits of a bound in the dtype that is accumulated in: a float32 kernel shall hold no float64."""
     whole, kind = (np.int32, np.float32) if dtype.name in ("float32", "complex64") else (np.int64, np.float64)
     with np.errstate(over="ignore"):  # a bound beyond float32 is infinite there

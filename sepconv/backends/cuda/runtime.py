@@ -201,6 +201,11 @@ def after(later: Any, earlier: Any) -> None:
     event.wait(later or cuda.default_stream())
 
 
+def described(device: Any) -> tuple[str, str]:
+    """(name, compute capability) of one of Numba's devices."""
+    return device.name.decode() if isinstance(device.name, bytes) else device.name, ".".join(map(str, device.compute_capability))
+
+
 def facts() -> dict[str, Any]:
     """For `sepconv.backends()`; RuntimeError where nothing can run."""
     require()
@@ -209,7 +214,6 @@ def facts() -> dict[str, Any]:
     devices = []
     for ordinal in range(device_count()):
         with on_device(ordinal):
-            device = cuda.current_context(ordinal).device
-            name = device.name.decode() if isinstance(device.name, bytes) else device.name
-            devices.append(f"{ordinal}: {name}, compute capability {'.'.join(map(str, device.compute_capability))}")
+            name, cc = described(cuda.current_context(ordinal).device)
+            devices.append(f"{ordinal}: {name}, compute capability {cc}")
     return {"implementation": implementation(), "devices": "; ".join(devices), "kernels": len(_compiled)}
