@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import sepconv.ndimage as ndi
 from sepconv.backends import filters
 from sepconv.backends.filters import Pass
-from sepconv.ndimage import _arguments
+from sepconv.ndimage import _running
 
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap", "grid-mirror", "grid-constant", "grid-wrap")
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -76,7 +76,7 @@ class FilterCall:
         complex numbers, that of either part."""
         magnitudes = Magnitudes()
         options = {"output": np.float64} | {name: _size(self.options[name]) for name in ("cval", "weights") if name in self.options}
-        with mock.patch.object(_arguments, "_engine", lambda x: (None, magnitudes)):
+        with mock.patch.object(_running, "_engine", lambda x: (None, magnitudes)):
             wide = self.run(x=_size(self.x), **options)
         terms = 12 if self.name == "laplace" else magnitudes.terms  # which may be one filter of 3 x 3 taps
         return UNIT * (terms + 4 * (self.name in GRADIENTS) + 1) * wide + 1e-44

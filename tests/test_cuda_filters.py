@@ -64,7 +64,7 @@ assert 0 < numpy.abs(got - want).max() <= 6 * 2**-24 * 0.9
 text = str(sepconv.explain(ndi.gaussian_filter, cuda.to_device(x), 1))
 assert "backend cuda" in text and "a thread an output" in text, text
 wrong = {
-    "array on a GPU": lambda: ndi.sobel(cuda.to_device(x), output=x),
+    "array on a GPU": lambda: ndi.sobel(cuda.to_device(x), output=x), "a numpy.ndarray": lambda: ndi.sobel(x, output=cuda.to_device(x)),
     "of real numbers": lambda: ndi.generic_gradient_magnitude(cuda.to_device(x.astype("complex64")), ndi.sobel),
 }
 refused(wrong)
@@ -113,6 +113,8 @@ for turn, dtype in enumerate(("uint8", "int64", "float32", "complex64")):
     close(sig.convolve(there(line), line), plain(sig.convolve)(line, line), line)
     cube = drawn((2, 2, 3), dtype)
     close(sig.oaconvolve(there(cube), cube[:1, :, :1], axes=1), plain(sig.oaconvolve)(cube, cube[:1, :, :1], "full", 1), cube)
+one, none = drawn((3, 4), "float32"), numpy.zeros((3, 0), "complex64")  # of which the state alone is complex
+close(sig.lfilter([2], 1, there(one), 1, there(none)), plain(sig.lfilter)([2], 1, one, 1, none), one)
 assert "a thread an output" in str(sepconv.explain(sig.convolve, there(x), x[:2, :2]))
 refused({
     "as in2 is one": lambda: sig.convolve(x, there(x)), "no larger than in1": lambda: sig.convolve(there(x[:2]), x, "valid"),

@@ -10,8 +10,10 @@ import numpy as np
 from .. import dispatch
 from ..call import Explanation
 from . import _arguments as arguments
-from ._arguments import Told, filter_function
+from . import _arrays as arrays
+from . import _running as running
 from ._linear import correlate1d, gaussian_filter
+from ._running import Told, filter_function
 
 Array = Any
 Derivative = Callable[..., Any]
@@ -25,7 +27,7 @@ def _across(input: Array, axis: int, output: Any, mode: Any, cval: Any, smooth: 
     modes = arguments.one_each("mode", mode, x.ndim)
     order = [number, *(other for other in range(x.ndim) if other != number)]
     weights = [np.array([-1.0, 0.0, 1.0]), *[np.array(smooth, np.float64)] * (x.ndim - 1)]
-    arguments.run_passes(x, target, [arguments.make_pass(a, 3, w, modes[a], cval, 0, "") for a, w in zip(order, weights)])
+    running.run_passes(x, target, [arguments.make_pass(a, 3, w, modes[a], cval, 0, "") for a, w in zip(order, weights)])
     return target
 
 
@@ -58,33 +60,29 @@ def sobel(input: Array, axis: int = -1, output: Any = None, mode: Any = "reflect
 def _summed(input: Array, derivative: Derivative, output: Any, mode: Any, cval: Any, extra_arguments: Any, extra_keywords: Any, axes: Any,
             each: Callable[[np.ndarray], Any]) -> np.ndarray:  # fmt: skip
     """Sum over the axes of each(derivative along it), where `each` works in place."""
-    x = arguments.array("input", input)
+    x = arrays.array("input", input)
     target = arguments.result(output, x)
     numbers = arguments.axis_numbers(axes, x.ndim)
     if not numbers:
-        arguments.nothing_to_sum(x)
-        arguments.combine("copy", x, target)
+        running.nothing_to_sum(x)
+        arrays.combine("copy", x, target)
         return target
     modes = arguments.one_each("mode", mode, len(numbers))
-    if len(numbers) > 1 and arguments.shares(x, target):
-        x = arguments.copied(x)  # the later derivatives read it too
+    if len(numbers) > 1 and arrays.shares(x, target):
+        x = arrays.copied(x)  # the later derivatives read it too
     for number, (axis, m) in enumerate(zip(numbers, modes)):
-        made = derivative(_bare(x), axis, target.dtype if number else _bare(target), m, cval, *extra_arguments, **(extra_keywords or {}))
+        to = target.dtype if number else arrays.owner(target)
+        made = derivative(arrays.owner(x), axis, to, m, cval, *extra_arguments, **(extra_keywords or {}))
         if dispatch.explaining() and isinstance(made, Explanation):
             made.lines.append(f"and so for each of {len(numbers)} axes; the results are summed")
             raise Told(made)
         if number:
-            made = made if isinstance(x, np.ndarray) else arguments.array("input", made)
+            made = made if isinstance(x, np.ndarray) else arrays.array("input", made)
             each(made)
-            arguments.combine("add", made, target)
+            arrays.combine("add", made, target)
         else:
             each(target)
     return target
-
-
-def _bare(x: Any) -> Any:
-    """The array as the user has it."""
-    return x if isinstance(x, np.ndarray) else x.owner
 
 
 @filter_function
@@ -111,11 +109,11 @@ def laplace(input: Array, output: Any = None, mode: Any = "reflect", cval: Any =
     def second(x: Array, axis: int, output: Any, mode: Any, cval: Any) -> Array:
         return correlate1d(x, [1, -2, 1], axis, output, mode, cval, 0)
 
-    x, numbers = arguments.array("input", input), arguments.axis_numbers(axes, np.ndim(input))
+    x, numbers = arrays.array("input", input), arguments.axis_numbers(axes, np.ndim(input))
     if isinstance(x, np.ndarray) and x.dtype.kind in "iuf" and len(numbers) == 2:
         target = arguments.result(output, x)
         modes = dict(zip(numbers, map(arguments.mode_code, arguments.one_each("mode", mode, 2))))
-        if arguments.run_quick(x, target, _cross(x.ndim, numbers), [modes.get(axis, 0) for axis in range(x.ndim)], cval):
+        if running.run_quick(x, target, _cross(x.ndim, numbers), [modes.get(axis, 0) for axis in range(x.ndim)], cval):
             return target
         input, output = x, target
     return generic_laplace(input, second, output, mode, cval, axes=axes)
@@ -166,10 +164,10 @@ def generic_gradient_magnitude(input: Array, derivative: Derivative, output: Any
     >>> generic_gradient_magnitude(image, sepconv.ndimage.sobel)
     """
     target = _summed(
-        input, derivative, output, mode, cval, extra_arguments, extra_keywords, axes, lambda values: arguments.combine("square", values, values)
+        input, derivative, output, mode, cval, extra_arguments, extra_keywords, axes, lambda values: arrays.combine("square", values, values)
     )
     if arguments.axis_numbers(axes, target.ndim):
-        arguments.combine("root", target, target)
+        arrays.combine("root", target, target)
     return target
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numbers as abstract
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from ..backends.filters import Pass
 from . import _arguments as arguments
-from ._arguments import filter_function
+from . import _arrays as arrays
+from . import _running as running
+from ._running import filter_function
 
 Array = Any
 _ORIGIN_1D = "Invalid origin; origin must satisfy -(len(weights) // 2) <= origin <= (len(weights)-1) // 2"
@@ -19,7 +21,7 @@ _ORIGIN = "Invalid origin; origin must satisfy -(weights.shape[k] // 2) <= origi
 
 
 def _vector(weights: Any, input: Any, cval: Any) -> np.ndarray:
-    weights = arguments.array("weights", weights)
+    weights = arrays.array("weights", weights)
     arguments.same_kind(input, weights, cval)
     if weights.ndim != 1 or len(weights) < 1:
         raise RuntimeError(f"no filter weights given: weights have the shape {weights.shape}; allowed is (k,), k at least 1")
@@ -33,18 +35,14 @@ def _wide(weights: np.ndarray) -> np.ndarray:
 def _correlate1d(input: np.ndarray, weights: np.ndarray, axis: Any, output: Any, mode: Any, cval: Any, origin: Any) -> np.ndarray:
     """weights: float64 or, already conjugated, complex128."""
     input = arguments.numbers("input", input)
-    complex_result = input.dtype.kind == "c" or weights.dtype.kind == "c"
-    target = arguments.result(output, input, complex_result)
+    target = arguments.result(output, input, "c" in (input.dtype.kind, weights.dtype.kind))
     number = arguments.axis_number(axis, input.ndim)
 
     def real(x: np.ndarray, w: np.ndarray, y: np.ndarray, outside: Any) -> None:
         p = arguments.make_pass(number, len(w), np.ascontiguousarray(w), mode, outside, origin, _ORIGIN_1D)
-        arguments.run_passes(x, y, [p])
+        running.run_passes(x, y, [p])
 
-    if complex_result:
-        arguments.by_parts(real, input, weights, target, cval)
-    else:
-        real(input, weights, target, cval)
+    running.by_parts(real, input, weights, target, cval)
     return target
 
 
@@ -76,7 +74,7 @@ def correlate1d(input: Array, weights: Array, axis: int = -1, output: Any = None
     >>> correlate1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([ 8, 26,  8, 12,  7, 28, 36,  9])
     """
-    x = arguments.array("input", input)
+    x = arrays.array("input", input)
     return _correlate1d(x, _vector(weights, x, cval).conj(), axis, output, mode, cval, origin)
 
 
@@ -88,10 +86,18 @@ def convolve1d(input: Array, weights: Array, axis: int = -1, output: Any = None,
     >>> convolve1d([2, 8, 0, 4, 1, 9, 9, 0], weights=[1, 3])
     array([14, 24,  4, 13, 12, 36, 27,  0])
     """
-    x = arguments.array("input", input)
+    x = arrays.array("input", input)
     turned = _vector(weights, x, cval)[::-1]
     origin = -arguments.named("origin", origin, operator.index) - (1 - len(turned) % 2)
     return _correlate1d(x, turned, axis, output, mode, cval, origin)
+
+
+def _one_pass(input: Array, axis: Any, output: Any, make: Callable[[int], Pass]) -> np.ndarray:
+    x = arguments.image(input)
+    p = make(arguments.axis_number(axis, x.ndim))
+    target = arguments.result(output, x, x.dtype.kind == "c")
+    running.run_passes(x, target, [p])
+    return target
 
 
 # --- n-D ------------------------------------------------------------------------------------------------------------
@@ -117,23 +123,19 @@ def _spread(weights: np.ndarray, origin: Any, axes: tuple[int, ...], ndim: int, 
 
 
 def _correlate(input: Array, weights: Array, output: Any, mode: Any, cval: Any, origin: Any, axes: Any, convolution: bool) -> np.ndarray:
-    x, w = arguments.image(input), arguments.array("weights", weights)
+    x, w = arguments.image(input), arrays.array("weights", weights)
     arguments.same_kind(x, w, cval)
-    complex_result = x.dtype.kind == "c" or w.dtype.kind == "c"
     w = _wide(w)
-    target = arguments.result(output, x, complex_result)
+    target = arguments.result(output, x, "c" in (x.dtype.kind, w.dtype.kind))
     w, origins = _spread(w, origin, arguments.axis_numbers(axes, x.ndim), x.ndim, convolution)
     if not isinstance(mode, str) and isinstance(mode, Iterable):
         raise RuntimeError(f"A sequence of modes is not supported: mode is {mode!r}")
     code = arguments.mode_code(mode)
 
     def real(x: np.ndarray, w: np.ndarray, y: np.ndarray, outside: Any) -> None:
-        arguments.run_dense(x, y, np.ascontiguousarray(w), code, outside, origins)
+        running.run_dense(x, y, np.ascontiguousarray(w), code, outside, origins)
 
-    if complex_result:
-        arguments.by_parts(real, x, w if convolution else w.conj(), target, cval)
-    else:
-        real(x, w, target, cval)
+    running.by_parts(real, x, w if convolution else w.conj(), target, cval)
     return target
 
 
@@ -225,12 +227,7 @@ def gaussian_filter1d(input: Array, sigma: float, axis: int = -1, order: int = 0
     >>> gaussian_filter1d([0.0, 0.0, 1.0, 0.0, 0.0], 1).round(2)
     array([0.06, 0.24, 0.4 , 0.24, 0.06])
     """
-    x = arguments.image(input)
-    number = arguments.axis_number(axis, x.ndim)
-    p = _gaussian_pass(sigma, number, order, mode, cval, truncate, radius)
-    target = arguments.result(output, x, x.dtype.kind == "c")
-    arguments.run_passes(x, target, [p])
-    return target
+    return _one_pass(input, axis, output, lambda number: _gaussian_pass(sigma, number, order, mode, cval, truncate, radius))
 
 
 @filter_function
@@ -258,9 +255,9 @@ def gaussian_filter(input: Array, sigma: Any, order: Any = 0, output: Any = None
 
 def _passes_or_copy(x: np.ndarray, target: np.ndarray, passes: list[Pass]) -> np.ndarray:
     if not passes:
-        arguments.nothing_to_sum(x)
+        running.nothing_to_sum(x)
     if passes or not isinstance(x, np.ndarray):
-        arguments.run_passes(x, target, passes)
+        running.run_passes(x, target, passes)
     else:
         target[...] = x
     return target
@@ -286,12 +283,7 @@ def uniform_filter1d(input: Array, size: int, axis: int = -1, output: Any = None
     >>> uniform_filter1d([2, 8, 0, 4, 1, 9, 9, 0], size=3)
     array([4, 3, 4, 1, 4, 6, 6, 3])
     """
-    x = arguments.image(input)
-    number = arguments.axis_number(axis, x.ndim)
-    p = _uniform_pass(size, number, mode, cval, origin)
-    target = arguments.result(output, x, x.dtype.kind == "c")
-    arguments.run_passes(x, target, [p])
-    return target
+    return _one_pass(input, axis, output, lambda number: _uniform_pass(size, number, mode, cval, origin))
 
 
 @filter_function

@@ -9,14 +9,16 @@ import numpy as np
 from ..backends.borders import CONSTANT
 from ..backends.filters import Pass
 from ..ndimage import _arguments as arguments
-from ..ndimage._arguments import filter_function
+from ..ndimage import _arrays as arrays
+from ..ndimage import _running as running
+from ..ndimage._running import filter_function
 from . import _device as device
 
 Array = Any
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
-    x = arguments.array(name, value)
+    x = arrays.array(name, value)
     if x.dtype.name not in arguments.NUMBERS:
         raise TypeError(f"{name} has dtype {x.dtype}; allowed are {', '.join(arguments.NUMBERS)}")
     return x
@@ -49,8 +51,8 @@ def sepfir2d(input: Array, hrow: Array, hcol: Array) -> Array:
     narrow = x.dtype.name in ("float32", "complex64") or (x.dtype.kind in "iub" and x.dtype.itemsize <= 2)
     dtype = np.dtype(("c" if x.dtype.kind == "c" else "f") + str((4 if narrow else 8) * (1 + (x.dtype.kind == "c"))))
     output = arguments.new(x, dtype)
-    arguments.run_passes(x, output, passes)
-    return output if isinstance(x, np.ndarray) else output.owner
+    running.run_passes(x, output, passes)
+    return arrays.owner(output)
 
 
 @filter_function
@@ -91,13 +93,10 @@ def lfilter(b: Array, a: Array, x: Array, axis: int = -1, zi: Array | None = Non
 
     def real(part: np.ndarray, w: np.ndarray, to: np.ndarray, cval: Any) -> None:
         turned = np.ascontiguousarray(w[::-1])
-        arguments.run_passes(part, to, [Pass(number, k, turned, CONSTANT, 0.0, (k - 1) // 2)])
+        running.run_passes(part, to, [Pass(number, k, turned, CONSTANT, 0.0, (k - 1) // 2)])
 
     def run(x: np.ndarray, y: np.ndarray) -> None:
-        if dtype.kind == "c":
-            arguments.by_parts(real, x, taps, y, 0j)
-        else:
-            real(x, taps, y, 0.0)
+        running.by_parts(real, x, taps, y, 0.0)
 
     if not isinstance(x, np.ndarray):
         return device.along(x, k, number, dtype, state, run)

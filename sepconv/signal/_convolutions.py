@@ -8,7 +8,8 @@ import numpy as np
 
 from .._fourier import convolved
 from ..ndimage import _arguments as arguments
-from ..ndimage._arguments import filter_function
+from ..ndimage import _arrays as arrays
+from ..ndimage._running import filter_function
 from . import _device as device
 from ._sums import either, flip, pads_of, sums, transformed
 
@@ -27,9 +28,9 @@ def _choice(name: str, value: Any, allowed: Any) -> Any:
 
 
 def _pair(in1: Any, in2: Any, ndim: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    if device.has(in2) and not device.has(in1):
+    if arrays.on_device(in2) and not arrays.on_device(in1):
         raise TypeError(f"in1 is a {type(in1).__name__}; allowed is an array on a GPU, as in2 is one")
-    x, w = arguments.array("in1", in1), arguments.array("in2", in2)
+    x, w = arrays.array("in1", in1), arrays.array("in2", in2)
     if ndim is not None and not x.ndim == w.ndim == ndim:
         raise ValueError(f"inputs must both be {ndim}-D arrays; in1 has the shape {x.shape}, in2 {w.shape}")
     if x.ndim != w.ndim:

@@ -13,11 +13,10 @@ import numpy as np
 
 from ..backends.borders import SYMMETRIC, WRAP, source
 from ..dispatch import explaining
-from ..ndimage import _arguments as arguments
-from ..ndimage import _device
+from ..ndimage import _arrays as arrays
+from ..ndimage import _running as running
 
 BORDERS = {"wrap": WRAP, "symmetric": SYMMETRIC}
-has = _device.has
 
 
 def _part(x: Any, axis: int, start: int, count: int) -> Any:
@@ -34,47 +33,44 @@ def _within(x: Any, starts: Sequence[int], counts: Sequence[int]) -> Any:
 
 def padded(x: Any, pads: Sequence[tuple[int, int]], border: str, dtype: np.dtype, fill: complex = 0.0) -> Any:
     """A new array of x with what lies beyond its edge: `fill`, or what `border` says."""
-    made = _device.like(replace(x, shape=tuple(n + a + b for n, (a, b) in zip(x.shape, pads))), dtype)
+    made = arrays.like(replace(x, shape=tuple(n + a + b for n, (a, b) in zip(x.shape, pads))), dtype)
     starts = [a for a, _ in pads]
-    _device.combined("fill", made, made, fill)
+    arrays.combine("fill", made, made, fill)
     inside = _within(made, starts, x.shape)
     if dtype.kind == "c" and x.dtype.kind != "c":
-        _device.combined("fill", inside, inside)
-    _device.combined("copy", x, inside)
+        arrays.combine("fill", inside, inside)
+    arrays.combine("copy", x, inside)
     for axis, (n, (a, b)) in enumerate(zip(x.shape, pads) if border != "constant" else ()):
         for at in (*range(-a, 0), *range(n, n + b)):
-            _device.combined("copy", _part(made, axis, a + source(at, n, BORDERS[border]), 1), _part(made, axis, a + at, 1))
+            arrays.combine("copy", _part(made, axis, a + source(at, n, BORDERS[border]), 1), _part(made, axis, a + at, 1))
     return made
 
 
 def correlated(x: Any, w: np.ndarray, pads: Sequence[tuple[int, int]], border: str, dtype: np.dtype, fill: complex = 0.0) -> Any:
     """The correlation of a device's array with taps of the host, not conjugated."""
     if explaining():
-        arguments.explain_dense(x, w)
+        running.explain_dense(x, w)
     if any(n + a + b < k for n, (a, b), k in zip(x.shape, pads, w.shape)):
         raise ValueError(f"in2 has the shape {w.shape}; it is larger than in1, {x.shape}, and what is around it")
     wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
     x = padded(x, pads, border, wide, fill)
-    sums = _device.like(x, wide)
+    sums = arrays.like(x, wide)
 
     def real(part: Any, taps: np.ndarray, to: Any, cval: Any) -> None:
-        arguments.run_dense(part, to, np.ascontiguousarray(taps, np.float64), 0, 0.0, [-(k // 2) for k in taps.shape])
+        running.run_dense(part, to, np.ascontiguousarray(taps, np.float64), 0, 0.0, [-(k // 2) for k in taps.shape])
 
-    if wide.kind == "c":
-        arguments.by_parts(real, x, w.astype(np.complex128), sums, 0j)
-    else:
-        real(x, w, sums, 0.0)
+    running.by_parts(real, x, w.astype(wide), sums, 0.0)
     return finished(_within(sums, [0] * w.ndim, [n - k + 1 for n, k in zip(x.shape, w.shape)]), dtype)
 
 
 def finished(sums: Any, dtype: np.dtype) -> Any:
     """A new array of sums in the dtype of the result; integers wrap."""
-    result = _device.like(sums, dtype)
+    result = arrays.like(sums, dtype)
     if dtype.kind in "iu" and dtype.itemsize < 8:
-        wide = _device.like(sums, np.dtype(np.int64))
-        _device.combined("copy", sums, wide)
+        wide = arrays.like(sums, np.dtype(np.int64))
+        arrays.combine("copy", sums, wide)
         sums = replace(wide, dtype=dtype)  # its lower bytes
-    _device.combined("copy", sums, result)
+    arrays.combine("copy", sums, result)
     return result
 
 
@@ -86,11 +82,11 @@ def spread(x: Any, shape: tuple[int, ...]) -> Any:
 def along(x: Any, taps: int, axis: int, dtype: np.dtype, state: Any, run: Callable[[Any, Any], None]) -> Any:
     """`lfilter` of a device's array: `run` filters from the first array to the second. With a state, (y, the state after)."""
     after = 0 if state is None else taps - 1
-    if after:
+    if after or (dtype.kind == "c" and x.dtype.kind != "c"):
         x = padded(x, [(0, after * (a == axis)) for a in range(x.ndim)], "constant", dtype)
-    y, n = _device.like(x, dtype), x.shape[axis] - after
+    y, n = arrays.like(x, dtype), x.shape[axis] - after
     run(x, y)
     if state is None:
         return y.owner
-    _device.combined("add", state, _part(y, axis, 0, after))
+    arrays.combine("add", state, _part(y, axis, 0, after))
     return finished(_part(y, axis, 0, n), dtype).owner, finished(_part(y, axis, n, after), dtype).owner

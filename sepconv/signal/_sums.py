@@ -10,6 +10,7 @@ from .. import ops
 from .._fourier import convolved
 from ..dispatch import explaining
 from ..ndimage import _arguments as arguments
+from ..ndimage import _running as running
 
 Pads = list[tuple[int, int]]
 TUNED = 7  # lines of taps up to which a kernel is compiled for their number
@@ -41,7 +42,7 @@ def _tuned(x: np.ndarray, w: np.ndarray, pads: Pads, border: str) -> np.ndarray:
     fn = (ops.depthwise_conv1d, ops.depthwise_conv2d, ops.depthwise_conv3d)[x.ndim - 1]
     told = fn(x[None], w[None, None], padding=tuple(pads), padding_mode=border)
     if explaining():
-        raise arguments.Told(told)
+        raise running.Told(told)
     return told[0]
 
 
@@ -69,17 +70,14 @@ def _dense(x: np.ndarray, w: np.ndarray, pads: Pads, border: str, dtype: np.dtyp
     origins = [a - k // 2 for k, (a, _) in zip(w.shape, pads)]
 
     def real(part: np.ndarray, taps: np.ndarray, to: np.ndarray, cval: Any) -> None:
-        arguments.run_dense(part, to, np.ascontiguousarray(taps), arguments.mode_code(border), 0.0, origins)
+        running.run_dense(part, to, np.ascontiguousarray(taps), arguments.mode_code(border), 0.0, origins)
         if part.dtype.kind == "f" and (taps == 0).any() and not np.isfinite(part).all():
             unseen = np.empty(part.shape)  # filters leave out taps of zero, which here make a NaN of what is not finite
             strange = np.where(np.isfinite(part), 0.0, np.nan)
-            arguments.run_dense(strange, unseen, np.ascontiguousarray(taps == 0, np.float64), arguments.mode_code(border), 0.0, origins)
+            running.run_dense(strange, unseen, np.ascontiguousarray(taps == 0, np.float64), arguments.mode_code(border), 0.0, origins)
             to += unseen
 
-    if dtype.kind == "c":
-        arguments.by_parts(real, x, w, output, 0j if x.dtype.kind == "c" else 0.0)
-    else:
-        real(x, w, output, 0.0)
+    running.by_parts(real, x, w, output, 0.0)
     return output[tuple(slice(0, m) for m in size)].astype(dtype)
 
 
