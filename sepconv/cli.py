@@ -14,6 +14,7 @@ from . import __version__, backends, conv_cost, get_num_threads
 from .cost import KINDS
 
 OPTIONAL = ("scipy", "torch", "matplotlib", "rich", "ml_dtypes")
+EXTRAS = {"demo": ("matplotlib", "rich", "PIL"), "bench": ("matplotlib", "rich", "PIL", "skimage")}  # what commands need besides: sepconv[COMMAND]
 
 LABELS = {
     "isa": "instruction set",
@@ -33,13 +34,19 @@ LABELS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, or 2 where the arguments or the installation do not allow it."""
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
+    chosen = _parser().parse_args(arguments)
     try:
         return chosen.run(chosen)
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         sys.stderr.close()
         return 0
+    except ImportError as error:
+        name = chosen.run.__name__.removeprefix("_")
+        if (error.name or "").partition(".")[0] not in EXTRAS.get(name, ()):
+            raise
+        return _fail(chosen, f'{name} needs {error.name}, which is not installed: install sepconv[{name}], as in pip install "sepconv[{name}]"')
+    except chosen.refusals as error:
+        return _fail(chosen, error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,17 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sepconv {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    for run, arguments, text in (
-        (_demo, _demo_arguments, "filter a photograph every way there is, compare, and draw it"),
-        (_info, lambda parser: None, "what runs here: machine, threads, kernel cache, backends"),
-        (_cost, _cost_arguments, "count weights, multiply-adds and bytes of a convolution"),
-        (_bench, _bench_arguments, "time layers of well-known networks here and in other libraries"),
-        (_warm, _warm_arguments, "compile the kernels of a network ahead of its first call"),
-        (_inspect, _inspect_arguments, "the kernel of a convolution, its tile and its hot loop in assembly"),
+    for run, arguments, refusals, text in (  # errors that are the user's arguments' or files', and not ours
+        (_demo, _demo_arguments, (OSError, ValueError), "filter a photograph every way there is, compare, and draw it"),
+        (_info, lambda parser: None, (), "what runs here: machine, threads, kernel cache, backends"),
+        (_cost, _cost_arguments, (ValueError, TypeError), "count weights, multiply-adds and bytes of a convolution"),
+        (_bench, _bench_arguments, (OSError, ValueError), "time layers of well-known networks here and in other libraries"),
+        (_warm, _warm_arguments, (OSError, ValueError), "compile the kernels of a network ahead of its first call"),
+        (_inspect, _inspect_arguments, (ValueError, TypeError, RuntimeError), "the kernel of a convolution, its tile and its hot loop in assembly"),
     ):
         command = commands.add_parser(run.__name__.removeprefix("_"), help=text, description=run.__doc__)
         arguments(command)
-        command.set_defaults(run=run, parser=command)
+        command.set_defaults(run=run, parser=command, refusals=refusals)
     return parser
 
 
@@ -76,16 +83,9 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _demo(chosen: argparse.Namespace) -> int:
     """Filter a photograph: one filter per channel, Sobel in two passes, a depthwise-separable layer beside its standard one; time it; draw it."""
-    try:
-        from . import demo
+    from . import demo
 
-        demo.run(chosen.image, chosen.output)
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("matplotlib", "rich", "PIL"):
-            raise
-        return _fail(chosen, f'the demo needs {error.name}, which is not installed: install sepconv[demo], as in pip install "sepconv[demo]"')
-    except (OSError, ValueError) as error:
-        return _fail(chosen, error)
+    demo.run(chosen.image, chosen.output)
     return 0
 
 
@@ -159,15 +159,12 @@ def _cost(chosen: argparse.Namespace) -> int:
         if chosen.kind not in ("depthwise", "spatial"):
             return _fail(chosen, f"--out-channels is missing; only depthwise and spatial can do without it, and KIND is {chosen.kind}")
         out_channels = chosen.in_channels * chosen.multiplier
-    try:
-        cost = conv_cost(
-            chosen.kind, in_channels=chosen.in_channels, out_channels=out_channels, kernel_size=_axes(chosen.kernel_size, chosen.dims),
-            input_size=None if chosen.input_size is None else _axes(chosen.input_size, chosen.dims), stride=_axes(chosen.stride),
-            padding=_padding(chosen.padding), dilation=_axes(chosen.dilation), multiplier=chosen.multiplier, groups=chosen.groups,
-            bias=chosen.bias, dtype=chosen.dtype,
-        )  # fmt: skip
-    except (ValueError, TypeError) as error:
-        return _fail(chosen, error)
+    cost = conv_cost(
+        chosen.kind, in_channels=chosen.in_channels, out_channels=out_channels, kernel_size=_axes(chosen.kernel_size, chosen.dims),
+        input_size=None if chosen.input_size is None else _axes(chosen.input_size, chosen.dims), stride=_axes(chosen.stride),
+        padding=_padding(chosen.padding), dilation=_axes(chosen.dilation), multiplier=chosen.multiplier, groups=chosen.groups,
+        bias=chosen.bias, dtype=chosen.dtype,
+    )  # fmt: skip
     rows = [("weights", f"{cost.params:,}")]
     if cost.macs is None:
         rows.append(("MACs, FLOPs, bytes", "give --input-size"))
@@ -236,18 +233,10 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _bench(chosen: argparse.Namespace) -> int:
     """Time layers, a whole network, or filters of images in sepconv and every other library installed: results checked, libraries in turns."""
-    try:
-        from .bench import command
+    from .bench import command
 
+    try:
         return command.main(chosen)
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("matplotlib", "rich", "PIL", "skimage"):
-            raise
-        return _fail(chosen, f'bench needs {error.name}, which is not installed: install sepconv[bench], as in pip install "sepconv[bench]"')
-    except BrokenPipeError:
-        raise
-    except (OSError, ValueError) as error:
-        return _fail(chosen, error)
     except RuntimeError as error:
         if chosen.device != "cuda":
             raise
@@ -274,10 +263,7 @@ def _warm(chosen: argparse.Namespace) -> int:
     """Compile the kernels that a network's calls will need, or load them if they are in the cache: for this kind of processor, and this version."""
     from . import warm
 
-    try:
-        print(warm.command(chosen))
-    except (OSError, ValueError) as error:
-        return _fail(chosen, error)
+    print(warm.command(chosen))
     return 0
 
 
@@ -305,9 +291,5 @@ def _inspect(chosen: argparse.Namespace) -> int:
     """Print which kernel and tile a convolution with padding "same" would run, and its hot loop: registers, spills, loads, assembly."""
     from . import inspect_kernel
 
-    options = {name: value for name, value in vars(chosen).items() if name not in ("run", "parser")}
-    try:
-        print(inspect_kernel.report(**options))
-    except (ValueError, TypeError, RuntimeError) as error:
-        return _fail(chosen, error)
+    print(inspect_kernel.report(**{name: value for name, value in vars(chosen).items() if name not in ("run", "parser", "refusals")}))
     return 0
