@@ -29,10 +29,15 @@ def _inner(plane: np.ndarray) -> np.ndarray:
 
 def _panel(axes: Axes, image: np.ndarray, title: str, note: str, colour: str = INK, **how: object) -> None:
     axes.imshow(_inner(image), **{"cmap": "gray", "interpolation": "antialiased", **how})
-    axes.set_title(title, fontsize=11, color=colour, loc="left", pad=19, fontweight="bold")
-    axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=9, color=QUIET, va="bottom")
     axes.set_xticks([])
     axes.set_yticks([])
+    _titled(axes, title, note, colour)
+
+
+def _titled(axes: Axes, title: str, note: str, colour: str = INK) -> None:
+    """A title and a note above what has no frame."""
+    axes.set_title(title, fontsize=11, color=colour, loc="left", pad=19, fontweight="bold")
+    axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=9, color=QUIET, va="bottom")
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -75,8 +80,6 @@ def _filter_table(axes: Axes, weight: np.ndarray) -> None:
     axes.set_xticks(np.arange(count) + 0.5, ["reads R", "G", "B"], fontsize=8.5, color=QUIET)
     axes.set_yticks(np.arange(count) + 0.5, ["R", "G", "B"], fontsize=8.5, color=QUIET)
     axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
 
 
 def _first_row(figure: Figure, grid: GridSpec, results: Results) -> None:
@@ -93,9 +96,7 @@ def _first_row(figure: Figure, grid: GridSpec, results: Results) -> None:
     stacked[2] = stacked[2] / (2 * _signed(stacked[2])["vmax"]) + 0.5
     _panel(axes[4], stacked.transpose(1, 2, 0).clip(0, 1), "Stacked again", "depthwise_conv2d: one call")
     _filter_table(axes[5], results.zeroed)
-    axes[5].set_title("The same, as standard", fontsize=11, color=INK, loc="left", pad=19, fontweight="bold")
-    note = f"{results.zeroed.size} weights, {results.identity_error:.0e} apart at most"
-    axes[5].text(0, 1.02, note, transform=axes[5].transAxes, fontsize=9, color=QUIET, va="bottom")
+    _titled(axes[5], "The same, as standard", f"{results.zeroed.size} weights, {results.identity_error:.0e} apart at most")
 
 
 def _second_row(figure: Figure, grid: GridSpec, results: Results) -> None:
