@@ -1,11 +1,15 @@
-"""Random arrays of right calls, by argument name, and results compared by their bits."""
+"""Random arrays of right calls, by argument name, and results compared by their bits or by their size."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from oracle import values
+from oracle import BFLOAT16, values
+
+EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52, "complex64": 2.0**-23, "complex128": 2.0**-52}
+FLOATS = [BFLOAT16 if name == "bfloat16" else np.dtype(name) for name in EPS]
+SVD = 64 * 2.0**-52  # what LAPACK's decomposition of a small matrix may lose; 12 eps were seen
 
 
 def rng(*seed: int) -> np.random.Generator:
@@ -20,6 +24,12 @@ def bits(array: np.ndarray) -> bytes:
 def assert_bits(a: np.ndarray, b: np.ndarray) -> None:
     assert a.dtype == b.dtype and a.shape == b.shape
     assert bits(a) == bits(b), f"{(a != b).sum()} of {a.size} values differ"
+
+
+def relative(got: np.ndarray, want: np.ndarray) -> float:
+    """The size of the difference beside that of what is wanted."""
+    wide = np.complex128 if got.dtype.kind == "c" else np.float64
+    return float(np.linalg.norm((got.astype(wide) - want.astype(wide)).ravel()) / np.linalg.norm(want.astype(wide).ravel()))
 
 
 def channels_last(array: np.ndarray, batched: bool = True) -> np.ndarray:

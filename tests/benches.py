@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import numpy as np
+import pytest
 
 from sepconv import bench
-from sepconv.bench.cases import Arrays, Case
+from sepconv.bench.cases import Arrays, Case, error_of
 from sepconv.bench.graphs import Prepared, Unsupported
 from sepconv.bench.libraries import Library
 from sepconv.bench.results import Report
@@ -25,6 +29,25 @@ def peer(name: str, change: float | None = 0.0) -> Library:
         return Prepared(lambda: made, lambda y: y)
 
     return Library(name, "numpy", "NCHW", make, note="made up")
+
+
+def operations_of(library: Library, given: Iterable[Any], arrays_of: Callable[[Any], Any]) -> set[str]:
+    """The operations of the cases that a library can do; an assertion if one of its results is wrong."""
+    if library.missing():
+        pytest.skip(f"{library.name}: {library.missing()}")
+    able = set()
+    with library.session(1):
+        for case in given:
+            arrays = arrays_of(case)
+            try:
+                prepared = library.make(case, arrays, 1)
+            except Unsupported as error:
+                assert str(error)
+                continue
+            for _ in range(2):  # the second call finds what the first one left in its output
+                assert error_of(prepared.read(prepared.call()), arrays.expected(), arrays.rounding) is None, case
+            able.add(case.op)
+    return able
 
 
 def one_run() -> Report:

@@ -6,9 +6,12 @@ import ctypes
 import mmap
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 from numpy.lib.stride_tricks import as_strided
 
 PAGE = mmap.PAGESIZE
@@ -39,6 +42,22 @@ class Fenced:
     def freeze(self) -> None:
         """From now on a write into the array is a fault, too."""
         _protect(self._first, self._size, mmap.PROT_READ)
+
+
+def drawn(calls: Any, most: int, run: Callable[[Any], None], done: Iterator[int]) -> None:
+    """In a child: runs so many of the random calls, the same every time. The one that runs is on the last line of the output if it kills the process;
+    `done` counts the others."""
+
+    def one(call: Any) -> None:
+        print(call, flush=True)
+        run(call)
+        next(done)
+
+    chosen = settings(
+        max_examples=most, deadline=None, derandomize=True, database=None, phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    chosen(given(call=calls)(lambda call: one(call)))()
 
 
 def fault(where: str) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import gc
 import time
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from benches import BUDGET, TINY, one_run, peer
+from benches import BUDGET, TINY, one_run, operations_of, peer
 
 import sepconv
 from sepconv import bench
 from sepconv.bench import cases, libraries, machine, timing
 from sepconv.bench.cases import Arrays, Case
-from sepconv.bench.graphs import Prepared, Unsupported
+from sepconv.bench.graphs import Prepared
 from sepconv.bench.libraries import LIBRARIES, Library
 from sepconv.bench.results import Report
 from sepconv.data import Layer
@@ -119,21 +118,7 @@ def test_refusals_name_what_is_allowed(wrong: dict, words: str) -> None:
 @pytest.mark.parametrize("epilogue", cases.EPILOGUES)
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
 def test_every_library_is_right(library: Library, epilogue: str) -> None:
-    if library.missing():
-        pytest.skip(f"{library.name}: {library.missing()}")
-    able = set()
-    with ExitStack() as stack:
-        stack.enter_context(library.session(1))
-        for case in CASES:
-            arrays = Arrays(case, epilogue)
-            try:
-                prepared = library.make(case, arrays, 1)
-            except Unsupported as error:
-                assert str(error)
-                continue
-            for _ in range(2):  # the second call finds what the first one left in its output
-                assert cases.error_of(prepared.read(prepared.call()), arrays.expected()) is None, (case.shape, epilogue)
-            able.add(case.op)
+    able = operations_of(library, CASES, lambda case: Arrays(case, epilogue))
     if library.package in ("sepconv", "torch", "onnxruntime", "openvino"):
         assert able == set(cases.OPS)
     elif library.package == "numpy":

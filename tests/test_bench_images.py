@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benches import operations_of
 
 from sepconv import bench, cli
 from sepconv.bench import cases, image_libraries, images, machine, report, suites
-from sepconv.bench.graphs import Prepared, Unsupported
+from sepconv.bench.graphs import Prepared
 from sepconv.bench.images import Arrays, Case
 from sepconv.bench.libraries import Library
 from sepconv.bench.results import Report
@@ -41,20 +42,7 @@ CASES = [
 
 @pytest.mark.parametrize("library", image_libraries.LIBRARIES, ids=lambda library: library.name)
 def test_every_library_is_right(library: Library) -> None:
-    if library.missing():
-        pytest.skip(f"{library.name}: {library.missing()}")
-    able = set()
-    with library.session(1):
-        for case in CASES:
-            arrays = Arrays(case)
-            try:
-                prepared = library.make(case, arrays, 1)
-            except Unsupported as error:
-                assert str(error)
-                continue
-            for _ in range(2):  # the second call finds what the first one left in its output
-                assert cases.error_of(prepared.read(prepared.call()), arrays.expected(), arrays.rounding) is None, case
-            able.add(case.op)
+    able = operations_of(library, CASES, Arrays)
     assert able == (set(images.OPS) if library.package in ("sepconv", "scipy") else set(library.note.partition(";")[0].split(" and ")))
 
 

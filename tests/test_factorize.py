@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import pytest
+from arrays import EPS, FLOATS, SVD, relative
 from hypothesis import given
 from hypothesis import strategies as st
 
 import sepconv
 from sepconv import factorize
-
-EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52, "complex64": 2.0**-23, "complex128": 2.0**-52}
-FLOATS = [np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name) for name in EPS]
-SVD = 64 * 2.0**-52  # what LAPACK's decomposition of a small matrix may lose; 12 eps were seen
-INTEGERS = [np.dtype(name) for name in ("int8", "int16", "int32", "int64")]
-
-
-def relative(got: np.ndarray, want: np.ndarray) -> float:
-    wide = np.complex128 if got.dtype.kind == "c" else np.float64
-    return float(np.linalg.norm((got.astype(wide) - want.astype(wide)).ravel()) / np.linalg.norm(want.astype(wide).ravel()))
 
 
 def test_a_separable_bank_is_found() -> None:

@@ -17,8 +17,7 @@ import numpy as np
 import oracle
 import pytest
 from arrays import rng
-from fences import Fenced, needs_mprotect
-from hypothesis import HealthCheck, Phase, given, settings
+from fences import Fenced, drawn, needs_mprotect
 from hypothesis import strategies as st
 from oracle import LAYOUTS, OPS, Call, Placed, values
 from processes import python
@@ -73,24 +72,13 @@ MIXED = [(name, name) for name in ("float32", "float64", "float16", "bfloat16", 
 
 
 def random_fenced(backend: str, count: int, free: int) -> None:
-    """In the child: `count` random calls of each sort on shared kernels, and `free` on any; the one that runs is on the last line of the output
-    if it kills the process."""
+    """In the child: `count` random calls of each sort on shared kernels, and `free` on any."""
     rounds = [(oracle.calls(pairs=MIXED), count), (cells.few(wide_calls(False)), count), (wide_calls(True), free)]
     done = itertools.count()
-
-    def fenced(call: Call) -> None:
-        print(call, flush=True)
-        run_fenced(call)
-        next(done)
-
     with sepconv.use_backend(backend):
         for calls, most in rounds:
             if most:
-                run = settings(
-                    max_examples=most, deadline=None, derandomize=True, database=None, phases=(Phase.generate, Phase.shrink),
-                    suppress_health_check=list(HealthCheck),
-                )  # fmt: skip
-                run(given(call=calls)(lambda call: fenced(call)))()
+                drawn(calls, most, run_fenced, done)
             print(next(done), "calls between fences", sepconv.backends()["cpu"].get("cache_misses"), "kernels compiled", flush=True)
 
 

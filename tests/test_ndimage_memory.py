@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from fences import Fenced, needs_mprotect
 from filter_calls import FilterCall
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Placed
 from processes import python
@@ -45,21 +45,11 @@ def run_fenced(call: FilterCall) -> None:
 
 
 def random_fenced(small: int, large: int, free: bool = False) -> None:
-    """In the child: so many random calls of each sort; the one that runs is on the last line of the output if it kills the process."""
+    """In the child: so many random calls of each sort."""
     done = itertools.count()
-
-    def fenced(call: FilterCall) -> None:
-        print(call, flush=True)
-        run_fenced(call)
-        next(done)
-
     with sepconv.use_backend("cpu"):
         for calls, most in ((filter_calls.small(), small), (filter_calls.large(free), large)):
-            run = settings(
-                max_examples=most, deadline=None, derandomize=True, database=None, phases=(Phase.generate, Phase.shrink),
-                suppress_health_check=list(HealthCheck),
-            )  # fmt: skip
-            run(given(call=calls)(lambda call: fenced(call)))()
+            fences.drawn(calls, most, run_fenced, done)
     print(next(done), "calls between fences", flush=True)
 
 

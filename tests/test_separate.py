@@ -9,9 +9,9 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
+from arrays import EPS, FLOATS, SVD, relative
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,9 +19,6 @@ import sepconv
 from sepconv import factorize, separate
 
 SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52, "complex64": 2.0**-23, "complex128": 2.0**-52}
-FLOATS = [np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name) for name in EPS]
-SVD = 64 * 2.0**-52  # what LAPACK's decomposition of a small matrix may lose; 12 eps were seen
 INTEGERS = [np.dtype(name) for name in ("int8", "int16", "int32", "int64")]
 
 
@@ -31,11 +28,6 @@ def gaussian(size: int, sigma: float, dtype: Any = np.float64, dims: int = 2) ->
     squares = sum(np.meshgrid(*[x**2] * dims, indexing="ij"))
     kernel = np.exp(-squares / np.dtype(dtype).type(2 * sigma**2))
     return kernel / kernel.sum()
-
-
-def relative(got: np.ndarray, want: np.ndarray) -> float:
-    wide = np.complex128 if got.dtype.kind == "c" else np.float64
-    return float(np.linalg.norm((got.astype(wide) - want.astype(wide)).ravel()) / np.linalg.norm(want.astype(wide).ravel()))
 
 
 def outer_sum(factors: tuple[np.ndarray, ...]) -> np.ndarray:
