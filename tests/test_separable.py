@@ -12,6 +12,7 @@ from oracle import check, values
 
 import sepconv
 from sepconv.backends import cpu
+from sepconv.backends.cpu import runtime
 from sepconv.problem import LAYOUTS
 from sepconv.threads import LIMIT
 
@@ -144,6 +145,24 @@ def test_bands_are_of_whole_tiles(batch: int) -> None:
         options["padding_mode"] = "wrap"
         assert "2 bands of 9 rows" in str(sepconv.explain(sepconv.separable_conv2d, x, *arrays, **options))
         check(sepconv.separable_conv2d, x, *arrays, **options)
+
+
+def test_rows_of_33_pixels_are_three_tiles() -> None:
+    """Of 11 rows, on AVX-512, where those of 12 would compute three pixels twice; which only fused layers have."""
+    x, arrays = image((3, 11), 19, "NHWC"), weights(19, 21, (3, 3))
+    options: dict[str, Any] = dict(layout="NHWC", padding=1)
+    if runtime.machine().bytes == 64:
+        assert "a product of 11 rows" in str(sepconv.explain(sepconv.separable_conv2d, x, *arrays, **options))
+    check(sepconv.separable_conv2d, x, *arrays, **options)
+
+
+def test_long_rows_of_many_channels_are_not_fused_channels_first() -> None:
+    """The second cache holds one row: all weights would be read for its few pixels."""
+    arrays, options = weights(2048, 48, (3, 3)), dict(padding=1)
+    assert fused(sepconv.separable_conv2d, image((2, 32), 2048, "NCHW"), *arrays, **options)
+    x = image((2, 33), 2048, "NCHW")
+    assert not fused(sepconv.separable_conv2d, x, *arrays, **options)
+    check(sepconv.separable_conv2d, x, *arrays, **options)
 
 
 # --- where the result lies --------------------------------------------------------------------------------------------

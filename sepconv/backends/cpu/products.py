@@ -94,7 +94,7 @@ def band_rows(p: Problem, s: Problem, bands: int, room: int, vectors: int, machi
     no band touches more than `room` rows."""
     (_, height, width), each = three(p.out_size, 1), bands // threads
     cuts, pixels = [height * band // bands * width for band in range(bands + 1)], height * width
-    by_row = product_rows(height // bands * width, vectors, machine)
+    by_row = product_rows(height // bands * width, vectors, machine, (11,) if machine.bytes == 64 else ())
     by_tile = product_rows(-(-pixels // threads), vectors, machine, (13,) if machine.bytes == 64 and bands > 1 else ())
     cycles, whole = [_cycles(end - begin, by_row) for begin, end in zip(cuts, cuts[1:])], -(-pixels // by_tile)
     most, fair = max(sum(cycles[at : at + each]) for at in range(0, bands, each)), (by_tile + 1) * -(-whole // threads)

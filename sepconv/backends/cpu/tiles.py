@@ -275,7 +275,8 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
     bands = max(1, -(-oh // max(1, (3 * L2 // 2 if heavy else L2) // row)))
     bands = bands if heavy else choice.evenly(bands, places, oh, workers)
     half, first = _depthwise(p, machine, lanes, 1, (x_wide, wide, x_deep, deep), g.x[4], bands)
-    if half is None:
+    # Channels first, a band of one row has few pixels for what it takes to read all weights: the halves apart took two thirds of the time.
+    if half is None or (first and 2 * row > L2):
         return None
     if first:
         vectors = 2 if oh // bands * ow > lanes else 1
