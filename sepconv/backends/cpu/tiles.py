@@ -209,7 +209,7 @@ def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts:
     block = max(width, some if copied else near if far else L1 // lines // width * width)
     bands, columns, column = 1 if small else parts, ow, kd * sw * rows.pixel_bytes(block, channels, size)
     if staged and not cuts:
-        columns = choice.columns(ow, 8 * step, column * kh + TABLE * sw)
+        columns = choice.columns(ow, max(8, tall) * step, column * kh + TABLE * sw)  # no fewer than a tile's, of each phase
         bands = choice.bands(oh, bands, column * sh * columns)
     bands, band = choice.span(oh, bands, 1)
     cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step, FIRST_WIDTH: width, COPIED: int(copied)}
