@@ -78,6 +78,19 @@ def test_broadcast_inputs(backend, op):
             check(function(op, 2), **arrays | {name: np.broadcast_to(one, a.shape)}, **same_padding(op))
 
 
+@pytest.mark.parametrize("last, channels, width, step", ((False, 512, 230, 128), (True, 1024, 21, 14)), ids=("first", "last"))
+def test_rows_that_overlap(last: bool, channels: int, width: int, step: int) -> None:
+    """Rows of which each begins inside the one before, where products copy x: of one they do not take what they copied of the other."""
+    base = rng(width).standard_normal((width + 2 * step, channels) if last else (channels, width + 2 * step + 1)).astype(np.float32)
+    channel, pixel = base.strides[::-1] if last else base.strides
+    sizes, strides = (3, width), (step * pixel, pixel)
+    x = as_strided(base, (*sizes, channels) if last else (channels, *sizes), (*strides, channel) if last else (channel, *strides))
+    weight = rng(channels).standard_normal((16 if last else 64, channels)).astype(np.float32)
+    for threads in (1, sepconv.get_num_threads()):
+        with sepconv.num_threads(threads):
+            check(sepconv.pointwise_conv2d, x, weight, layout=LAYOUTS[2][last])
+
+
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("dtype", ("float16", "float32", "float64", "int16", "complex64"))
 def test_byte_order(backend, op, dtype):

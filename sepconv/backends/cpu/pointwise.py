@@ -149,7 +149,7 @@ def channels_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untype
         apart = q[C_OUT] >= MANY * min(q[BANDS], q[CHUNKS]) and most >= width and astride(q[X], q[XC])
         gather_room = q[C_IN] * (-(-max(q[BLOCK], most) // width) * width) * size + 64
         apart = apart and gather_room + copied.size <= MOST_COPIED
-        gathered, here = np.empty(gather_room if apart else 0, np.uint8), -1
+        gathered, here, held = np.empty(gather_room if apart else 0, np.uint8), -1, 0  # a view's rows may begin inside others
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             rest, band = divmod(job, q[BANDS])
             rest, block = divmod(rest, blocks)
@@ -163,8 +163,8 @@ def channels_first(dtype, size, lanes, rows, vectors):  # type: ignore[no-untype
             end = min(q[C_OUT], begin + q[BAND])
             if apart:
                 to = aligned(gathered.ctypes.data)
-                if here != x:
-                    here = x
+                if here != x or held != pixels:
+                    here, held = x, pixels
                     gather_panels(to, q, x, pixels, lanes, vectors, size)
                 x = to
             product_first(dtype, size, lanes, rows, slim, vectors, q, copied, x, x_step, apart, y, r, begin, end, pixels)
@@ -188,7 +188,7 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
         ready = q[WO] == size or q[C_OUT] == 1 or q[PANEL] != 0  # the weight is a transpose already
         packed, held = np.empty(0 if ready else q[C_IN] * width * size + 64, np.uint8), -1
         close = crowded(q[XW]) and q[BAND] * q[C_IN] * size <= MOST_COPIED
-        copied, here = np.empty(q[BAND] * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8), -1
+        copied, here, many = np.empty(q[BAND] * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8), -1, 0  # as above
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
             rest, inner = (job, 0) if q[GROUP] == 0 else divmod(job, q[GROUP])
             rest, band = divmod(rest, q[BANDS])
@@ -202,9 +202,9 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
             pixels, x_row, x_step = min(q[BAND], q[IW] - band * q[BAND]), q[XW], q[XC]
             if close:
                 apart = aligned(copied.ctypes.data)
-                if here != x:
+                if here != x or many != pixels:
                     spread(apart, x, x_row, x_step, pixels, q[C_IN], size)
-                    here = x
+                    here, many = x, pixels
                 x, x_row, x_step = apart, spread_pitch(q[C_IN], size), size
             at, end, to = group * width, min(q[C_OUT], (group + 1) * width), q[WEIGHT] + group * q[PANEL]
             while at < end:  # one panel, or the narrow ones of what is left
