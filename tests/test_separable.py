@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
+import numba
 import numpy as np
 import oracle
 import pytest
@@ -12,7 +14,7 @@ from oracle import check, values
 
 import sepconv
 from sepconv.backends import cpu
-from sepconv.backends.cpu import runtime
+from sepconv.backends.cpu import plans, runtime, separable
 from sepconv.problem import LAYOUTS
 from sepconv.threads import LIMIT
 
@@ -145,6 +147,23 @@ def test_bands_are_of_whole_tiles(batch: int) -> None:
         options["padding_mode"] = "wrap"
         assert "2 bands of 9 rows" in str(sepconv.explain(sepconv.separable_conv2d, x, *arrays, **options))
         check(sepconv.separable_conv2d, x, *arrays, **options)
+
+
+@numba.njit
+def _rows_of(q, place):
+    return separable.pixels_of(q, place)[3]
+
+
+@pytest.mark.parametrize("size, threads", [((13, 2), 5), ((22, 2), 8)])
+def test_bands_of_whole_tiles_have_rows_enough(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], threads: int) -> None:
+    """On AVX2, where a tile of the product has more pixels than a row of the map, and the depthwise half's patches have two rows."""
+    monkeypatch.setattr(runtime, "machine", lambda: runtime.Machine("AVX2", 32, 16, "haswell"))
+    x, (depthwise, pointwise, bias) = image(size, 256, "NHWC"), weights(256, 64, (3, 3))
+    problems = oracle.problems(sepconv.separable_conv2d, x, depthwise, pointwise, bias, padding=1, layout="NHWC")
+    plan = plans.Plan(tuple(problems), (x, depthwise, None, pointwise, bias, None), image(size, 64, "NHWC"), True, threads)
+    factory, cells = plan.choice.halves[0]
+    tall = dict(zip(inspect.signature(factory).parameters, cells))["tall"]
+    assert min(_rows_of(plan.record, band) for band in range(threads)) >= tall == 2
 
 
 def test_rows_of_33_pixels_are_three_tiles() -> None:

@@ -91,7 +91,7 @@ AGAIN = 3  # how much longer a depthwise multiply-add takes than one of the prod
 def band_rows(p: Problem, s: Problem, bands: int, room: int, vectors: int, machine: Machine, threads: int) -> tuple[int, bool]:
     """The rows of a tile over the pixels of bands of the map between two halves, and whether the bands are of whole rows of it. Else they are of
     whole tiles, none of which then overlaps another: where that saves more than the rows cost that two bands share, which are made twice, and
-    no band touches more than `room` rows."""
+    no band touches more than `room` rows, or fewer than if they were of whole rows, which is what the depthwise half's tiles are chosen for."""
     (_, height, width), each = three(p.out_size, 1), bands // threads
     cuts, pixels = [height * band // bands * width for band in range(bands + 1)], height * width
     by_row = product_rows(height // bands * width, vectors, machine, (11,) if machine.bytes == 64 else ())
@@ -99,7 +99,9 @@ def band_rows(p: Problem, s: Problem, bands: int, room: int, vectors: int, machi
     cycles, whole = [_cycles(end - begin, by_row) for begin, end in zip(cuts, cuts[1:])], -(-pixels // by_tile)
     most, fair = max(sum(cycles[at : at + each]) for at in range(0, bands, each)), (by_tile + 1) * -(-whole // threads)
     shared = (bands - 1) / height * AGAIN * math.prod(p.kernel) / s.out_channels
-    fits = (-(-whole // bands) * by_tile + width - 2) // width < room and whole >= bands
+    tiles = [min(pixels, whole * band // bands * by_tile) for band in range(bands + 1)]
+    least = min(-(-end // width) - begin // width for begin, end in zip(tiles, tiles[1:]))
+    fits = (-(-whole // bands) * by_tile + width - 2) // width < room and height // bands <= least and whole >= bands
     even = not fits or most < (1.02 + shared) * fair
     return (by_row if even else by_tile), even
 
