@@ -51,7 +51,7 @@ def test_kernels_larger_than_the_map(size: tuple[int, ...], kernel: tuple[int, .
 
 @pytest.mark.parametrize("value", (np.inf, np.nan))
 @pytest.mark.parametrize("layout", ("NHWC", "NCHW"))
-@pytest.mark.parametrize("size, kernel, pads", SIZES[:2] + SIZES[3:4])
+@pytest.mark.parametrize("size, kernel, pads", SIZES[:2] + SIZES[3:4] + [((7, 7), (13, 13), 3)])
 def test_numbers_that_are_not_finite(size: tuple[int, ...], kernel: tuple[int, ...], pads: int, layout: str, value: float) -> None:
     """What lies beyond the border, of the map or of the kernel in its place, is multiplied by nothing, and the map's zeros by all weights."""
     function, layer, _ = _function(2)

@@ -26,6 +26,7 @@ def turns(p: Problem, g: Geometry, machine: Machine) -> bool:
         return False
     ones, deep = {*p.stride, *p.dilation} == {1}, g.x[1] == g.weight[0] == g.out[1] == p.dtype.itemsize
     larger = all(k >= n for k, n in zip(p.kernel, p.in_size)) and 7 <= p.in_size[-1] <= 16
+    larger = larger and math.prod(p.out_size) > 1  # of a single result nothing is saved, and TURNED would be 0
     return ones and deep and larger and (machine.registers == 32 or machine.isa == "AVX2") and p.out_channels >= machine.lanes(p.dtype.name)
 
 
