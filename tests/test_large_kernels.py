@@ -8,7 +8,7 @@ import pytest
 
 import sepconv
 from sepconv import layers
-from sepconv.backends.cpu import large, runtime
+from sepconv.backends.cpu import large, plans, runtime
 
 TURNED, COPIED = "in each other's place", "each pixel beside the next"
 MACHINE = runtime.machine()
@@ -109,6 +109,16 @@ def test_blocks_of_channels_are_copied(
                 held(x, out=room[other if last else part[:2]])
                 assert np.array_equal(room[other if last else part[:2]], want)
                 assert (room[(..., part[2]) if last else (part[0], part[2])] == 9).all()
+
+
+@pytest.mark.parametrize("size", ((20, 11), (9, 40)))
+def test_threads_do_not_choose_the_kernel(size: tuple[int, int]) -> None:
+    """Nor the order of sums with it: for narrow maps, and for those of fewer rows than threads."""
+    x, weight, _ = _arrays(48, size, (13, 13))
+    x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    problems = tuple(oracle.problems(sepconv.depthwise_conv2d, x, weight, padding=6))
+    made = [plans.Plan(problems, (x, weight, None, None), np.empty_like(x), True, workers).choice for workers in (1, 2, 3, 16)]
+    assert len({choice.factory for choice in made}) == 1
 
 
 def test_fewer_channels_than_a_block() -> None:

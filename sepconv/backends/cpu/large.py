@@ -55,7 +55,7 @@ def _even(steps: tuple[int, ...], width: int, size: int) -> bool:
 def _bands(p: Problem, pixel: int, back: bool, jobs: int, workers: int) -> int:
     """In how many bands of rows a block is copied, so that scratch is no more than a second cache; 0: not even a row would do."""
     (oh, ow), (ih, iw), (kh, _) = p.out_size, p.in_size, p.kernel
-    for bands in range(choice.parts(jobs, workers), oh + 1):
+    for bands in range(min(oh, choice.parts(jobs, workers)), oh + 1):
         rows = -(-oh // bands)
         if (min(ih, rows + kh - 1) * iw + rows * ow * back + math.prod(p.kernel)) * pixel <= 2 * L2:
             return bands
@@ -80,8 +80,9 @@ def blocks(p: Problem, g: Geometry, machine: Machine, workers: int) -> tuple[Cho
     inside = Geometry((1, channels, *g.in_size[2:]), (1, channels, *g.out_size[2:]), map_of(iw), (size, *map_of(p.kernel[1])[1:]), (0,) * 5,
                       map_of(ow) if back else (0, *g.out[1:]))  # fmt: skip
     last, turned = 0, turns(inner, inside, machine)
-    bands = 1 if turned else _bands(p, pixel, back, p.batch * count, workers)
-    if not bands or (bands > 1 and min(iw, ow) < lanes) or not _worth(p, g, machine, turned):
+    narrow = min(iw, ow) < lanes  # such maps have one band, whatever the threads: another kernel's bits differ
+    bands = 1 if turned else _bands(p, pixel, back, p.batch * count, 1 if narrow else workers)
+    if not bands or (bands > 1 and narrow) or not _worth(p, g, machine, turned):
         return None
     if turned:
         inner, inside, last = frame.turned(inner, inside)
