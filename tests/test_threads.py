@@ -17,6 +17,10 @@ import pytest
 from processes import ONE_CALL, THREADED, run
 
 import sepconv
+from sepconv import problem
+from sepconv.backends.cpu import products
+from sepconv.backends.cpu.frame import BAND, BANDS, GROUP
+from sepconv.backends.cpu.machine import Machine
 from sepconv.cache import Cache
 
 # --- how many threads (R15, R18, R19) -----------------------------------------------------------------------------------
@@ -175,6 +179,34 @@ def test_bits_by_threads():
     ]
     assert [f["different"] for f in found] == [[], []] and [f["threads"] for f in found] == [2, 2]
     assert found[1]["layer"] == "workqueue" and len({f["all"] for f in found}) == 1
+
+
+MACHINES = [Machine("AVX2", 32, 16, "haswell"), Machine("AVX-512", 64, 32, "znver4")]
+F4 = np.dtype(np.float32)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.isa)
+@pytest.mark.parametrize("inputs, outputs", [(480, 112), (480, 80), (384, 96), (240, 80)])
+def test_products_are_shared_out_evenly(machine, inputs, outputs):
+    """No thread of two has 3 % more outputs than its share, also where panels of output channels are an odd number, or the last is a narrow one."""
+    p, pixels = problem.resolve("pointwise", 1, ((1, 196, inputs), F4), ((outputs, inputs), F4), layout="NWC"), 196
+    choice = products.choose_pointwise(p, machine, machine.lanes("float32"), 2, True, (1, outputs, 1, 1, pixels), True)
+    bands, band, inner, width = choice.cut[BANDS], choice.cut[BAND], choice.cut[GROUP], choice.cells[2] * choice.cells[4]
+    shares = [0, 0]
+    for job in range(choice.jobs):
+        rest, group = divmod(job, inner or 1)
+        group, at = (group, rest) if inner else divmod(rest, bands)
+        shares[job * 2 // choice.jobs] += min(band, pixels - at * band) * min(width, outputs - group * width)
+    assert sum(shares) == pixels * outputs and max(shares) < 1.03 * sum(shares) / 2
+
+
+def test_bands_of_few_rows_are_cut_by_pixels():
+    """Of seven rows a thread would have four; where tiles may have a row less, bands begin at any pixel."""
+    options = dict(layout="NHWC", padding=1)
+    first = problem.resolve("depthwise", 2, ((1, 7, 7, 960), F4), ((960, 3, 3), F4), **options)
+    second = problem.resolve("pointwise", 2, ((1, 7, 7, 960), F4), ((320, 960), F4), layout="NHWC")
+    assert [products.band_rows(first, second, 2, 16, 2, machine, 2) for machine in MACHINES] == [(6, 1), (13, 13)]
+    assert products.band_rows(first, second, 2, 3, 2, MACHINES[0], 2) == (6, 0)  # no room for the row that two bands share
 
 
 # ldmxcsr [rdi]; ret and stmxcsr [rdi]; ret: the calling thread's flush-to-zero bits, which no Python call sets.

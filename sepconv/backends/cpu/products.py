@@ -14,6 +14,7 @@ from .runtime import Machine
 
 FAR = 15 * 2**20  # bytes of x and the result that a third cache does not keep from one panel to the next
 PIXELS = 96  # of a thread, which make packing all panels worth it
+UNEVEN = 1.05  # how much more than its share the busiest thread may have
 
 
 def choose_pointwise(p: Problem, machine: Machine, lanes: int, workers: int, last: bool, out: tuple[int, ...], overlap: bool) -> Choice:
@@ -33,17 +34,16 @@ def choose_pointwise(p: Problem, machine: Machine, lanes: int, workers: int, las
         if pixel and pixel % 4096 == 0 and row_size * pixel > 2 * L2 and (overlap or count % columns == 0):
             return _gathered(p, machine, lanes, workers, True, (*out[:4], count), columns)
         panels = -(-lane_size // width)
-        # Threads share out the panels, or the pixels where few panels, or a narrow last one, would give one of them more.
-        parts, inner = -(-4 * workers // (panels * groups)), 0
+        # Threads share out the panels, or the pixels where a narrow last one would give one of them more, or where few weights meet large maps.
+        parts, inner = workers // math.gcd(panels * groups, workers), 0
+        uneven = panels * width > UNEVEN * lane_size and pixel * lane_size <= L2
         few, moved = pixel * lane_size <= L2 // 4, row_size * (pixel + lane_size * p.dtype.itemsize)
         large = moved > FAR if machine.registers == 32 else row_size * pixel > 2 * L2 and p.in_channels >= p.out_channels
         if few and large:  # all panels go by what stays in the second cache of x and the result
             parts, inner = -(-moved // (L2 // 2 * workers)) * workers, panels
-        elif lane_size % (workers * width) and row_size >= PIXELS * workers and few:
+        elif row_size >= PIXELS * workers and (uneven or (few and (lane_size % (workers * width) or moved > 2 * L2))):
             parts, inner = workers, panels
-        elif panels * groups * parts % workers:
-            parts *= workers
-        bands, band = choice.span(row_size, parts, rows)
+        bands, band = choice.span(row_size, parts, _unit(rows))
         cut = {BANDS: bands, BAND: band, GROUP: inner}
         reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
         return Choice(pointwise.channels_last, cells, cut, panels * groups * bands, reason, panel=(lanes, vectors))
@@ -85,25 +85,35 @@ def _cycles(size: int, rows: int, even: bool = True) -> int:
     return size + tiles if even and rows == SHARED and size >= tiles * (rows - 1) else tiles * (rows + 1)
 
 
+def _unit(rows: int) -> int:
+    """What pixels are cut by for threads: whole tiles, but for those of which some may have a row less."""
+    return 1 if rows == SHARED else rows
+
+
 AGAIN = 3  # how much longer a depthwise multiply-add takes than one of the product
 
 
-def band_rows(p: Problem, s: Problem, bands: int, room: int, vectors: int, machine: Machine, threads: int) -> tuple[int, bool]:
-    """The rows of a tile over the pixels of bands of the map between two halves, and whether the bands are of whole rows of it. Else they are of
-    whole tiles, none of which then overlaps another: where that saves more than the rows cost that two bands share, which are made twice, and
-    no band touches more than `room` rows, or fewer than if they were of whole rows, which is what the depthwise half's tiles are chosen for."""
+def band_rows(p: Problem, s: Problem, bands: int, room: int, vectors: int, machine: Machine, threads: int) -> tuple[int, int]:
+    """The rows of a tile over the pixels of bands of the map between two halves, and what bands are cut by: 0 for whole rows of the map, else so many
+    pixels, where no tile overlaps another. That is where it gives the busiest thread less to do, with the rows that two bands share, which are
+    made twice, and no band touches more than `room` rows, or fewer than if they were of whole rows, which is what the depthwise half's tiles are
+    chosen for."""
     (_, height, width), each = three(p.out_size, 1), bands // threads
-    cuts, pixels = [height * band // bands * width for band in range(bands + 1)], height * width
+    row, pixels = AGAIN * math.prod(p.kernel) / s.out_channels * width, height * width
     by_row = product_rows(height // bands * width, vectors, machine, (11,) if machine.bytes == 64 else ())
     by_tile = product_rows(-(-pixels // threads), vectors, machine, (13,) if machine.bytes == 64 and bands > 1 else ())
-    cycles, whole = [_cycles(end - begin, by_row) for begin, end in zip(cuts, cuts[1:])], -(-pixels // by_tile)
-    most, fair = max(sum(cycles[at : at + each]) for at in range(0, bands, each)), (by_tile + 1) * -(-whole // threads)
-    shared = (bands - 1) / height * AGAIN * math.prod(p.kernel) / s.out_channels
-    tiles = [min(pixels, whole * band // bands * by_tile) for band in range(bands + 1)]
-    least = min(-(-end // width) - begin // width for begin, end in zip(tiles, tiles[1:]))
-    fits = (-(-whole // bands) * by_tile + width - 2) // width < room and height // bands <= least and whole >= bands
-    even = not fits or most < (1.02 + shared) * fair
-    return (by_row if even else by_tile), even
+    unit = _unit(by_tile)
+    whole = -(-pixels // unit)
+    even = [height * band // bands * width for band in range(bands + 1)]
+    fair = [min(pixels, whole * band // bands * unit) for band in range(bands + 1)]
+    touched = lambda cuts: [-(-end // width) - begin // width for begin, end in zip(cuts, cuts[1:])]
+
+    def busiest(cuts: list[int], tall: int) -> float:
+        cycles = [_cycles(end - begin, tall) + row * rows for begin, end, rows in zip(cuts, cuts[1:], touched(cuts))]
+        return max(sum(cycles[at : at + each]) for at in range(0, bands, each))
+
+    fits = whole >= bands and height // bands <= min(touched(fair)) and max(touched(fair)) <= room
+    return (by_tile, unit) if fits and busiest(even, by_row) >= 1.02 * busiest(fair, by_tile) else (by_row, 0)
 
 
 STREAM = 4  # pixels whose products take as much longer as it takes that a 1x1's weights come from the third cache

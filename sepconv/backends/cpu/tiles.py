@@ -280,19 +280,19 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
         return None
     if first:
         vectors = 2 if oh // bands * ow > lanes else 1
-        tall, count, even = products.product_rows(s.out_channels, vectors, machine), s.out_channels, True
+        tall, count, unit = products.product_rows(s.out_channels, vectors, machine), s.out_channels, 0
         factory, cells, product = separable.channels_first, (size,), pointwise.channels_first
     else:
         vectors = products.panel_vectors(s.out_channels, oh // bands * ow, lanes, machine)
         room = 2 * L2 // row if half.stage is None and _dense_rows(after, s.residual) else 0  # rows of a band that may be cut anywhere
-        tall, even = products.band_rows(p, s, bands, room, vectors, machine, workers if bands % workers == 0 else 1)
+        tall, unit = products.band_rows(p, s, bands, room, vectors, machine, workers if bands % workers == 0 else 1)
         count = -(-s.out_channels // (lanes * vectors))
         factory, cells, product = separable.channels_last, (p.dtype.name, size, lanes), pointwise.channels_last
     # Few bands are shared out by output channels as well; each thread then computes the depthwise half for itself.
     groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)
-    cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups), BAND: 0 if even else tall, SECOND_WIDTH: lanes * vectors}
+    cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups), BAND: unit, SECOND_WIDTH: lanes * vectors}
     jobs = places * bands * -(-count // cut[GROUP])
-    kept = f"{bands} bands of {oh // bands if even else round(oh / bands, 2)} rows of the depthwise half stay in the second cache"
+    kept = f"{bands} bands of {round(oh / bands, 2) if unit else oh // bands} rows of the depthwise half stay in the second cache"
     stage = half.stage and functools.partial(half.stage, cut=cut)
     reason = f"fused, {kept}; {half.reason}; then a product of {tall} rows x {vectors} vectors"
     halves = (half.factory, half.cells), (product, (p.dtype.name, size, lanes, tall, vectors))
