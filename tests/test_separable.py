@@ -14,7 +14,7 @@ from oracle import check, values
 
 import sepconv
 from sepconv.backends import cpu
-from sepconv.backends.cpu import plans, runtime, separable
+from sepconv.backends.cpu import depthwise, frame, plans, runtime, separable
 from sepconv.problem import LAYOUTS
 from sepconv.threads import LIMIT
 
@@ -247,3 +247,31 @@ def test_nan_of_a_pixel_stays_in_its_windows(layout: str) -> None:
     x[(0, 15, 16, 3) if layout == "NHWC" else (0, 3, 15, 16)] = np.nan
     result = check(sepconv.separable_conv2d, x, *arrays, layout=layout, padding=1)
     assert np.isnan(result).sum() == 9 * 21
+
+
+@pytest.mark.parametrize("channels, size, outputs, ahead", [(64, 147, 128, 1), (64, 147, 16, 0), (128, 56, 128, 0), (2048, 33, 256, 0)])
+def test_what_is_asked_for_ahead(channels: int, size: int, outputs: int, ahead: int) -> None:
+    """Rows of images which, with their result, the caches do not hold; none by bands of a row, whose weights are all that stays."""
+    x, out = np.empty((1, size, size, channels), np.float32), np.empty((1, size, size, outputs), np.float32)
+    arrays = x, np.empty((channels, 1, 3, 3), np.float32), None, np.empty((outputs, channels), np.float32), None, None
+    problems = sepconv.explain(sepconv.separable_conv2d, x, arrays[1], arrays[3], padding=1, layout="NHWC").problems
+    assert plans.Plan(problems, arrays, out, True, 1).record[frame.AHEAD] == ahead
+
+
+@pytest.mark.parametrize("stride, dilation, rows", [(1, 1, 3), (2, 1, 3), (1, 3, 3), (1, 3, 1)])
+def test_rows_are_asked_for_that_come_next(stride: int, dilation: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the tiles along a row of outputs, all pixels that the row after it is the first to read, and no others."""
+    x, weight, asked = np.empty((1, 30, 36, 16), np.float32), np.empty((16, 3, 3), np.float32), set[int]()
+    options = dict(stride=stride, dilation=dilation, padding=dilation, layout="NHWC")
+    (problem,) = sepconv.explain(sepconv.depthwise_conv2d, x, weight, **options).problems
+    q = frame.fill(problem, frame.measure(problem, x, weight, None, None))
+    q[frame.AHEAD], q[frame.STEP] = 1, dilation if rows > 1 else 1
+    for name in ("placed", "existing"):
+        monkeypatch.setattr(depthwise, name, getattr(depthwise, name).py_func)
+    monkeypatch.setattr(depthwise, "prefetch", asked.add)
+    monkeypatch.setattr(depthwise, "tile", lambda *_: None)
+    monkeypatch.setattr(depthwise, "as_float", float)
+    row, last = 7, 7 * stride + dilation  # that this row reads
+    depthwise.pixels.py_func("float32", 4, 16, 3, stride, rows, 1, 1, 0, "", q.tolist(), 0, 0, 16, 0, row, 0, 64, 0, 64)
+    pixels = {divmod(address // (16 * 4), 36) for address in asked}
+    assert pixels == {(last + 1 + line, col) for line in range(stride) for col in range(36)}

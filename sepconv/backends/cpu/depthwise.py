@@ -16,7 +16,7 @@ from .patch import patch
 from .rows import block, blocks, copy_last, dense, fill_first, fill_last, room_first, room_last
 from .stencil import FIRST, LAST, MASKED, MISSING, tile
 
-FAR = 2**23  # bytes of an image, channels first with its result, that come from memory: the processor foresees rows of it worse than it could
+FAR = 2**23  # bytes of an image, mostly with its result, that come from memory: the processor foresees rows of it worse than it could
 
 
 @callee
@@ -119,7 +119,6 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
     width, step, z0 = lanes * vectors, q[STEP], z * q[SD] - q[PD]
     l_step = step if rows > 1 else q[DW]  # the lines of one pixel are the kernel's
     tiles = (there - here + width - 1) // width
-    ahead = q[ID] * q[IH] * q[XH] > FAR
     top = row * q[SH] - q[PH]
     low, high = existing(top, 1, q[DH], q[KH], q[IH])
     # With dilation a tile is every STEP-th pixel: its inputs are then neighbours STEP apart, as without.
@@ -131,10 +130,10 @@ def pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
             edge = max(0, -left) * MISSING + max(0, left + ((rows - 1) * stride + k - 1) * l_step + 1 - q[IW])
             x = x0 + z0 * q[XD] + top * q[XH] + left * q[XW]
             to = y + col * y_w
-            if ahead:  # rows that the next output row reads first
+            if q[AHEAD] != 0:  # rows that the next output row reads first
                 for line in range(q[SH]):
                     for pixel in range(rows * stride):
-                        soon = x + (q[KH] + line) * q[XH] + (pixel + k - stride) * q[XW]
+                        soon = x + ((q[KH] - 1) * q[DH] + 1 + line) * q[XH] + (pixel + (k + 1 - stride) // 2) * l_step * q[XW]
                         for byte in range(here * size, there * size, 64):
                             prefetch(soon + byte)
             for number in range(tiles):
@@ -152,7 +151,6 @@ def patches(dtype, size, lanes, k_h, k_w, stride, tall, wide, vectors, margin,
     `pixels`. There are no fewer rows, and pixels of a row, than the tile has."""
     width = lanes * vectors
     tiles = (there - here + width - 1) // width
-    ahead = q[ID] * q[IH] * q[XH] > FAR
     plane = x0 + (z * q[SD] - q[PD]) * q[XD]
     for at0 in range(0, count, tall):
         at = placed(at0, tall, count, 1)
@@ -163,7 +161,7 @@ def patches(dtype, size, lanes, k_h, k_w, stride, tall, wide, vectors, margin,
             left = col * stride - q[PW]
             inside = level and left >= 0 and left + (wide - 1) * stride + k_w <= q[IW]
             x, to = plane + top * q[XH] + left * q[XW], y + at * y_h + col * y_w
-            if ahead:  # rows that the next patches read first
+            if q[AHEAD] != 0:  # rows that the next patches read first
                 for line in range(tall * stride):
                     for pixel in range(wide * stride):
                         soon = x + (tall * stride + k_h - stride + line) * q[XH] + (pixel + k_w - stride) * q[XW]

@@ -37,7 +37,8 @@ TURNED = 65  # bytes from the result's first pixel to its last, where `turned` p
 # of a separable problem's first record: the addresses of the kernels of both halves, and how wide their tiles are, in elements
 FIRST_KERNEL, SECOND_KERNEL, FIRST_WIDTH, SECOND_WIDTH = range(66, 70)
 COPIED = 70  # depthwise, channels last: whether a block of channels is copied first, its pixels next to each other
-LENGTH = 71
+AHEAD = 71  # depthwise, channels last: whether rows of the image are asked for before they are read
+LENGTH = 72
 FAILED = -1  # in place of STRANGE: a kernel raised
 
 __all__ = [name for name in dir() if name.isupper()]  # the kernels import the fields, and nothing else, by *

@@ -13,7 +13,7 @@ from ...problem import Problem
 from . import choice, depthwise, edges, pointwise, products, rows, separable
 from .choice import COPY, L1, L2, STAGED, TABLE, Choice
 from .edges import ANYWHERE
-from .frame import BAND, BANDS, BLOCK, COPIED, FIRST_WIDTH, GROUP, SECOND_WIDTH, STEP, Geometry, three
+from .frame import AHEAD, BAND, BANDS, BLOCK, COPIED, FIRST_WIDTH, GROUP, SECOND_WIDTH, STEP, Geometry, three
 from .runtime import Machine
 from .stencil import NARROW, SKIP
 
@@ -197,14 +197,15 @@ def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts:
     vectors = patched or vectors
     width = lanes * vectors
     # Small planes are shared out by channels, so that each thread packs its own weights only; large ones by rows, which lie together.
-    small = math.prod(p.in_size) * channels * size <= L2 and channels >= 2 * workers * width
+    image = math.prod(p.in_size) * channels * size
+    small = image <= L2 and channels >= 2 * workers * width
     parts = choice.parts(p.batch * od, workers)
     groups, group = choice.span(channels, parts, width)
     if not small or channels - (groups - 1) * group < width:
         small, groups, group = False, 1, channels
     # Rows of all channels lie in memory one after the other; of an image that stays in the second cache, few channels stay in the first. Of a
     # larger one, as many as keep the rows that one of the output reads in the second: all, but of kernels of many rows.
-    far, lines = math.prod(p.in_size) * channels * size > 3 * L2 and not staged, max(1, kh * iw * size)
+    far, lines = image > 3 * L2 and not staged, max(1, kh * iw * size)
     near = channels if lines * channels <= L2 else L2 // 2 // lines // width * width
     block = max(width, some if copied else near if far else L1 // lines // width * width)
     bands, columns, column = 1 if small else parts, ow, kd * sw * rows.pixel_bytes(block, channels, size)
@@ -213,6 +214,7 @@ def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts:
         bands = choice.bands(oh, bands, column * sh * columns)
     bands, band = choice.span(oh, bands, 1)
     cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step, FIRST_WIDTH: width, COPIED: int(copied)}
+    cut[AHEAD] = int(image > depthwise.FAR and not staged)
     high, long, _ = _patch(p, oh // cuts if cuts else oh - (bands - 1) * band, staged or copied, flat, lanes, machine)
     tall, taps, margin = (long, kh, 0 if staged else max(map(max, p.pads))) if patched else (tall, 0, 0)
     loose, stride = _loose(p, 2) * (1 - staged), sw if tall > 1 else 1
@@ -291,6 +293,9 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
     # Few bands are shared out by output channels as well; each thread then computes the depthwise half for itself.
     groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)
     cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups), BAND: unit, SECOND_WIDTH: lanes * vectors}
+    # The result drives the image out of the caches as well; of bands of one row, what they ask for is driven out before the next one.
+    moved = (p.in_channels * math.prod(p.in_size) + s.out_channels * math.prod(s.out_size)) * size
+    cut[AHEAD] = int(moved > depthwise.FAR and bands < oh and half.stage is None)
     jobs = places * bands * -(-count // cut[GROUP])
     kept = f"{bands} bands of {round(oh / bands, 2) if unit else oh // bands} rows of the depthwise half stay in the second cache"
     stage = half.stage and functools.partial(half.stage, cut=cut)
