@@ -139,8 +139,9 @@ def test_bands_are_of_whole_tiles(batch: int) -> None:
     """Where bands of whole rows would leave much of their tiles over; what lies in scratch, with a border of its own, is cut by rows."""
     x, arrays = image((19, 5), 2048, "NHWC", batch), weights(2048, 48, (3, 3))
     options: dict[str, Any] = dict(layout="NHWC", padding=1, residual=image((19, 5), 48, "NHWC", batch), activation="relu")
+    whole = "9.5" if runtime.machine().registers == 32 else "9"  # elsewhere such rows are filled into scratch
     with sepconv.num_threads(1):
-        assert "2 bands of 9.5 rows" in str(sepconv.explain(sepconv.separable_conv2d, x, *arrays, **options))
+        assert f"2 bands of {whole} rows" in str(sepconv.explain(sepconv.separable_conv2d, x, *arrays, **options))
         want = check(sepconv.separable_conv2d, x, *arrays, **options)
         out = options["residual"].copy()
         assert_bits(sepconv.separable_conv2d(x, *arrays, **{**options, "residual": out}, out=out), want)
