@@ -157,6 +157,10 @@ class Vectors:
         second = first if second is None else second
         return self._shuffled(low, high, [*range(first, self.lanes, 2), *range(self.lanes + second, 2 * self.lanes, 2)])
 
+    def last_and(self, low: ir.Value, high: ir.Value) -> ir.Value:
+        """The last lane of a vector, then those of another but its last."""
+        return self._shuffled(low, high, list(range(self.lanes - 1, 2 * self.lanes - 1)))
+
     def evens_of_halves(self, low: ir.Value, high: ir.Value, first: int, second: int) -> ir.Value:
         """The same, half a vector of each by turns: one instruction on AVX2, where lanes cross the middle by a second one. See `in_order`."""
         half, order = self.lanes // 2, []

@@ -64,6 +64,7 @@ class _Tile:
         self.held = self.k > SKIP and (self.k <= free if m.many and self.order == FIRST else free > 2)
         groups = -(-self.k // free) if self.held else 1
         self.group = -(-self.k // groups)
+        self.shared = self.lane_stride == 2 and self.taps == 3 and m.many  # all taps of a line come from the same loads
         self.halves = self.lane_stride == 2 and not m.many and m.lanes * m.size == 32  # lanes in an order that AVX2 shuffles faster
 
     def run(self) -> None:
@@ -129,10 +130,12 @@ class _Tile:
                             self._pass([0], place, weight, acc)
             return
         self.moving, m = None, self.m
-        for first in range(0, self.taps, self.lane_stride):  # with a stride of two, pairs of taps share their loads
-            if first and not m.many:
+        # With a stride of two, pairs of taps share their loads.
+        pairs = [list(range(first, min(self.taps, first + self.lane_stride))) for first in range(0, self.taps, self.lane_stride)]
+        for taps in [[1, 2, 0]] if self.shared else pairs:
+            if taps[0] and not m.many:
                 m.fence()
-            self._pass(list(range(first, min(self.taps, first + self.lane_stride))), x, w, acc)
+            self._pass(taps, x, w, acc)
 
     def _whole(self) -> Any:
         """Whether all that a tap of the loop loads exists."""
@@ -206,11 +209,17 @@ class _Tile:
         return found
 
     def _values(self, line: Any, taps: list[int], masks: dict[int, list[Any]] | None) -> Iterator[tuple[int, list[Any]]]:
-        """(tap, vectors) of a line for each tap. With a stride of 2, two taps are the even and the odd lanes of the same loads."""
-        m, pieces = self.m, self.vectors * self.lane_stride
-        evens = m.evens_of_halves if self.halves else m.evens
+        """(tap, vectors) of a line for each tap. With a stride of 2, two taps are the even and the odd lanes of the same loads, and tap 0
+        after them, if those are `shared`, the odd lanes one place further, behind the one that lies before them."""
+        m, b, pieces = self.m, self.b, self.vectors * self.lane_stride
+        evens, odds = m.evens_of_halves if self.halves else m.evens, []
         for tap in taps[:: self.lane_stride]:
-            place = line if tap == 0 else m.at(line, self.b.mul(integer(tap), self.t_by))
+            if self.shared and tap == 0:
+                first = b.select(b.icmp_unsigned("<", self.t0, self.t_size), line, m.pointer(self.zeros)) if masks else line
+                row = [m.splat(first), *odds]
+                yield tap, [m.last_and(*row[u : u + 2]) for u in range(self.vectors)]
+                continue
+            place = line if tap == 0 else m.at(line, b.mul(integer(tap), self.t_by))
             # Of one tap alone the last lane of each pair is of no use: one element earlier, it is not read beyond the row.
             early = int(self.lane_stride == 2 and tap + 1 not in taps and not masks)
             at = [(u * m.lanes - early * (u % 2)) * m.size for u in range(pieces)]
@@ -220,7 +229,8 @@ class _Tile:
                 continue
             for odd in (0, 1):
                 if tap + odd in taps:
-                    yield tap + odd, [evens(loaded[2 * u], loaded[2 * u + 1], odd, odd + early) for u in range(self.vectors)]
+                    odds = [evens(loaded[2 * u], loaded[2 * u + 1], odd, odd + early) for u in range(self.vectors)]
+                    yield tap + odd, odds
 
     def _channels(self) -> list[Any]:
         at, span = self.m.window(integer(0), self.n_lanes)
