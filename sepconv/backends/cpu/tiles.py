@@ -113,7 +113,9 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     met = ANYWHERE if staged or loose or step > 1 else edges.first(p, bands, tall, lanes * vectors, lane_stride, machine.isa == "AVX2")
     moved = (p.in_channels * math.prod(p.in_size) + p.out_channels * math.prod(p.out_size)) * size
     # Planes that the first cache does not hold, of rows that begin anywhere in its lines: down a column, each tile reads its neighbours' lines again.
-    again = taps > 0 and lane_stride == 1 and (ih * iw + oh * ow) * size > 2**15 and iw * size % 64 != 0 and moved > depthwise.FAR // 4
+    # With a stride of two, as few lanes as on AVX2 ask for new lines in every row.
+    again = taps > 0 and (iw * size % 64 != 0 if lane_stride == 1 else machine.registers == 16)
+    again = again and (ih * iw + oh * ow) * size > 2**15 and moved > depthwise.FAR // 4
     far = int((moved > depthwise.FAR or again) and not staged and not cuts)
     cells = (p.dtype.name, size, lanes, kh, taps, stride, lane_stride, tall, vectors, flat, loose, met, far, staged)
     reason = f"vectors of {lanes} along the width, {tall} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
