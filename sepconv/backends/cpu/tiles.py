@@ -24,6 +24,7 @@ ROWS_FIRST = {
 }
 # Of vectors half as wide, where those take half the time, and kernels of 3x3: rows of 33 to 40 columns have fewer lanes over, low bands fewer sums.
 HALVES = [(5, 5), (3, 5), (2, 5), (1, 5)]
+WHOLE = [(5, 5)]  # only as wide as a row, and of maps that some cache holds: such tiles are in the order of memory by themselves
 
 
 def _nearly_least(shapes: list[tuple[int, ...]], cycles: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
@@ -33,10 +34,10 @@ def _nearly_least(shapes: list[tuple[int, ...]], cycles: Callable[[tuple[int, ..
 
 
 def _rows_first(
-    height: int, width: int, lanes: int, k: int, taps: int, lane_stride: int, machine: Machine, most: int, halved: bool
+    height: int, width: int, lanes: int, k: int, taps: int, lane_stride: int, machine: Machine, most: int, halved: bool, near: bool
 ) -> tuple[int, ...]:
     """(rows, vectors, lanes) of the tile with the least estimated cycles over an output of height x width: multiply-adds, no fewer than hide their
-    latency, and what a tile costs besides. `most`: rows that may be in one; `halved`: vectors half as wide take half the time."""
+    latency, and what a tile costs besides. `most`: rows that may be in one; `halved`: vectors half as wide take half the time; `near`: see WHOLE."""
     accumulators = 28 if machine.bytes == 64 else 16  # with 32 registers; on NEON no operand lies in memory, each takes a register
     fused = machine.isa == "AVX2"
     hidden = 7 if fused and k <= SKIP else 8  # sums that hide the latency of a multiply-add; there those of 7 rows, with the next tile's first ones
@@ -57,7 +58,8 @@ def _rows_first(
     fits = lambda rows, vectors: rows * vectors <= accumulators and rows <= min(height, most) and room(rows, vectors)
     halved = halved and k == taps == 3 and lane_stride == 1 and width <= 5 * (lanes // 2)
     halves = [(*shape, lanes // 2) for shape in HALVES if halved and fits(*shape)]
-    return _nearly_least([(*shape, lanes) for shape in ROWS_FIRST[machine.registers] if fits(*shape)] + halves, cycles)
+    whole = [shape for shape in WHOLE if near and machine.registers == 32 and width <= lanes * shape[1]]
+    return _nearly_least([(*shape, lanes) for shape in ROWS_FIRST[machine.registers] + whole if fits(*shape)] + halves, cycles)
 
 
 def _loose(p: Problem, axis: int) -> int:
@@ -104,19 +106,20 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     # The lines of a tile are its kernel's and its rows' alike: with strides and dilations that do not fit each other it has one row.
     joint = sh <= 2 and (kh == 1 or dh == step)
     halved = machine.halved and lanes * size == 64
-    tall, vectors, lanes = _rows_first(oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1, halved)
+    moved = (p.in_channels * math.prod(p.in_size) + p.out_channels * math.prod(p.out_size)) * size
+    near = moved <= depthwise.FAR
+    tall, vectors, lanes = _rows_first(oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1, halved, near)
     # Written out where the registers hold all weights, or where they hold those of a tap, which `stencil.py` loads as it comes to it; with a
     # stride of two on AVX-512 up to 5x5, as pairs of taps share their loads.
     taps = kw if kh * kw <= 9 and machine.isa != "SSE2" or (machine.bytes == 64 and lane_stride == 2 and max(kh, kw) <= 5) else 0
     flat = int(kd == 1 and (staged or three(p.pads, (0, 0))[0] == (0, 0)))
     loose, stride = _loose(p, 1) * (1 - staged), sh if tall > 1 else 1
     met = ANYWHERE if staged or loose or step > 1 else edges.first(p, bands, tall, lanes * vectors, lane_stride, machine.isa == "AVX2")
-    moved = (p.in_channels * math.prod(p.in_size) + p.out_channels * math.prod(p.out_size)) * size
     # Planes that the first cache does not hold, of rows that begin anywhere in its lines: down a column, each tile reads its neighbours' lines again.
-    # With a stride of two, as few lanes as on AVX2 ask for new lines in every row.
+    # Tiles as wide as a row are in the order of memory by themselves. With a stride of two, as few lanes as on AVX2 ask for new lines in every row.
     again = taps > 0 and (iw * size % 64 != 0 if lane_stride == 1 else machine.registers == 16)
-    again = again and (ih * iw + oh * ow) * size > 2**15 and moved > depthwise.FAR // 4
-    far = int((moved > depthwise.FAR or again) and not staged and not cuts)
+    again = again and ow > lanes * vectors and (ih * iw + oh * ow) * size > 2**15 and moved > depthwise.FAR // 4
+    far = int((again or not near) and not staged and not cuts)
     cells = (p.dtype.name, size, lanes, kh, taps, stride, lane_stride, tall, vectors, flat, loose, met, far, staged)
     reason = f"vectors of {lanes} along the width, {tall} rows x {vectors} vectors a tile: each input row feeds {kh} kernel rows from registers"
     cut = {BANDS: bands, BLOCK: planes, STEP: step}
