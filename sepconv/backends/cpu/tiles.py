@@ -62,6 +62,11 @@ def _rows_first(
     return _nearly_least([(*shape, lanes) for shape in ROWS_FIRST[machine.registers] + whole if fits(*shape)] + halves, cycles)
 
 
+def _moved(first: Problem, last: Problem) -> int:
+    """The bytes of the first problem's input and of the last one's result."""
+    return (first.in_channels * math.prod(first.in_size) + last.out_channels * math.prod(last.out_size)) * first.dtype.itemsize
+
+
 def _loose(p: Problem, axis: int) -> int:
     """Whether an axis is padded wider than the kernel reaches, so that whole windows lie outside."""
     (before, after), reach = three(p.pads, (0, 0))[axis], (three(p.kernel, 1)[axis] - 1) * three(p.dilation, 1)[axis]
@@ -106,7 +111,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     # The lines of a tile are its kernel's and its rows' alike: with strides and dilations that do not fit each other it has one row.
     joint = sh <= 2 and (kh == 1 or dh == step)
     halved = machine.halved and lanes * size == 64
-    moved = (p.in_channels * math.prod(p.in_size) + p.out_channels * math.prod(p.out_size)) * size
+    moved = _moved(p, p)
     near = moved <= depthwise.FAR
     tall, vectors, lanes = _rows_first(oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1, halved, near)
     # Written out where the registers hold all weights, or where they hold those of a tap, which `stencil.py` loads as it comes to it; with a
@@ -299,8 +304,7 @@ def choose_separable(p: Problem, s: Problem, g: Geometry, after: Geometry, machi
     groups = 1 if places * bands % workers == 0 or places * bands >= 4 * workers else min(workers, count)
     cut = {**half.cut, BANDS: bands, GROUP: -(-count // groups), BAND: unit, SECOND_WIDTH: lanes * vectors}
     # The result drives the image out of the caches as well; of bands of one row, what they ask for is driven out before the next one.
-    moved = (p.in_channels * math.prod(p.in_size) + s.out_channels * math.prod(s.out_size)) * size
-    cut[AHEAD] = int(moved > depthwise.FAR and bands < oh and half.stage is None)
+    cut[AHEAD] = int(_moved(p, s) > depthwise.FAR and bands < oh and half.stage is None)
     jobs = places * bands * -(-count // cut[GROUP])
     kept = f"{bands} bands of {round(oh / bands, 2) if unit else oh // bands} rows of the depthwise half stay in the second cache"
     stage = half.stage and functools.partial(half.stage, cut=cut)
