@@ -23,6 +23,7 @@ import sepconv
 from sepconv.backends.cpu import assembly, cross, machine
 from sepconv.backends.cpu.assembly import Code
 from sepconv.backends.cpu.cross import Call, Compiled, Kernel
+from sepconv.backends.cpu.product import TURNS
 from sepconv.backends.cpu.stencil import INSIDE, MISSING
 
 Jobs = dict[str, Future[Any]]
@@ -128,13 +129,14 @@ def _taps(cells: dict[str, Any]) -> set[int]:
     return {sum(left <= p * stride + t < end - right for p in range(pixels) for t in range(k)) for left, right in sides}
 
 
-def _multiply_adds(kernel: Kernel) -> set[int]:
-    """What one turn of a tile's inner loop has: over all outputs of the tile, and all taps along the lines, or all that are written out. Nothing
-    for a kernel whose cells have other names."""
+def _multiply_adds(kernel: Kernel, isa: str) -> set[int]:
+    """What one turn of a tile's inner loop has: over all outputs of the tile, and all taps along the lines, all that are written out, or the steps of
+    the depth that are. Nothing for a kernel whose cells have other names."""
     cells, found = kernel.cells, set()
+    turns = TURNS if REGISTERS[isa] == "ymm" and kernel.name.startswith(("pointwise.", "standard.gathered")) else 1
     if "rows" in cells:
         taps = _taps(cells) if "tall" in cells else {cells["rows"] * cells.get("k", 1)}
-        found |= {n * cells["vectors"] * (cells.get("taps", 0) or 1) * (cells.get("tall", 0) or 1) for n in taps}
+        found |= {n * cells["vectors"] * (cells.get("taps", 0) or 1) * (cells.get("tall", 0) or 1) * turns for n in taps}
     return found
 
 
@@ -164,7 +166,7 @@ def test_inside(jobs: Jobs, isa: str, sample: str) -> None:
         inside, main = assembly.interior(loops), assembly.main_tiles(loops)
         assert main, f"{kernel.name} multiplies no vectors"
         assert {code.registers for code in main} == {REGISTERS[isa]}
-        found, right = {code.fmas for code in main}, _multiply_adds(kernel)
+        found, right = {code.fmas for code in main}, _multiply_adds(kernel, isa)
         _expect(right <= found, "inside", isa, sample, kernel, f"are {found} multiply-adds, and the tiles have {right}")
         _expect(not any(code.spills for code in inside), "inside", isa, sample, kernel, _spills(inside))
 

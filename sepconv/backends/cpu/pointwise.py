@@ -16,7 +16,7 @@ from .intrinsics import as_float, keep, keep_subnormals, prefetch, restore
 from .jit import callee
 from .loops import aligned, first_job, lines_of, placed, shared, snapshot
 from .panels import ONE, WIDE, astride, copies, copy_room, crowded, gather_panels, pack, panel, panel_width, spread, spread_pitch
-from .product import tile
+from .product import TURNS, tile
 
 MOST_COPIED = 2**20  # bytes of a second cache
 STRIP = 2**17  # bytes of weights that stay in it beside what they are multiplied with
@@ -63,17 +63,17 @@ def product_first(dtype, size, lanes, rows, slim, vectors, q, copied, x, x_step,
                 if kind == WIDE:
                     whole = left >= tall and pixels - v >= lanes * vectors
                     tile(dtype, lanes, rows, vectors, 1, whole, w + c * w_row, w_row, q[WI], b, b_step, q[C_IN],
-                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], left, pixels - v,
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], left, pixels - v, 0,
                          q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
                 elif kind == ONE:
                     whole = left >= tall and pixels - v >= lanes
                     tile(dtype, lanes, slim, 1, 1, whole, w + c * w_row, w_row, q[WI], b, b_step, q[C_IN],
-                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], left, pixels - v,
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], left, pixels - v, 0,
                          q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
                 else:
                     whole = left >= tall and pixels - v >= lanes // 2
                     tile(dtype, lanes, slim, 0, 1, whole, w + c * w_row, w_row, q[WI], b, b_step, q[C_IN],
-                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], left, pixels - v,
+                         q[BIAS] + c * size, added, q[RC], y + c * q[YC] + v * size, q[YC], left, pixels - v, 0,
                          q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
             b += q[C_IN] * b_step
 
@@ -94,20 +94,21 @@ def product_last(dtype, size, lanes, rows, slim, vectors, q, x, x_row, x_step, w
                 for byte in range(0, lanes * vectors * size, 64):
                     prefetch(y + pixel * y_row + v * size + byte)
         added = r + at * q[RW] + v * size if r != 0 else 0
+        ahead = q[C_IN] * w_step + at0 // tall % TURNS * w_step  # the next panel, a part of it by each of these tiles
         if kind == WIDE:
             whole = left >= tall and q[C_OUT] - v >= lanes * vectors
             tile(dtype, lanes, rows, vectors, 0, whole, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
-                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, left, q[C_OUT] - v,
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, left, q[C_OUT] - v, ahead,
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
         elif kind == ONE:
             whole = left >= tall and q[C_OUT] - v >= lanes
             tile(dtype, lanes, slim, 1, 0, whole, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
-                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, left, q[C_OUT] - v,
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, left, q[C_OUT] - v, ahead,
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
         else:
             whole = left >= tall and q[C_OUT] - v >= lanes // 2
             tile(dtype, lanes, slim, 0, 0, whole, x + at * x_row, x_row, x_step, w, w_step, q[C_IN],
-                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, left, q[C_OUT] - v,
+                 q[BIAS] + v * size, added, q[RW], y + at * y_row + v * size, y_row, left, q[C_OUT] - v, ahead,
                  q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 

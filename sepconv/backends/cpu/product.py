@@ -17,9 +17,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .loops import SHARED
+from .runtime import machine
 from .simd import Vectors, integer, rolled
 
-AHEAD = 2**15  # bytes of weights that are asked for before they are needed
+TURNS = 4  # steps of the depth that are written out on AVX2
 ONE, FIRST, LAST = 0, 1, 2  # one tap; many taps, channels first; many taps, channels last
 
 # The run-time arguments of the tile; steps and pitches count bytes.
@@ -27,13 +28,14 @@ ONE, FIRST, LAST = 0, 1, 2  # one tap; many taps, channels first; many taps, cha
 #   b b_step depth     address and step of what is loaded as vectors; steps of the depth, the input channels
 #   bias residual r_by y y_by  addresses and row pitches of the epilogue (residual may be 0)
 #   n_rows n_lanes     how many of the tile's rows and lanes are outputs
+#   ahead              how far ahead weights are asked for, a line in TURNS: see `pointwise.product_last`
 # and for many taps, along the axes z, y, x (depth, height, width):
 #   taps_.             kernel sizes
 #   a_. b_.            from one tap to the next in a and in b
 #   at_. by_. size_.   position that the first tap reads, from one tap to the next, size of the axis, in elements
 #   row_by             positions in x from row to row (channels last)
 #   zeros              address of zeros
-ARGUMENTS = "a a_row a_step b b_step depth bias residual r_by y y_by n_rows n_lanes act".split()
+ARGUMENTS = "a a_row a_step b b_step depth bias residual r_by y y_by n_rows n_lanes ahead act".split()
 TAPS = "taps_z taps_y taps_x a_z a_y a_x b_z b_y b_x at_z at_y at_x by_z by_y by_x size_z size_y size_x row_by zeros".split()
 
 
@@ -97,40 +99,55 @@ class _Tile:
     def _pixels(self, base: Any, tap: Any, inside: Any) -> list[Any]:
         """The address of each row's pixel at a tap; of zeros where there is none."""
         m, b = self.m, self.ir
+        if not self.part:
+            return self._rows(base)
         at, found = b.add(self.at_x, b.mul(tap, self.by_x)), []
         for r in range(self.rows):
-            address = m.at(base, b.mul(integer(r), self.a_row)) if r else base
-            if self.part:
-                exists = b.icmp_unsigned("<", b.add(at, b.mul(integer(r), self.row_by)), self.size_x)
-                exists = b.and_(b.and_(inside, exists), b.icmp_signed("<", integer(r), self.n_rows))
-                address = b.select(exists, address, self.zeros)
-            found.append(address)
+            exists = b.icmp_unsigned("<", b.add(at, b.mul(integer(r), self.row_by)), self.size_x)
+            exists = b.and_(b.and_(inside, exists), b.icmp_signed("<", integer(r), self.n_rows))
+            found.append(b.select(exists, m.at(base, b.mul(integer(r), self.a_row)), self.zeros))
         return found
 
     def _depth(self, rows: list[Any], base: Any, step: Any, masks: list[Any] | None) -> None:
         """acc += rows x vectors over the depth."""
         m, b = self.m, self.ir
-        stride = self.lane_stride
-        ahead = self._ahead(step)
-        with rolled(b, self.depth) as at:
-            line, offset = m.at(base, b.mul(at.index, step)), b.mul(at.index, self.a_step)
-            loads = [m.load(m.at(line, u * m.lanes * m.size), masks[u] if masks else None) for u in range(self.vectors * stride)]
-            values = loads if stride == 1 else [m.evens(loads[2 * u], loads[2 * u + 1]) for u in range(self.vectors)]
-            if ahead is not None:
-                m.prefetch(m.at(line, ahead), 2)
-            for r, row in enumerate(rows):
-                splat = m.splat(m.at(row, offset))
-                for u in range(self.vectors):
-                    m.fma(values[u], splat, self.acc[r * self.vectors + u])
+        turns = machine().isa == "AVX2" and self.taps == ONE and not self.part  # taps have few steps each, and three loops around them
+        done = self._turns(rows, base, step) if turns else integer(0)
+        with rolled(b, b.sub(self.depth, done)) as at:
+            index = b.add(at.index, done)
+            line, offset = m.at(base, b.mul(index, step)), b.mul(index, self.a_step)
+            self._step([m.at(row, offset) for row in rows], line, masks)
 
-    def _ahead(self, step: Any) -> Any:
-        """How far ahead weights are asked for, whose panels follow each other: with 16 registers they are used up faster than the processor
-        foresees what comes from the third cache. None: they are not."""
-        if self.m.many or self.bias_rows or self.taps != ONE or self.part or self.vectors != 2:
-            return None
-        b = self.ir
-        panel = b.mul(self.depth, step)
-        return b.select(b.icmp_signed("<", panel, integer(AHEAD)), panel, integer(AHEAD))
+    def _turns(self, rows: list[Any], base: Any, step: Any) -> Any:
+        """On AVX2 the same, TURNS steps at a time, and how many there were: none, unless what is splatted lies side by side, and packed weights
+        too. A step is then little but loads and multiply-adds: a processor whose core runs another thread as well takes in half as many
+        instructions a cycle, and those of 12 multiply-adds with their counters and addresses were more."""
+        m, b = self.m, self.ir
+        steady, panel = b.icmp_signed("==", self.a_step, integer(m.size)), integer(self.vectors * m.lanes * m.size)
+        if not self.bias_rows:
+            steady, step = b.and_(steady, b.icmp_signed("==", step, panel)), panel
+        turns = b.select(steady, b.sdiv(self.depth, integer(TURNS)), integer(0))
+        with rolled(b, turns) as at:
+            first = b.mul(at.index, integer(TURNS))
+            line, offset = m.at(base, b.mul(first, step)), b.mul(first, integer(m.size))
+            if not self.bias_rows and self.vectors == 2:
+                m.prefetch(m.at(line, self.ahead), 2)
+            for turn in range(TURNS):
+                if turn:
+                    m.settle(self.acc)
+                    line = m.at(line, step)
+                self._step([m.at(row, offset, turn * m.size) for row in rows], line, None)
+        return b.mul(turns, integer(TURNS))
+
+    def _step(self, addresses: list[Any], line: Any, masks: list[Any] | None) -> None:
+        """acc += rows x vectors, at one step of the depth."""
+        m, stride = self.m, self.lane_stride
+        loads = [m.load(m.at(line, u * m.lanes * m.size), masks[u] if masks else None) for u in range(self.vectors * stride)]
+        values = loads if stride == 1 else [m.evens(loads[2 * u], loads[2 * u + 1]) for u in range(self.vectors)]
+        for r, address in enumerate(addresses):
+            splat = m.splat(address)
+            for u in range(self.vectors):
+                m.fma(values[u], splat, self.acc[r * self.vectors + u])
 
     def _rows(self, base: Any) -> list[Any]:
         """The addresses of the rows of a. With 16 registers LLVM is told nothing of odd multiples of their pitch: it would make each address of
@@ -207,7 +224,7 @@ def _generate(literals: tuple[Any, ...], taps: int, names: list[str], args: Any,
 
 @intrinsic(prefer_literal=True)
 def tile(typing: Any, dtype, lanes, rows, vectors, bias_rows, whole,
-         a, a_row, a_step, b, b_step, depth, bias, residual, r_by, y, y_by, n_rows, n_lanes, act, lo, hi):  # fmt: skip
+         a, a_row, a_step, b, b_step, depth, bias, residual, r_by, y, y_by, n_rows, n_lanes, ahead, act, lo, hi):  # fmt: skip
     """y[r, v] = epilogue(sum over depth d of a[r, d] * b[d, v]).
 
     The first five are literals, 0 vectors half of one; `whole`: all rows and lanes are outputs. Where all but one row are, and tiles may have a
@@ -229,7 +246,7 @@ def taps_tile(typing: Any, dtype, lanes, rows, vectors, bias_rows, lane_stride, 
               row_by, zeros, act, lo, hi):  # fmt: skip
     """The same, summed over the taps of a kernel. The first six are literals; `whole`: all are outputs, and no tap leaves the image."""
     literals = (dtype, lanes, rows, vectors, bias_rows, lane_stride)
-    names = [*ARGUMENTS[:-1], *TAPS, "act"]
+    names = [*ARGUMENTS[:-2], *TAPS, "act"]
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _generate(literals, FIRST if bias_rows.literal_value else LAST, names, args, context, builder)
