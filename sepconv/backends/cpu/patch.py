@@ -32,12 +32,15 @@ class _Patch:
         self.m, self.b, self.margin = m, m.b, margin
         self.kernel, self.stride, self.tall, self.wide, self.vectors = literals[:2], *literals[2:]
         self.__dict__.update(arguments)
+        # With 16 registers those of many taps would fill up with weights, and LLVM puts them on the stack.
+        self.by_tap = self.stride == 1 and self.kernel[1] > 3 and not m.many
         self.reach = tuple((n - 1) * self.stride + k for n, k in zip((self.tall, self.wide), self.kernel))
 
     def run(self) -> None:
         m = self.m
         acc = m.accumulators(self._vectors(m.pointer(self.bias)) * (self.tall * self.wide))
         self.there, self.weights = self._inside(1, self.left, self.width), {}
+        self.lines = self._lines() if self.by_tap else []
         rows, line = self._inside(0, self.top, self.height), m.pointer(self.x)
         for i in range(self.reach[0]):
             with self._if(rows[i]):
@@ -63,23 +66,39 @@ class _Patch:
         self.weights = {}
 
     def _row(self, i: int, line: Any, acc: list[Any]) -> None:
-        """acc += the products of row i of the inputs."""
+        """acc += the products of row i of the inputs: column by column or, if `by_tap`, tap by tap of the rows of weights that meet it, while
+        the pixels move on by one."""
         m, b = self.m, self.b
-        users = [(r, i - r * self.stride) for r in range(self.tall) if 0 <= i - r * self.stride < self.kernel[0]]
-        for j in range(self.reach[1]):
-            place, exists = m.at(line, b.mul(integer(j), self.x_w)) if j else line, self.there[j]
-            values = self._vectors(place if exists is None else b.select(exists, place, m.pointer(self.zeros)))
-            for r, t in users:
-                for p in range(self.wide):
-                    if 0 <= j - p * self.stride < self.kernel[1]:
-                        weights = self._weights(t * self.kernel[1] + j - p * self.stride)
-                        for u in range(self.vectors):
-                            m.fma(values[u], weights[u], acc[(r * self.wide + p) * self.vectors + u])
+        rows = [(r, i - r * self.stride) for r in range(self.tall) if 0 <= i - r * self.stride < self.kernel[0]]
+        uses = [(r, t, p, tap) for tap in range(self.kernel[1]) for r, t in rows for p in range(self.wide)]
+        if not self.by_tap:
+            uses.sort(key=lambda use: (use[2] * self.stride + use[3], use[0], use[2]))
+        inputs: dict[int, list[Any]] = {}
+        for at, (r, t, p, tap) in enumerate(uses):
+            if self.by_tap and at % (len(rows) * self.wide) == 0:
+                m.settle(acc)
+                self.weights = {}
+            j = p * self.stride + tap
+            if j not in inputs:
+                place, exists = m.at(line, b.mul(integer(j), self.x_w)) if j else line, self.there[j]
+                inputs[j] = self._vectors(place if exists is None else b.select(exists, place, m.pointer(self.zeros)))
+            weights = self._weights(t, tap)
+            for u in range(self.vectors):
+                m.fma(inputs[j][u], weights[u], acc[(r * self.wide + p) * self.vectors + u])
 
-    def _weights(self, tap: int) -> list[Any]:
-        if tap not in self.weights:
-            self.weights[tap] = self._vectors(self.m.at(self.m.pointer(self.w), self.b.mul(integer(tap), self.w_by)))
-        return self.weights[tap]
+    def _weights(self, t: int, tap: int) -> list[Any]:
+        m, b = self.m, self.b
+        if (t, tap) not in self.weights:
+            line, at = self.lines[t] if self.by_tap else m.pointer(self.w), tap if self.by_tap else t * self.kernel[1] + tap
+            self.weights[t, tap] = self._vectors(m.at(line, b.mul(integer(at), self.w_by)) if at else line)
+        return self.weights[t, tap]
+
+    def _lines(self) -> list[Any]:
+        """The addresses of the rows of weights, each made of the one before, or LLVM makes one a tap ahead and puts them on the stack."""
+        lines = [self.w]
+        for _ in range(self.kernel[0] - 1):
+            lines.append(self.m.unforeseen(self.b.add(lines[-1], self.b.mul(integer(self.kernel[1]), self.w_by))))
+        return [self.m.pointer(line) for line in lines]
 
     def _vectors(self, place: Any) -> list[Any]:
         return [self.m.load(self.m.at(place, u * self.m.lanes * self.m.size)) for u in range(self.vectors)]

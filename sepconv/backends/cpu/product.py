@@ -150,16 +150,8 @@ class _Tile:
                 m.fma(values[u], splat, self.acc[r * self.vectors + u])
 
     def _rows(self, base: Any) -> list[Any]:
-        """The addresses of the rows of a. With 16 registers LLVM is told nothing of odd multiples of their pitch: it would make each address of
-        the one before, and a turn's first of the last one's, which takes longer than the multiply-adds."""
-        b, by = self.ir, [integer(0)]
-        for r in range(1, self.rows):
-            even = r & -r  # the power of two in it
-            if self.m.many or r == even:
-                by.append(b.mul(integer(r), self.a_row))
-            else:
-                by.append(b.mul(integer(even), by[r // even]) if even > 1 else self.m.unforeseen(b.mul(integer(r), self.a_row)))
-        return [self._row(base, r, offset) for r, offset in enumerate(by)]
+        """The addresses of the rows of a."""
+        return [self._row(base, r, offset) for r, offset in enumerate(self.m.multiples(self.a_row, self.rows))]
 
     def _row(self, base: Any, r: int, offset: Any) -> Any:
         """The address of a row; one beyond the result reads what row 0 reads."""

@@ -122,6 +122,18 @@ class Vectors:
     def times(self, a: ir.Value, b: ir.Value | int) -> ir.Value:
         return self.b.mul(a, b if not isinstance(b, int) else integer(b))
 
+    def multiples(self, by: ir.Value, count: int) -> list[ir.Value]:
+        """0 to count - 1 times an offset. With 16 registers LLVM is told nothing of odd ones: it would make each address of the one before, and
+        a turn's first of the last one's, which takes longer than the multiply-adds."""
+        found = [integer(0)]
+        for n in range(1, count):
+            even = n & -n  # the power of two in it
+            if self.many or n == even:
+                found.append(self.b.mul(integer(n), by))
+            else:
+                found.append(self.b.mul(integer(even), found[n // even]) if even > 1 else self.unforeseen(self.b.mul(integer(n), by)))
+        return found
+
     def _pointer(self, address: ir.Value, kind: ir.Type) -> ir.Value:
         return (self.b.inttoptr if address.type == I64 else self.b.bitcast)(address, kind.as_pointer())
 

@@ -70,6 +70,7 @@ class _Tile:
     def run(self) -> None:
         m, b = self.m, self.b
         acc = self._start()
+        self.l_at = m.multiples(self.l_by, self.reach) if self.taps else [b.mul(integer(i), self.l_by) for i in range(self.reach)]
         if self.masked:
             self.first, self.span = m.window(self.t0, self.t_size)
         self.exists, self.soon = self._existing(), self._ahead() if self.far else iter(())
@@ -148,6 +149,11 @@ class _Tile:
         self.places = {tap: (w if tap == 0 else self.m.at(w, self.b.mul(integer(tap), self.w_tap))) for tap in taps}
         self.weights: dict[tuple[int, int], list[Any]] = {}
         masks, zeros = self._masks(taps), self.m.pointer(self.zeros)
+        # With 16 registers each tap's first line is an address of its own, or LLVM makes one a line, and puts them on the stack.
+        self.aside = self.taps > 0 and self.lane_stride == 1 and self.edge == INSIDE and not self.m.many and taps[0] > 0
+        if self.aside:
+            x = self.m.unforeseen(self.m.at(x, self.b.mul(integer(taps[0]), self.t_by)))
+            self.places = {tap: self.m.unforeseen(place) for tap, place in self.places.items()}
         for begin in range(0, self.k, self.group):
             if begin:
                 self.m.settle(acc)
@@ -165,7 +171,7 @@ class _Tile:
 
     def _line(self, i: int, users: list[tuple[int, int]], taps: list[int], x: Any, masks: Any, zeros: Any, acc: list[Any]) -> None:
         """acc += the products of input line i, which output row r multiplies by kernel line t for (r, t) in `users`."""
-        line, exists = x if i == 0 else self.m.at(x, self.b.mul(integer(i), self.l_by)), self.exists[i]
+        line, exists = x if i == 0 else self.m.at(x, self.l_at[i]), self.exists[i]
         skip = exists is not None and self.k > SKIP
         if exists is not None and not skip:
             line = self.b.select(exists, line, zeros)
@@ -219,7 +225,7 @@ class _Tile:
                 row = [m.splat(first), *odds]
                 yield tap, [m.last_and(*row[u : u + 2]) for u in range(self.vectors)]
                 continue
-            place = line if tap == 0 else m.at(line, b.mul(integer(tap), self.t_by))
+            place = line if tap == 0 or self.aside else m.at(line, b.mul(integer(tap), self.t_by))
             # Of one tap alone the last lane of each pair is of no use: one element earlier, it is not read beyond the row.
             early = int(self.lane_stride == 2 and tap + 1 not in taps and not masks)
             at = [(u * m.lanes - early * (u % 2)) * m.size for u in range(pieces)]
