@@ -27,6 +27,12 @@ HALVES = [(5, 5), (3, 5), (2, 5), (1, 5)]
 WHOLE = [(5, 5)]  # only as wide as a row, and of maps that some cache holds: such tiles are in the order of memory by themselves
 
 
+FAR = 3 * L2  # bytes of an image that the second cache does not hold
+# Bytes of an image and its result that are read in the order of memory, where second caches are small: down a column each line of a row comes from
+# afar by itself, and where other machines' work has the third cache as well, planes took up to five times as long.
+AWAY = 2**21
+
+
 def _nearly_least(shapes: list[tuple[int, ...]], cycles: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
     """The first of those that take little longer than the best one: so sizes share a kernel."""
     most = 1.08 * min(map(cycles, shapes))
@@ -112,7 +118,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     joint = sh <= 2 and (kh == 1 or dh == step)
     halved = machine.halved and lanes * size == 64
     moved = _moved(p, p)
-    near = moved <= depthwise.FAR
+    near = moved <= (depthwise.FAR if machine.bytes == 64 else AWAY)
     tall, vectors, lanes = _rows_first(oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1, halved, near)
     # Written out where the registers hold all weights, or where they hold those of a tap, which `stencil.py` loads as it comes to it; with a
     # stride of two on AVX-512 up to 5x5, as pairs of taps share their loads.
@@ -164,9 +170,10 @@ WIDE_PATCHES = {1: [(2, 7), (2, 8), (1, 7)], 2: [(2, 4), (1, 4)]}
 def _patch(p: Problem, rows_out: int, copied: bool, flat: int, lanes: int, machine: Machine) -> tuple[int, int, int]:
     """(rows, pixels, vectors) of the patch that takes the fewest cycles over bands of no fewer rows than given: multiply-adds, no fewer than hide
     their latency, and what a patch costs besides. (0, 0, 0) where none fits."""
-    taps, oh, ow = math.prod(p.kernel), p.out_size[-2:][0], p.out_size[-1]
+    taps, oh, ow, apart = math.prod(p.kernel), p.out_size[-2:][0], p.out_size[-1], p.out_channels * p.dtype.itemsize
     even = p.dims == 2 and flat and len({*p.stride}) == 1 and {*p.dilation} == {1} and all(max(pair) < min(p.kernel) for pair in p.pads)
-    if machine.isa != "AVX2" and machine.bytes != 64 or p.out_channels < lanes or not even or not 4 <= taps <= 49 or ow < 2:
+    far = machine.isa == "AVX2" and taps > 25 and apart * math.prod(p.in_size) > FAR  # tiles along a row were 1.2 to 1.8 times as fast
+    if far or machine.isa != "AVX2" and machine.bytes != 64 or p.out_channels < lanes or not even or not 4 <= taps <= 49 or ow < 2:
         return 0, 0, 0
     if machine.bytes == 64:
         # Tiles along a row read each row of inputs from the second cache as often as the kernel has rows; those of two rows less often. Narrow
@@ -175,9 +182,11 @@ def _patch(p: Problem, rows_out: int, copied: bool, flat: int, lanes: int, machi
             return 0, 0, 0
         vectors, shapes = 1, WIDE_PATCHES[p.stride[0]]
     else:
-        # Pixels that lie some KiB apart share few sets of the first cache: fewer of them then, and whole lines at once.
-        apart, read = p.out_channels * p.dtype.itemsize, [by + k for by, k in zip((p.stride[0], 3 * p.stride[0]), p.kernel)]
-        vectors = 2 if math.prod(read) > 8 * 4096 // max(64, math.gcd(apart, 4096)) and not copied else 1
+        # Pixels that lie some KiB apart share few sets of the first cache: fewer of them then, and whole lines at once. Where taps go by while the
+        # pixels move on, few are needed at a time.
+        read = [by + k for by, k in zip((p.stride[0], 3 * p.stride[0]), p.kernel)]
+        sets = 8 * 4096 // max(64, math.gcd(apart, 4096))
+        vectors = 2 if math.prod(read) > (5 * sets // 2 if p.stride[0] == 1 and p.kernel[1] > 3 else sets) and not copied else 1
         shapes = PATCHES[vectors]
     cycles = lambda rows, pixels: -(-oh // rows) * -(-ow // pixels) * (max(rows * pixels * vectors, 7) * taps / 2 + 10)
     fits = [shape for shape in shapes if shape[0] <= rows_out and shape[1] <= ow]
@@ -215,7 +224,7 @@ def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts:
         small, groups, group = False, 1, channels
     # Rows of all channels lie in memory one after the other; of an image that stays in the second cache, few channels stay in the first. Of a
     # larger one, as many as keep the rows that one of the output reads in the second: all, but of kernels of many rows.
-    far, lines = image > 3 * L2 and not staged, max(1, kh * iw * size)
+    far, lines = image > FAR and not staged, max(1, kh * iw * size)
     near = channels if lines * channels <= L2 else L2 // 2 // lines // width * width
     block = max(width, some if copied else near if far else L1 // lines // width * width)
     bands, columns, column = 1 if small else parts, ow, kd * sw * rows.pixel_bytes(block, channels, size)
