@@ -25,11 +25,9 @@ ROWS_FIRST = {
 # Of vectors half as wide, where those take half the time, and kernels of 3x3: rows of 33 to 40 columns have fewer lanes over, low bands fewer sums.
 HALVES = [(5, 5), (3, 5), (2, 5), (1, 5)]
 WHOLE = [(5, 5)]  # only as wide as a row, and of maps that some cache holds: such tiles are in the order of memory by themselves
-
-
 FAR = 3 * L2  # bytes of an image that the second cache does not hold
-# Bytes of an image and its result that are read in the order of memory, where second caches are small: down a column each line of a row comes from
-# afar by itself, and where other machines' work has the third cache as well, planes took up to five times as long.
+# Bytes of an image and its result that are read in the order of memory, with 16 registers, where second caches are small: down a column each line of
+# a row comes from afar by itself, and where other machines' work has the third cache as well, planes took up to five times as long.
 AWAY = 2**21
 
 
@@ -118,7 +116,7 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
     joint = sh <= 2 and (kh == 1 or dh == step)
     halved = machine.halved and lanes * size == 64
     moved = _moved(p, p)
-    near = moved <= (depthwise.FAR if machine.bytes == 64 else AWAY)
+    near = moved <= (depthwise.FAR if machine.registers == 32 else AWAY)
     tall, vectors, lanes = _rows_first(oh // bands, ow, lanes, kh, kw, lane_stride, machine, oh if joint else 1, halved, near)
     # Written out where the registers hold all weights, or where they hold those of a tap, which `stencil.py` loads as it comes to it; with a
     # stride of two on AVX-512 up to 5x5, as pairs of taps share their loads.
