@@ -169,13 +169,13 @@ def test_inside(jobs: Jobs, isa: str, sample: str) -> None:
         _expect(not any(code.spills for code in inside), "inside", isa, sample, kernel, _spills(inside))
 
 
-@pytest.mark.parametrize("isa, sample", [each for each in _ids() if each.id.startswith(("avx2 pointwise", "zen3 pointwise"))])
+@pytest.mark.parametrize("isa, sample", [each for each in _ids() if each.id.startswith(("avx2 pointwise", "zen3 pointwise", "avx2 conv NHWC"))])
 def test_addresses(jobs: Jobs, isa: str, sample: str) -> None:
     """Of products with 16 registers: no row's address is made of another's in the loop over the depth, which would take longer than its
-    multiply-adds."""
+    multiply-adds. What LLVM writes around an empty instruction of ours is none."""
     for kernel in _tiled(jobs[isa].result()[sample]):
         for loop in assembly.interior(assembly.hot_loops(kernel.assembly)):
-            assert not any(line.startswith("lea") for line in loop.instructions), loop
+            assert not any(line.startswith(("lea", "#")) for line in loop.instructions), loop
 
 
 @pytest.mark.parametrize("isa, sample", _ids())

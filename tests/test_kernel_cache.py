@@ -213,8 +213,8 @@ def test_what_compiles_nothing_new():
 
 
 def test_sizes_share_few_kernels():
-    """R23: over all sizes of a map a kernel size, a stride and a dtype have some twice as many kernels as the table has tiles: on vectors of a
-    few lengths, with planes that lie apart or not."""
+    """R23: over all sizes of a map a kernel size, a stride and a dtype have at most twice as many kernels as the table has tiles: on vectors of
+    a few lengths, with planes that lie apart or not."""
     found = {}
     for height in range(1, 130, 3):
         for width in (1, 3, 7, 14, 20, 28, 33, 56, 61, 112, 130):
@@ -224,4 +224,4 @@ def test_sizes_share_few_kernels():
                 arrays = [np.empty(x[0], x[1]), np.empty((32, 1, k, k), x[1]), None, None]
                 found.setdefault((k, stride), set()).update(cpu.kernels([problem], arrays, None))
     most = len(tiles.ROWS_FIRST[runtime.machine().registers]) + len(tiles.HALVES) * runtime.machine().halved
-    assert all(2 < len(kernels) <= 2 * most + 2 for kernels in found.values()), {key: len(kernels) for key, kernels in found.items()}
+    assert all(2 < len(kernels) <= 2 * most for kernels in found.values()), {key: len(kernels) for key, kernels in found.items()}

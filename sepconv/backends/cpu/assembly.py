@@ -16,7 +16,7 @@ from functools import cached_property
 
 BLOCK = re.compile(r"\.?L(BB\d+_\d+):|(?:#|//|;) %bb\.\d+:")  # a label, or a block that is only fallen into
 NESTING = re.compile(r"in Loop: Header=(BB\d+_\d+)|=>\s*This( Inner)? Loop Header")
-COMMENT = re.compile(r"(?:^|\s)(?:# |#(?:NO_)?APP$|//|;)")  # on ARM `#4` is a number
+COMMENT = re.compile(r"(?:^|\s)(?:# |#(?:NO_)?APP$|//|;)")  # on ARM `#4` is a number; #APP is before an instruction of ours, an empty one mostly
 # Multiplications of whole vectors: fused ones, and SSE2's, each followed by an addition.
 FMA = re.compile(r"vfn?m(?:add|sub)\d+p[sd]\b|mulp[sd]\b|fml[as] v\d+\.(?:4s|2d)")
 ADD = re.compile(r"addp[sd]\b")

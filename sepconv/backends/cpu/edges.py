@@ -42,17 +42,19 @@ def _met(p: Problem, axis: int, tall: int, bands: int) -> set[int]:
 
 
 def _known(found: set[int], k: int, stride: int, tall: int) -> list[int]:
-    """What tiles are generated for: the one that is a whole line, or those of all lines with a usual padding; nothing where that is not enough,
+    """What tiles are generated for: those of all lines with a usual padding, or the one that is a whole line; nothing where that is not enough,
     or not worth it."""
     if tall == 1:
         return []
     usual = _usual(k, stride)
     alone = [before * MISSING + after for before, after in usual]
-    if tall >= SMALL and len(found) == 1 and found <= {*alone}:
-        return [*found]
     if k <= 3:  # few enough for both sides at once
         usual = [(max(before for before, _ in usual), k // 2)]
-    return next((kinds for before, after in usual if found <= {*(kinds := [INSIDE, before * MISSING, after])}), [])
+    for before, after in usual:
+        kinds = [INSIDE, before * MISSING, after]
+        if found <= {*kinds}:
+            return kinds
+    return [*found] if tall >= SMALL and len(found) == 1 and found <= {*alone} else []
 
 
 def last(p: Problem, tall: int) -> str:

@@ -25,6 +25,11 @@ from .simd import Vectors, integer
 ARGUMENTS = "x x_h x_w top height left width w w_by zeros bias y y_h y_w".split()
 
 
+def by_tap(stride: int, columns: int, registers: int) -> bool:
+    """Whether the taps of a row go by one after the other, while the pixels move on: with 16 registers, which the weights of many would fill."""
+    return registers == 16 and stride == 1 and columns > 3
+
+
 class _Patch:
     """Generates one tile. `reach`: rows and columns of inputs; `margin`: how many of them may lie beyond each side; 0: none does."""
 
@@ -32,8 +37,7 @@ class _Patch:
         self.m, self.b, self.margin = m, m.b, margin
         self.kernel, self.stride, self.tall, self.wide, self.vectors = literals[:2], *literals[2:]
         self.__dict__.update(arguments)
-        # With 16 registers those of many taps would fill up with weights, and LLVM puts them on the stack.
-        self.by_tap = self.stride == 1 and self.kernel[1] > 3 and not m.many
+        self.by_tap = by_tap(self.stride, self.kernel[1], m.registers)
         self.reach = tuple((n - 1) * self.stride + k for n, k in zip((self.tall, self.wide), self.kernel))
 
     def run(self) -> None:
@@ -74,10 +78,13 @@ class _Patch:
         if not self.by_tap:
             uses.sort(key=lambda use: (use[2] * self.stride + use[3], use[0], use[2]))
         inputs: dict[int, list[Any]] = {}
-        for at, (r, t, p, tap) in enumerate(uses):
-            if self.by_tap and at % (len(rows) * self.wide) == 0:
+        last = None
+        if self.by_tap:
+            self.weights = {}  # a row of inputs loads its own, or the registers held them from one to the next
+        for r, t, p, tap in uses:
+            if self.by_tap and tap != last:
                 m.settle(acc)
-                self.weights = {}
+                last = tap
             j = p * self.stride + tap
             if j not in inputs:
                 place, exists = m.at(line, b.mul(integer(j), self.x_w)) if j else line, self.there[j]

@@ -46,6 +46,8 @@ class _Tile:
         self.m, self.ir, self.part = m, m.b, part
         self.rows, self.vectors, self.bias_rows, self.taps, self.lane_stride = literals
         self.__dict__.update(arguments)
+        # With 16 registers packed weights, whose panels follow each other, are used up faster than the processor foresees what comes from afar.
+        self.asks = not (m.many or part or self.bias_rows) and self.taps == ONE and self.vectors == 2
 
     def run(self) -> None:
         m = self.m
@@ -116,6 +118,8 @@ class _Tile:
         with rolled(b, b.sub(self.depth, done)) as at:
             index = b.add(at.index, done)
             line, offset = m.at(base, b.mul(index, step)), b.mul(index, self.a_step)
+            if self.asks and not turns:
+                m.prefetch(m.at(line, self.ahead), 2)
             self._step([m.at(row, offset) for row in rows], line, masks)
 
     def _turns(self, rows: list[Any], base: Any, step: Any) -> Any:
@@ -130,7 +134,7 @@ class _Tile:
         with rolled(b, turns) as at:
             first = b.mul(at.index, integer(TURNS))
             line, offset = m.at(base, b.mul(first, step)), b.mul(first, integer(m.size))
-            if not self.bias_rows and self.vectors == 2:
+            if self.asks:
                 m.prefetch(m.at(line, self.ahead), 2)
             for turn in range(TURNS):
                 if turn:

@@ -130,8 +130,10 @@ class Vectors:
             even = n & -n  # the power of two in it
             if self.many or n == even:
                 found.append(self.b.mul(integer(n), by))
+            elif even > 1:
+                found.append(self.b.mul(integer(even), found[n // even]))
             else:
-                found.append(self.b.mul(integer(even), found[n // even]) if even > 1 else self.unforeseen(self.b.mul(integer(n), by)))
+                found.append(self.unforeseen(self.b.mul(integer(n), by)))
         return found
 
     def _pointer(self, address: ir.Value, kind: ir.Type) -> ir.Value:

@@ -14,6 +14,7 @@ from . import choice, depthwise, edges, pointwise, products, rows, separable
 from .choice import COPY, L1, L2, STAGED, TABLE, Choice
 from .edges import ANYWHERE
 from .frame import AHEAD, BAND, BANDS, BLOCK, COPIED, FIRST_WIDTH, GROUP, SECOND_WIDTH, STEP, Geometry, three
+from .patch import by_tap
 from .runtime import Machine
 from .stencil import NARROW, SKIP
 
@@ -25,7 +26,7 @@ ROWS_FIRST = {
 # Of vectors half as wide, where those take half the time, and kernels of 3x3: rows of 33 to 40 columns have fewer lanes over, low bands fewer sums.
 HALVES = [(5, 5), (3, 5), (2, 5), (1, 5)]
 WHOLE = [(5, 5)]  # only as wide as a row, and of maps that some cache holds: such tiles are in the order of memory by themselves
-FAR = 3 * L2  # bytes of an image that the second cache does not hold
+BEYOND = 3 * L2  # bytes of an image that the second cache does not hold
 # Bytes of an image and its result that are read in the order of memory, with 16 registers, where second caches are small: down a column each line of
 # a row comes from afar by itself, and where other machines' work has the third cache as well, planes took up to five times as long.
 AWAY = 2**21
@@ -170,8 +171,8 @@ def _patch(p: Problem, rows_out: int, copied: bool, flat: int, lanes: int, machi
     their latency, and what a patch costs besides. (0, 0, 0) where none fits."""
     taps, oh, ow, apart = math.prod(p.kernel), p.out_size[-2:][0], p.out_size[-1], p.out_channels * p.dtype.itemsize
     even = p.dims == 2 and flat and len({*p.stride}) == 1 and {*p.dilation} == {1} and all(max(pair) < min(p.kernel) for pair in p.pads)
-    far = machine.isa == "AVX2" and taps > 25 and apart * math.prod(p.in_size) > FAR  # tiles along a row were 1.2 to 1.8 times as fast
-    if far or machine.isa != "AVX2" and machine.bytes != 64 or p.out_channels < lanes or not even or not 4 <= taps <= 49 or ow < 2:
+    large = machine.isa == "AVX2" and taps > 25 and apart * math.prod(p.in_size) > BEYOND  # tiles along a row were 1.2 to 1.8 times as fast
+    if large or machine.isa != "AVX2" and machine.bytes != 64 or p.out_channels < lanes or not even or not 4 <= taps <= 49 or ow < 2:
         return 0, 0, 0
     if machine.bytes == 64:
         # Tiles along a row read each row of inputs from the second cache as often as the kernel has rows; those of two rows less often. Narrow
@@ -184,7 +185,7 @@ def _patch(p: Problem, rows_out: int, copied: bool, flat: int, lanes: int, machi
         # pixels move on, few are needed at a time.
         read = [by + k for by, k in zip((p.stride[0], 3 * p.stride[0]), p.kernel)]
         sets = 8 * 4096 // max(64, math.gcd(apart, 4096))
-        vectors = 2 if math.prod(read) > (5 * sets // 2 if p.stride[0] == 1 and p.kernel[1] > 3 else sets) and not copied else 1
+        vectors = 2 if math.prod(read) > (5 * sets // 2 if by_tap(p.stride[0], p.kernel[1], machine.registers) else sets) and not copied else 1
         shapes = PATCHES[vectors]
     cycles = lambda rows, pixels: -(-oh // rows) * -(-ow // pixels) * (max(rows * pixels * vectors, 7) * taps / 2 + 10)
     fits = [shape for shape in shapes if shape[0] <= rows_out and shape[1] <= ow]
@@ -222,7 +223,7 @@ def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts:
         small, groups, group = False, 1, channels
     # Rows of all channels lie in memory one after the other; of an image that stays in the second cache, few channels stay in the first. Of a
     # larger one, as many as keep the rows that one of the output reads in the second: all, but of kernels of many rows.
-    far, lines = image > FAR and not staged, max(1, kh * iw * size)
+    far, lines = image > BEYOND and not staged, max(1, kh * iw * size)
     near = channels if lines * channels <= L2 else L2 // 2 // lines // width * width
     block = max(width, some if copied else near if far else L1 // lines // width * width)
     bands, columns, column = 1 if small else parts, ow, kd * sw * rows.pixel_bytes(block, channels, size)
