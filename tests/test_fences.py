@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import cells
@@ -68,6 +69,16 @@ def wide_calls(draw: Any, free: bool) -> Call:
     return Call(op, dims, arrays, options)
 
 
+def lone_calls() -> Iterator[Call]:
+    """One pixel, whose weights are read where they lie, rows apart: input channels around vectors and lines of cache, outputs around tiles."""
+    for dtype, outputs in (("float32", 5), ("float32", 12), ("float32", 75), ("float32", 150), ("float64", 75)):
+        for channels in (2, 7, 16, 33, 75):
+            shapes = {"x": (1, 1, 1, channels), "weight": (outputs, 2 * channels), "residual": (1, 1, 1, outputs)}
+            arrays = {name: values(rng(channels, outputs), shape, np.dtype(dtype)) for name, shape in shapes.items()}
+            arrays["weight"] = arrays["weight"][:, channels:]
+            yield Call("pointwise_conv", 2, arrays, {"layout": "NHWC", "activation": "relu"})
+
+
 MIXED = [(name, name) for name in ("float32", "float64", "float16", "bfloat16", "int8", "complex64")]
 
 
@@ -76,6 +87,10 @@ def random_fenced(backend: str, count: int, free: int) -> None:
     rounds = [(oracle.calls(pairs=MIXED), count), (cells.few(wide_calls(False)), count), (wide_calls(True), free)]
     done = itertools.count()
     with sepconv.use_backend(backend):
+        for call in lone_calls() if count else ():
+            print(call, flush=True)
+            run_fenced(call)
+            next(done)
         for calls, most in rounds:
             if most:
                 drawn(calls, most, run_fenced, done)

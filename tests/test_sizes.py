@@ -118,6 +118,27 @@ def test_batch_bits(backend, op, last, dtype):
         assert_bits(batch[i : i + 1], function(op, 2)(**{**arrays, "x": arrays["x"][i : i + 1]}, **options))
 
 
+@pytest.mark.large
+@pytest.mark.parametrize("dtype", (np.float32, np.float64), ids=str)
+@pytest.mark.parametrize("outputs", (5, 24, 150))
+@pytest.mark.parametrize("channels", (1, 7, 100))
+def test_lone_pixel_bits(backend, channels, outputs, dtype):
+    """N10 of images of one pixel: alone, its weights are read where they lie; in a batch they are packed, and by a layer once."""
+    r = rng(channels, outputs)
+    x, weight, bias, residual = (values(r, shape, dtype) for shape in ((8, 1, 1, channels), (outputs, channels), (outputs,), (8, 1, 1, outputs)))
+    activation = "hard_swish"
+    options = dict(layout="NHWC", activation=activation)
+    batch = check(sepconv.pointwise_conv2d, x, weight, bias, residual=residual, **options)
+    layer = sepconv.layers.PointwiseConv2d(weight, bias, **options)
+    for i in (0, 7):
+        one, added = x[i : i + 1], residual[i : i + 1]
+        assert_bits(sepconv.pointwise_conv2d(one, weight, bias, residual=added, **options), batch[i : i + 1])
+        assert_bits(layer(one, residual=added), batch[i : i + 1])
+        one, added = one.reshape(1, channels, 1, 1), added.reshape(1, outputs, 1, 1)
+        first = sepconv.pointwise_conv2d(one, weight, bias, residual=added, activation=activation)
+        assert_bits(first.reshape(batch[:1].shape), batch[i : i + 1])
+
+
 def _tails() -> list[Any]:
     """Around the ends of one vector and of several, some in sweeps alone; fused kernels have a tile for nearly every width."""
     pairs = itertools.product(OPS, (9, 17, 18, 31, 33, 47, 64, 65))

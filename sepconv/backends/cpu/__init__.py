@@ -6,7 +6,8 @@ tiles.py      which kernel and register tile for which problem and machine; prod
               run on the arrays as they lie; edges.py  what tiles meet of the border; choice.py  how work is cut
 depthwise.py  pointwise.py  standard.py   the tuned kernels: plain loops that drive the register tiles; separable.py  one after the other of
               them, a band at a time; copied.py  depthwise over copies
-stencil.py  patch.py  product.py   the tiles: depthwise, and of few taps channels last; a matrix product, for the rest; panels.py  what products pack
+stencil.py  patch.py  product.py   the tiles: depthwise, and of few taps channels last; a matrix product, for the rest; panels.py  what products
+              pack; vector.py  a matrix times a vector, where to pack would be most of the work
 filters.py    the filters of `sepconv.ndimage`; lines.py  convert.py  exact.py   any dtype, in float64 lines; programs.py  calls that are made again
 image.py      what sweeps over images share; fused.py  sweep.py  bands.py  blocks.py   two 1-D filters in one sweep
 dense.py  window.py  frequencies.py   dense filters of images, on the depthwise tile or by an FFT

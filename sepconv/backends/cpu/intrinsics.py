@@ -83,24 +83,13 @@ HALVES: dict[str, tuple[Callable[..., ir.Value], Callable[..., ir.Value]]] = {
 
 @intrinsic(prefer_literal=True)
 def transpose(typing: Any, dtype: Any, lanes: Any, at: Any, at_row: Any, to: Any, to_row: Any) -> Any:
-    """Writes the transpose of a square of lanes x lanes elements, all addresses and pitches in bytes: log2(lanes) rounds of shuffles."""
+    """Writes the transpose of a square of lanes x lanes elements, all addresses and pitches in bytes."""
     kind, width = dtype.literal_value, lanes.literal_value
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         m, at, to = Vectors(context, b, kind, width), args[2], args[4]
         rows = [m.load(m.at(at, b.mul(integer(i), args[3]))) for i in range(width)]
-        step = 1
-        while step < width:  # swap the off-diagonal blocks of step x step
-            low = [j if not j & step else j - step + width for j in range(width)]
-            high = [j + step if not j & step else j + width for j in range(width)]
-            for i in range(width):
-                if not i & step:
-                    pair = rows[i], rows[i + step]
-                    rows[i], rows[i + step] = (
-                        b.shuffle_vector(*pair, ir.Constant(ir.VectorType(I32, width), order)) for order in (low, high)
-                    )  # fmt: skip
-            step *= 2
-        for i, row in enumerate(rows):
+        for i, row in enumerate(m.transposed(rows)):
             m.store(row, m.at(to, b.mul(integer(i), args[5])))
         return context.get_dummy_value()
 

@@ -2,7 +2,8 @@
 
 channels first   rows of the tile are output channels, vectors lie along the pixels; x is read in place or, where its vectors lie across cache
                  lines, copied in panels, a block of pixels at a time
-channels last    rows of the tile are pixels, vectors lie along the output channels; a panel of the weight is packed, x read in place
+channels last    rows of the tile are pixels, vectors lie along the output channels; a panel of the weight is packed, x read in place; of a pixel
+                 alone, weights that are not packed yet are read in place too: see `vector.py`
 
 What is left after the last whole panel goes to narrower tiles, of one vector and of half of one, so that few lanes are computed twice.
 """
@@ -17,6 +18,7 @@ from .jit import callee
 from .loops import aligned, first_job, lines_of, placed, shared, snapshot
 from .panels import ONE, WIDE, astride, copies, copy_room, crowded, gather_panels, pack, panel, panel_width, spread, spread_pitch
 from .product import TURNS, tile
+from .vector import LANES, vector_panel
 
 MOST_COPIED = 2**20  # bytes of a second cache
 STRIP = 2**17  # bytes of weights that stay in it beside what they are multiplied with
@@ -182,12 +184,13 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
     Jobs are (panel of one tile's channels, image, group, band of BAND pixels): a thread's next job mostly finds its panel packed. Or, where
     GROUP is the number of panels, (image, group, band of BAND pixels, panel): threads share out the pixels.
     """
-    width, slim = lanes * vectors, slim_rows(rows)
+    width, slim, square = lanes * vectors, slim_rows(rows), min(lanes, LANES)
 
     def pointwise_channels_last(p, chunk):  # type: ignore[no-untyped-def]
         before, q = keep_subnormals(), snapshot(p, 0)
         ready = q[WO] == size or q[C_OUT] == 1 or q[PANEL] != 0  # the weight is a transpose already
-        packed, held = np.empty(0 if ready else q[C_IN] * width * size + 64, np.uint8), -1
+        alone = rows == 1 and not ready and q[WI] == size and q[XC] == size
+        packed, held = np.empty(0 if ready or alone else q[C_IN] * width * size + 64, np.uint8), -1
         close = crowded(q[XW]) and q[BAND] * q[C_IN] * size <= MOST_COPIED
         copied, here, many = np.empty(q[BAND] * spread_pitch(q[C_IN], size) + 64 if close else 0, np.uint8), -1, 0  # as above
         for job in range(first_job(q, chunk), first_job(q, chunk + 1)):
@@ -208,6 +211,11 @@ def channels_last(dtype, size, lanes, rows, vectors):  # type: ignore[no-untyped
                     here, many = x, pixels
                 x, x_row, x_step = apart, spread_pitch(q[C_IN], size), size
             at, end, to = group * width, min(q[C_OUT], (group + 1) * width), q[WEIGHT] + group * q[PANEL]
+            if rows == 1 and alone:
+                for pixel in range(pixels):
+                    added = r + pixel * q[RW] if r != 0 else 0
+                    vector_panel(dtype, size, square, q, x + pixel * x_row, y + pixel * q[YW], added, at, end)
+                at = end
             while at < end:  # one panel, or the narrow ones of what is left
                 v, kind, at = panel(at, q[C_OUT], lanes, vectors, q[OVERLAP])
                 wide = panel_width(kind, lanes, vectors)

@@ -45,7 +45,8 @@ def choose_pointwise(p: Problem, machine: Machine, lanes: int, workers: int, las
             parts, inner = workers, panels
         bands, band = choice.span(row_size, parts, _unit(rows))
         cut = {BANDS: bands, BAND: band, GROUP: inner}
-        reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; weights packed in panels of {width}"
+        packed = f"weights packed in panels of {width}" + ("" if rows > 1 else ", or, if a call would have to, read where they lie")
+        reason = f"vectors of {lanes} output channels, {rows} pixels x {vectors} vectors a tile; {packed}"
         return Choice(pointwise.channels_last, cells, cut, panels * groups * bands, reason, panel=(lanes, vectors))
     panel = max(1, width * p.in_channels * p.dtype.itemsize)
     pixels = max(1, L2 // 2 // panel, min(4, L2 // panel))  # panels of x that stay in L2: of few, the weights come by too often

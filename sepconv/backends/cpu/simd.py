@@ -187,6 +187,19 @@ class Vectors:
         quarter = self.lanes // 4
         return self._shuffled(value, value, [part * quarter + lane for part in (0, 2, 1, 3) for lane in range(quarter)])
 
+    def transposed(self, rows: list[ir.Value]) -> list[ir.Value]:
+        """The columns of as many vectors as they have lanes: log2(lanes) rounds of shuffles, which swap squares on both sides of the diagonal."""
+        rows, step = list(rows), 1
+        while step < self.lanes:
+            low = [j if not j & step else j - step + self.lanes for j in range(self.lanes)]
+            high = [j + step if not j & step else j + self.lanes for j in range(self.lanes)]
+            for i in range(self.lanes):
+                if not i & step:
+                    pair = rows[i], rows[i + step]
+                    rows[i], rows[i + step] = self._shuffled(*pair, low), self._shuffled(*pair, high)
+            step *= 2
+        return rows
+
     def _shuffled(self, low: ir.Value, high: ir.Value, order: list[int]) -> ir.Value:
         return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, self.lanes), order))
 
