@@ -7,6 +7,8 @@ import oracle
 import pytest
 
 import sepconv
+from sepconv.backends.cpu import frame, plans
+from sepconv.backends.cpu.runtime import machine
 
 SIZES = [  # of the map, the kernel, stride, pads: one tile a line, equal ones, overlapping ones, more of a border on one side
     ((7, 7), 5, 1, 2), ((14, 14), 3, 1, 1), ((13, 15), 3, 2, 1), ((9, 33), 7, 1, ((1, 3), (0, 5))),
@@ -40,3 +42,14 @@ def test_images_that_come_from_memory(size: tuple[int, int], taps: int, stride: 
     for begin in range(0, 64, 4):
         some = slice(begin, begin + 4)
         assert np.array_equal(made[:, some], sepconv.depthwise_conv2d(x[:, some], weight[some], **options))
+
+
+@pytest.mark.parametrize("size, dilation, bands", (((33, 33), 12, 1), ((33, 33), 40, 1), ((33, 33), 6, 6), ((65, 65), 24, 1)))
+def test_few_rows_a_band(size: tuple[int, int], dilation: int, bands: int) -> None:
+    """With few registers, rows so far apart that bands of them have one or two are not put in bands."""
+    r = np.random.default_rng(dilation)
+    x, weight = r.standard_normal((1, 24, *size), np.float32), r.standard_normal((24, 3, 3), np.float32)
+    (problem,) = sepconv.explain(sepconv.depthwise_conv2d, x, weight, padding=dilation, dilation=dilation).problems
+    plan = plans.Plan((problem,), (x, weight, None, None), np.empty_like(x), True, 1)
+    assert machine().registers == 32 or plan.record[frame.BANDS] == bands
+    oracle.check(sepconv.depthwise_conv2d, x, weight, padding=dilation, dilation=dilation)

@@ -25,6 +25,8 @@ ROWS_FIRST = {
 }
 # Of vectors half as wide, where those take half the time, and kernels of 3x3: rows of 33 to 40 columns have fewer lanes over, low bands fewer sums.
 HALVES = [(5, 5), (3, 5), (2, 5), (1, 5)]
+LONG = [(1, 5)]  # where tiles have one row, though there are more: 33 columns are as many pixels as ASPP has of 513
+FEW = 3  # rows of a band of every so many rows, or more, that are worth tiles of several of them
 WHOLE = [(5, 5)]  # only as wide as a row, and of maps that some cache holds: such tiles are in the order of memory by themselves
 BEYOND = 3 * L2  # bytes of an image that the second cache does not hold
 # Bytes of an image and its result that are read in the order of memory, with 16 registers, where second caches are small: down a column each line of
@@ -64,7 +66,8 @@ def _rows_first(
     halved = halved and k == taps == 3 and lane_stride == 1 and width <= 5 * (lanes // 2)
     halves = [(*shape, lanes // 2) for shape in HALVES if halved and fits(*shape)]
     whole = [shape for shape in WHOLE if near and machine.registers == 32 and width <= lanes * shape[1]]
-    return _nearly_least([(*shape, lanes) for shape in ROWS_FIRST[machine.registers] + whole if fits(*shape)] + halves, cycles)
+    long = LONG if machine.registers == 16 and most == 1 < height else []
+    return _nearly_least([(*shape, lanes) for shape in long + ROWS_FIRST[machine.registers] + whole if fits(*shape)] + halves, cycles)
 
 
 def _moved(first: Problem, last: Problem) -> int:
@@ -105,7 +108,9 @@ def _depthwise_first(p: Problem, machine: Machine, lanes: int, workers: int, cut
             lanes //= 2
     planes = max(1, min(16, L1 // max(1, (ih * iw + oh * ow) * size), p.batch * p.out_channels // (4 * workers)))
     blocks = -(-p.out_channels // planes)
-    step = dh if kh > 1 and sh == 1 and not cuts else 1
+    # With few registers, bands of one or two rows waste most of a tile. Tiles of one row may spill over into the next, where those of such bands mask
+    # what they store, which is slow on AMD.
+    step = dh if kh > 1 and sh == 1 and not cuts and (machine.registers == 32 or oh >= FEW * dh) else 1
     if step > oh:
         return None
     bands = cuts or (step if step > 1 else min(oh, choice.parts(p.batch * blocks, workers)))
