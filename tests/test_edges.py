@@ -44,6 +44,27 @@ def test_images_that_come_from_memory(size: tuple[int, int], taps: int, stride: 
         assert np.array_equal(made[:, some], sepconv.depthwise_conv2d(x[:, some], weight[some], **options))
 
 
+@pytest.mark.parametrize("threads", (1, 2))
+@pytest.mark.parametrize("channels", (24, 32))
+def test_results_past_the_caches(channels: int, threads: int) -> None:
+    """Channels last, what no cache holds is stored past them if it is whole lines: the bits of both halves alone, wherever the result begins."""
+    r = np.random.default_rng(channels)
+    x, weight = r.standard_normal((1, 300, 299, channels), np.float32), r.standard_normal((channels, 3, 3), np.float32)
+    halves = [(x[:, :151], (1, 0)), (x[:, 149:], (0, 1))]
+    want = np.concatenate([sepconv.depthwise_conv2d(half, weight, padding=(pads, (1, 1)), layout="NHWC") for half, pads in halves], axis=1)
+    for place in (0, 4):
+        room = np.full(x.size + 48, np.nan, np.float32)
+        start = -(room.ctypes.data // 4) % 16 + 16 + place
+        out = room[start : start + x.size].reshape(x.shape)
+        with sepconv.num_threads(threads):
+            (problem,) = sepconv.explain(sepconv.depthwise_conv2d, x, weight, padding=1, layout="NHWC").problems
+            past = plans.Plan((problem,), (x, weight, None, None), out, True, threads).record[frame.PAST]
+            sepconv.depthwise_conv2d(x, weight, padding=1, layout="NHWC", out=out)
+        assert past == (machine().isa == "AVX2" and channels == 32)
+        assert np.array_equal(out, want)
+        assert np.isnan(room[:start]).all() and np.isnan(room[start + x.size :]).all()
+
+
 @pytest.mark.parametrize("size, dilation, bands", (((33, 33), 12, 1), ((33, 33), 40, 1), ((33, 33), 6, 6), ((65, 65), 24, 1)))
 def test_few_rows_a_band(size: tuple[int, int], dilation: int, bands: int) -> None:
     """With few registers, rows so far apart that bands of them have one or two are not put in bands."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .frame import *
-from .intrinsics import as_float, keep, keep_subnormals, prefetch, restore
+from .intrinsics import as_float, drain, keep, keep_subnormals, prefetch, restore
 from .jit import callee
 from .loops import aligned, first_job, move, placed, snapshot, strange, within
 from .patch import patch
@@ -152,6 +152,7 @@ def patches(dtype, size, lanes, k_h, k_w, stride, tall, wide, vectors, margin,
     width = lanes * vectors
     tiles = (there - here + width - 1) // width
     plane = x0 + (z * q[SD] - q[PD]) * q[XD]
+    past = 0 if (y | y_h | y_w) % 64 != 0 else q[PAST]
     for at0 in range(0, count, tall):
         at = placed(at0, tall, count, 1)
         top = (row0 + at) * stride - q[PH]
@@ -170,7 +171,7 @@ def patches(dtype, size, lanes, k_h, k_w, stride, tall, wide, vectors, margin,
             for number in range(tiles):
                 c = placed(here + number * width, width, there, 1) * size
                 patch(dtype, lanes, k_h, k_w, stride, tall, wide, vectors, margin, inside,
-                      x + c, q[XH], q[XW], top, q[IH], left, q[IW], taps + c, pitch, q[ZEROS], q[BIAS] + c, to + c, y_h, y_w,
+                      x + c, q[XH], q[XW], top, q[IH], left, q[IW], taps + c, pitch, q[ZEROS], q[BIAS] + c, to + c, y_h, y_w, past,
                       q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
 
 
@@ -284,6 +285,8 @@ def channels_last(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edg
                     for row in range(row0, row1):
                         pixels(dtype, size, lanes, k, stride, rows, vectors, flat, loose, edges,
                                s, x_in, here, there, z_in, row - row_in, w, pitch, y + row * q[YH], q[YW])  # fmt: skip
+        if q[PAST] != 0:
+            drain()
         keep(packed)
         keep(scratch)
         restore(before)

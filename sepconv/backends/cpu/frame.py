@@ -38,7 +38,8 @@ TURNED = 65  # bytes from the result's first pixel to its last, where `turned` p
 FIRST_KERNEL, SECOND_KERNEL, FIRST_WIDTH, SECOND_WIDTH = range(66, 70)
 COPIED = 70  # depthwise, channels last: whether a block of channels is copied first, its pixels next to each other
 AHEAD = 71  # depthwise, channels last: whether rows of the image are asked for before they are read
-LENGTH = 72
+PAST = 72  # depthwise, channels last: whether the result, of which no cache would hold what is left, is stored past them
+LENGTH = 73
 FAILED = -1  # in place of STRANGE: a kernel raised
 
 __all__ = [name for name in dir() if name.isupper()]  # the kernels import the fields, and nothing else, by *

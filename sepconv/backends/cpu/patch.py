@@ -8,21 +8,22 @@ rows left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from numba import types
 from numba.extending import intrinsic
 
-from .simd import Vectors, integer
+from .simd import Vectors, integer, past_caches
 
 # The run-time arguments of the tile; steps and pitches count bytes, positions pixels.
 #   x x_h x_w       address of the first input pixel, which need not exist; from row to row and from pixel to pixel
 #   top height left width    its position, and the sizes of the axes
 #   w w_by          address of the first tap's weights, and from tap to tap
 #   zeros bias y y_h y_w     addresses and pitches of the epilogue
-ARGUMENTS = "x x_h x_w top height left width w w_by zeros bias y y_h y_w".split()
+#   past            whether the outputs, whole lines of the cache, are stored past the caches
+ARGUMENTS = "x x_h x_w top height left width w w_by zeros bias y y_h y_w past".split()
 
 
 def by_tap(stride: int, columns: int, registers: int) -> bool:
@@ -111,18 +112,29 @@ class _Patch:
         return [self.m.load(self.m.at(place, u * self.m.lanes * self.m.size)) for u in range(self.vectors)]
 
     def _store(self, acc: list[Any]) -> None:
+        b, bytes = self.b, self.m.lanes * self.m.size
+        if bytes * self.vectors % 64:
+            self._each(acc, self.m.store)
+            return
+        with b.if_else(b.icmp_signed("!=", self.past, integer(0)), likely=False) as (past, here):
+            with past:
+                self._each(acc, lambda value, place: past_caches(b, value, b.bitcast(place, self.m.type.as_pointer()), bytes))
+            with here:
+                self._each(acc, self.m.store)
+
+    def _each(self, acc: list[Any], store: Callable[[Any, Any], None]) -> None:
         m, b, line = self.m, self.b, self.m.pointer(self.y)
         for r in range(self.tall):
             for p in range(self.wide):
                 place = m.at(line, b.mul(integer(p), self.y_w)) if p else line
                 for u in range(self.vectors):
-                    m.store(b.load(acc[(r * self.wide + p) * self.vectors + u]), m.at(place, u * m.lanes * m.size))
+                    store(b.load(acc[(r * self.wide + p) * self.vectors + u]), m.at(place, u * m.lanes * m.size))
             line = m.at(line, self.y_h)
 
 
 @intrinsic(prefer_literal=True)
 def patch(typing: Any, dtype, lanes, k_h, k_w, stride, tall, wide, vectors, margin, inside,
-          x, x_h, x_w, top, height, left, width, w, w_by, zeros, bias, y, y_h, y_w, act, lo, hi):  # fmt: skip
+          x, x_h, x_w, top, height, left, width, w, w_by, zeros, bias, y, y_h, y_w, past, act, lo, hi):  # fmt: skip
     """y[r, p] = epilogue(sum over i, j of w[i, j] * x[r * stride + i, p * stride + j]), of some vectors of channels.
 
     The first nine are literals; `inside`: no input lies beyond the border.

@@ -13,7 +13,7 @@ from ...problem import Problem
 from . import choice, depthwise, edges, pointwise, products, rows, separable
 from .choice import COPY, L1, L2, STAGED, TABLE, Choice
 from .edges import ANYWHERE
-from .frame import AHEAD, BAND, BANDS, BLOCK, COPIED, FIRST_WIDTH, GROUP, SECOND_WIDTH, STEP, Geometry, three
+from .frame import AHEAD, BAND, BANDS, BLOCK, COPIED, FIRST_WIDTH, GROUP, PAST, SECOND_WIDTH, STEP, Geometry, three
 from .patch import by_tap
 from .runtime import Machine
 from .stencil import NARROW, SKIP
@@ -32,6 +32,8 @@ BEYOND = 3 * L2  # bytes of an image that the second cache does not hold
 # Bytes of an image and its result that are read in the order of memory, with 16 registers, where second caches are small: down a column each line of
 # a row comes from afar by itself, and where other machines' work has the third cache as well, planes took up to five times as long.
 AWAY = 2**21
+# And bytes of both that leave nothing of the result in any cache: to store it past them all saves reading what it is written over.
+PAST_CACHES = 2**24
 
 
 def _nearly_least(shapes: list[tuple[int, ...]], cycles: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
@@ -171,9 +173,9 @@ PATCHES = {1: [(2, 4), (3, 3), (2, 5), (1, 7), (2, 3), (1, 4), (2, 2), (1, 2)], 
 WIDE_PATCHES = {1: [(2, 7), (2, 8), (1, 7)], 2: [(2, 4), (1, 4)]}
 
 
-def _patch(p: Problem, rows_out: int, copied: bool, flat: int, lanes: int, machine: Machine) -> tuple[int, int, int]:
+def _patch(p: Problem, rows_out: int, copied: bool, flat: int, lanes: int, machine: Machine, past: bool) -> tuple[int, int, int]:
     """(rows, pixels, vectors) of the patch that takes the fewest cycles over bands of no fewer rows than given: multiply-adds, no fewer than hide
-    their latency, and what a patch costs besides. (0, 0, 0) where none fits."""
+    their latency, and what a patch costs besides. (0, 0, 0) where none fits. `past`: lines of the result are to be stored whole."""
     taps, oh, ow, apart = math.prod(p.kernel), p.out_size[-2:][0], p.out_size[-1], p.out_channels * p.dtype.itemsize
     even = p.dims == 2 and flat and len({*p.stride}) == 1 and {*p.dilation} == {1} and all(max(pair) < min(p.kernel) for pair in p.pads)
     large = machine.isa == "AVX2" and taps > 25 and apart * math.prod(p.in_size) > BEYOND  # tiles along a row were 1.2 to 1.8 times as fast
@@ -191,6 +193,7 @@ def _patch(p: Problem, rows_out: int, copied: bool, flat: int, lanes: int, machi
         read = [by + k for by, k in zip((p.stride[0], 3 * p.stride[0]), p.kernel)]
         sets = 8 * 4096 // max(64, math.gcd(apart, 4096))
         vectors = 2 if math.prod(read) > (5 * sets // 2 if by_tap(p.stride[0], p.kernel[1], machine.registers) else sets) and not copied else 1
+        vectors = 2 if past else vectors
         shapes = PATCHES[vectors]
     cycles = lambda rows, pixels: -(-oh // rows) * -(-ow // pixels) * (max(rows * pixels * vectors, 7) * taps / 2 + 10)
     fits = [shape for shape in shapes if shape[0] <= rows_out and shape[1] <= ow]
@@ -210,7 +213,8 @@ def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts:
     # since the second cache is slow to give lines that lie 4 KiB apart. Few pixels are not worth it, and of many the copy leaves the first cache.
     some, plane = 256 // size, math.prod(p.in_size)
     copied = apart != 0 and apart % 4096 == 0 and p.dims <= 2 and kh > sh and 36 < plane <= 256 and not (staged or cuts)
-    *_, patched = _patch(p, 1, staged or copied, flat, lanes, machine)
+    past = machine.isa == "AVX2" and math.prod(p.kernel) <= 9 and not (staged or cuts) and channels * size % 64 == 0 and _moved(p, p) > PAST_CACHES
+    *_, patched = _patch(p, 1, staged or copied, flat, lanes, machine, past)
     if patched == 2 and channels * size % 4096 == 0:
         staged = patched = 1  # pixels that all lie in the same sets of the first cache are better copied
     step = dw if kw > 1 and joint else 1
@@ -238,7 +242,8 @@ def depthwise_last(p: Problem, machine: Machine, lanes: int, workers: int, cuts:
     bands, band = choice.span(oh, bands, 1)
     cut = {BANDS: bands, BAND: band, BLOCK: block, GROUP: group, STEP: step, FIRST_WIDTH: width, COPIED: int(copied)}
     cut[AHEAD] = int(image > depthwise.FAR and not staged)
-    high, long, _ = _patch(p, oh // cuts if cuts else oh - (bands - 1) * band, staged or copied, flat, lanes, machine)
+    cut[PAST] = int(past and patched == 2 and not staged)
+    high, long, _ = _patch(p, oh // cuts if cuts else oh - (bands - 1) * band, staged or copied, flat, lanes, machine, past)
     tall, taps, margin = (long, kh, 0 if staged else max(map(max, p.pads))) if patched else (tall, 0, 0)
     loose, stride = _loose(p, 2) * (1 - staged), sw if tall > 1 else 1
     met = str(NARROW) if channels < width else ANYWHERE if staged or loose or patched else edges.last(p, tall)
