@@ -46,7 +46,8 @@ KNOWN = {
     "inside avx512 separable_conv NCHW*": _WRITTEN_OUT,
     "inside * depthwise_conv NCHW k? s2": _WRITTEN_OUT,
     "inside * separable_conv NCHW s2": _WRITTEN_OUT,
-    "inside avx2 * NHWC*s2": _WRITTEN_OUT,
+    "inside avx2 depthwise_conv NHWC k3 s2": _WRITTEN_OUT,
+    "inside avx2 separable_conv NHWC s2": _WRITTEN_OUT,
     "inside avx2 depthwise_conv NHWC 14x14": _WRITTEN_OUT,
     "inside sse2 *": "an addition to memory is no operand of a multiplication there, each product takes a register",
     "inside avx512 depthwise_conv NHWC k5 s1": _WRITTEN_OUT,  # 4 vectors for 400 multiply-adds; tiles without take longer

@@ -2,8 +2,8 @@
 pixel is loaded once and feeds all outputs of the R rows that it belongs to, so that few loads go with each multiply-add: with 16 registers, where a
 loop over the taps, as in `stencil.py`, took up to half as long again, and on large maps.
 
-Sums are taken in the order that the tile of `stencil.py` takes them in, and the border is met as there: columns beyond it are read as zeros,
-rows left out.
+Sums are taken in the order that the tile of `stencil.py` takes them in, but where taps go by two or more apart (see `_row`). The border is met as
+there: columns beyond it are read as zeros, rows left out.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from .simd import Vectors, integer, past_caches
 ARGUMENTS = "x x_h x_w top height left width w w_by zeros bias y y_h y_w past".split()
 
 
-def by_tap(stride: int, columns: int, registers: int) -> bool:
+def by_tap(columns: int, registers: int) -> bool:
     """Whether the taps of a row go by one after the other, while the pixels move on: with 16 registers, which the weights of many would fill."""
-    return registers == 16 and stride == 1 and columns > 3
+    return registers == 16 and columns > 3
 
 
 class _Patch:
@@ -38,7 +38,7 @@ class _Patch:
         self.m, self.b, self.margin = m, m.b, margin
         self.kernel, self.stride, self.tall, self.wide, self.vectors = literals[:2], *literals[2:]
         self.__dict__.update(arguments)
-        self.by_tap = by_tap(self.stride, self.kernel[1], m.registers)
+        self.by_tap = by_tap(self.kernel[1], m.registers)
         self.reach = tuple((n - 1) * self.stride + k for n, k in zip((self.tall, self.wide), self.kernel))
 
     def run(self) -> None:
@@ -72,10 +72,11 @@ class _Patch:
 
     def _row(self, i: int, line: Any, acc: list[Any]) -> None:
         """acc += the products of row i of the inputs: column by column or, if `by_tap`, tap by tap of the rows of weights that meet it, while
-        the pixels move on by one."""
+        the pixels move on by one. With a stride the pixels of every so many taps are the same ones."""
         m, b = self.m, self.b
         rows = [(r, i - r * self.stride) for r in range(self.tall) if 0 <= i - r * self.stride < self.kernel[0]]
-        uses = [(r, t, p, tap) for tap in range(self.kernel[1]) for r, t in rows for p in range(self.wide)]
+        taps = sorted(range(self.kernel[1]), key=lambda tap: (tap % self.stride, tap)) if self.by_tap else range(self.kernel[1])
+        uses = [(r, t, p, tap) for tap in taps for r, t in rows for p in range(self.wide)]
         if not self.by_tap:
             uses.sort(key=lambda use: (use[2] * self.stride + use[3], use[0], use[2]))
         inputs: dict[int, list[Any]] = {}

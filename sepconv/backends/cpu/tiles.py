@@ -192,7 +192,7 @@ def _patch(p: Problem, rows_out: int, copied: bool, flat: int, lanes: int, machi
         # pixels move on, few are needed at a time.
         read = [by + k for by, k in zip((p.stride[0], 3 * p.stride[0]), p.kernel)]
         sets = 8 * 4096 // max(64, math.gcd(apart, 4096))
-        vectors = 2 if math.prod(read) > (5 * sets // 2 if by_tap(p.stride[0], p.kernel[1], machine.registers) else sets) and not copied else 1
+        vectors = 2 if math.prod(read) > (5 * sets // 2 if by_tap(p.kernel[1], machine.registers) else sets) and not copied else 1
         vectors = 2 if past else vectors
         shapes = PATCHES[vectors]
     cycles = lambda rows, pixels: -(-oh // rows) * -(-ow // pixels) * (max(rows * pixels * vectors, 7) * taps / 2 + 10)
