@@ -32,9 +32,8 @@ BEYOND = 3 * L2  # bytes of an image that the second cache does not hold
 # Bytes of an image and its result that are read in the order of memory, with 16 registers, where second caches are small: down a column each line of
 # a row comes from afar by itself, and where other machines' work has the third cache as well, planes took up to five times as long.
 AWAY = 2**21
-# And bytes of both that leave little of the result in any cache: to store it past them all saves reading what it is written over. (Of 12 to 21 MiB,
-# after 32 others were read, it took 0.7 to 0.9 of the time; with the result read again at once, 0.8 to 0.96.)
-PAST_CACHES = 3 * 2**22
+# And bytes of both that leave nothing of the result in any cache: to store it past them all saves reading what it is written over.
+PAST_CACHES = 2**24
 
 
 def _nearly_least(shapes: list[tuple[int, ...]], cycles: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
