@@ -37,8 +37,8 @@ class _Tile:
 
     def run(self) -> None:
         m, b = self.m, self.b
-        at, span = m.window(integer(0), self.n_rows)
-        self.results = [m.inside(at, g, span) if self.part else None for g in range(self.groups)]
+        start, span = m.window(integer(0), self.n_rows)
+        self.results = [m.inside(start, g, span) if self.part else None for g in range(self.groups)]
         self.offsets = m.multiples(self.w_row, m.lanes)
         self.acc = m.accumulators([self._outputs(self.bias, g) for g in range(self.groups)])
         line = max(64, m.lanes * m.size)  # of cache: rows that lie pages apart drive each other's out before they are met again
