@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .machine import machine
-from .simd import I32, I64, called, integer, past_caches, rolled, spread
+from .simd import BYTE, I32, I64, called, integer, past_caches, pointed, rolled, spread
 
 FLOAT, DOUBLE, I16 = ir.FloatType(), ir.DoubleType(), ir.IntType(16)
 # how a pass ends: as summed; as summed without weights; then divided by the taps; cut to whole numbers as float64 would be; from sums of `blocks`
@@ -42,7 +42,7 @@ class Lanes:
         self.zero = ir.Constant(self.type, None)
 
     def _at(self, address: ir.Value, offset: ir.Value | int, kind: ir.Type) -> ir.Value:
-        pointer = self.b.inttoptr(address, ir.IntType(8).as_pointer())
+        pointer = pointed(self.b, address, BYTE)
         pointer = self.b.gep(pointer, [integer(offset) if isinstance(offset, int) else offset])
         return self.b.bitcast(pointer, kind.as_pointer())
 
@@ -144,7 +144,7 @@ class Lanes:
 
 def offset(b: ir.IRBuilder, table: ir.Value, index: ir.Value) -> ir.Value:
     """The entry of a table of int64."""
-    return b.load(b.gep(b.inttoptr(table, I64.as_pointer()), [index]), align=8)
+    return b.load(b.gep(pointed(b, table, I64), [index]), align=8)
 
 
 @intrinsic(prefer_literal=True)

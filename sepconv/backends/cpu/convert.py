@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from ..filters import REAL
 from .bands import DOUBLE, element, width
 from .jit import callee
-from .simd import I32, I64, integer
+from .simd import I32, I64, integer, pointed
 
 
 def _widened(b: ir.IRBuilder, value: ir.Value, name: str) -> ir.Value:
@@ -49,14 +49,14 @@ def _elements(b: ir.IRBuilder, address: ir.Value, step: ir.Value, count: ir.Valu
     end = b.append_basic_block("converted")
     cases = b.switch(code, end)
     for number, name in enumerate(REAL):
-        block, kind = b.append_basic_block(name), element(name).as_pointer()
+        block, kind = b.append_basic_block(name), element(name)
         cases.add_case(integer(number), block)
         b.position_at_end(block)
         with b.if_else(b.icmp_signed("==", step, integer(width(name)))) as (neighbours, others):
             with neighbours, cgutils.for_range(b, count) as loop:
-                one(loop.index, b.gep(b.inttoptr(address, kind), [loop.index]), name)
+                one(loop.index, b.gep(pointed(b, address, kind), [loop.index]), name)
             with others, cgutils.for_range(b, count) as loop:
-                one(loop.index, b.inttoptr(b.add(address, b.mul(loop.index, step)), kind), name)
+                one(loop.index, pointed(b, b.add(address, b.mul(loop.index, step)), kind), name)
         b.branch(end)
     b.position_at_end(end)
 
@@ -67,7 +67,7 @@ def _converted(typing: Any, way: Any, scratch: Any, address: Any, step: Any, cou
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> Any:
         _, scratch, *where = args
-        scratch = b.inttoptr(scratch, DOUBLE.as_pointer())
+        scratch = pointed(b, scratch, DOUBLE)
 
         def one(index: ir.Value, pointer: ir.Value, name: str) -> None:
             place = b.gep(scratch, [index])

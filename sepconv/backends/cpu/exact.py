@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from ..filters import ANTISYMMETRIC_TAPS, GENERAL
 from .bands import Lanes, offset, width
 from .jit import callee
-from .simd import I32, integer
+from .simd import I32, integer, rolled
 
 
 def _store_wrapped(m: Lanes, value: ir.Value, name: str, to: ir.Value) -> None:
@@ -67,8 +67,7 @@ def exactly(typing: Any, lanes: Any, vectors: Any, read: Any, write: Any, add: A
             return [b.fmul(each, weight) for each in terms]
 
         def rest(count: ir.Value, join: Callable[..., ir.Value] | None = None) -> None:
-            # Not `simd.rolled`: of a loop that is inlined into another, LLVM then took the first turn's sums for undefined, and left them out.
-            with cgutils.for_range(b, count) as loop:
+            with rolled(b, count) as loop:
                 terms = values(loop.index)
                 if join is not None:
                     terms = [join(*pair) for pair in zip(terms, values(b.sub(last, loop.index)))]

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import FLOATS, I16, I32, I64, Vectors, called, integer, rolled
+from .simd import FLOATS, I16, I32, I64, Vectors, called, integer, pointed, rolled
 
 
 @intrinsic(prefer_literal=True)
@@ -130,8 +130,8 @@ def copy_line(typing: Any, to: Any, at: Any) -> Any:
     """Copies 64 bytes, in the vectors that the machine has."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        kind = ir.VectorType(I64, 8).as_pointer()
-        b.store(b.load(b.inttoptr(args[1], kind), align=1), b.inttoptr(args[0], kind), align=1)
+        kind = ir.VectorType(I64, 8)
+        b.store(b.load(pointed(b, args[1], kind), align=1), pointed(b, args[0], kind), align=1)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), codegen
@@ -170,7 +170,7 @@ def word(typing: Any, base: Any, index: Any) -> Any:
     """The index-th int32 from a byte address, read so that LLVM can make a vector of a loop over them."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        return b.load(b.gep(b.inttoptr(args[0], I32.as_pointer()), [args[1]]), align=4)
+        return b.load(b.gep(pointed(b, args[0], I32), [args[1]]), align=4)
 
     return types.int32(types.int64, types.int64), codegen
 
@@ -182,14 +182,14 @@ def load(typing: Any, address: Any, dtype: Any) -> Any:
     if name in HALVES:
 
         def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-            bits = b.load(b.inttoptr(args[0], I16.as_pointer()), align=2)
+            bits = b.load(pointed(b, args[0], I16), align=2)
             return HALVES[name][0](b, b.zext(bits, I32))
 
         return types.float32(types.int64, dtype), codegen
     kind = getattr(types, name)
 
     def plain(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        pointer = b.inttoptr(args[0], context.get_data_type(kind).as_pointer())
+        pointer = pointed(b, args[0], context.get_data_type(kind))
         return context.unpack_value(b, kind, pointer)
 
     return kind(types.int64, dtype), plain
@@ -203,9 +203,9 @@ def store(typing: Any, address: Any, value: Any, dtype: Any) -> Any:
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         if name in HALVES:
-            b.store(HALVES[name][1](b, args[1]), b.inttoptr(args[0], I16.as_pointer()), align=2)
+            b.store(HALVES[name][1](b, args[1]), pointed(b, args[0], I16), align=2)
         else:
-            context.pack_value(b, kind, args[1], b.inttoptr(args[0], context.get_data_type(kind).as_pointer()))
+            context.pack_value(b, kind, args[1], pointed(b, args[0], context.get_data_type(kind)))
         return context.get_dummy_value()
 
     return types.void(types.int64, kind, dtype), codegen

@@ -18,13 +18,21 @@ from .. import formulas
 from .runtime import machine
 
 I1, I16, I32, I64 = (ir.IntType(n) for n in (1, 16, 32, 64))
-BYTE = ir.IntType(8).as_pointer()
+BYTE = ir.IntType(8)
 FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 BITS = {"float32": 32, "float64": 64}
 
 
 def integer(n: int) -> ir.Constant:
     return ir.Constant(I64, n)
+
+
+def pointed(b: ir.IRBuilder, address: ir.Value, kind: ir.Type) -> ir.Value:
+    """An address as a pointer to a type. LLVM is told that any address may be one, also null with an offset, which else nobody may read or write.
+    It makes that itself: Numba links and optimizes again what already was made machine code of, and a sum of two addresses then is a pointer, to
+    either, and an offset. Where the one that was taken for the pointer turned out to be 0, the store was left out."""
+    set.add(b.function.attributes, "null_pointer_is_valid")  # llvmlite knows no attribute of that name
+    return b.inttoptr(address, kind.as_pointer())
 
 
 @contextmanager
@@ -108,7 +116,7 @@ class Vectors:
     # addresses: int64 sums and products, or pointers, of which LLVM keeps constant offsets apart, as the displacement of a load
 
     def pointer(self, address: ir.Value) -> ir.Value:
-        return self.b.inttoptr(address, BYTE)
+        return pointed(self.b, address, BYTE)
 
     def at(self, base: ir.Value, *offsets: ir.Value | int) -> ir.Value:
         add = self.b.add if base.type == I64 else lambda pointer, offset: self.b.gep(pointer, [offset])
@@ -137,7 +145,7 @@ class Vectors:
         return found
 
     def _pointer(self, address: ir.Value, kind: ir.Type) -> ir.Value:
-        return (self.b.inttoptr if address.type == I64 else self.b.bitcast)(address, kind.as_pointer())
+        return pointed(self.b, address, kind) if address.type == I64 else self.b.bitcast(address, kind.as_pointer())
 
     # memory
 

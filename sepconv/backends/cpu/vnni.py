@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from .digits import TOPS
-from .simd import I16, I32, I64, called, integer, past_caches, spread
+from .simd import I16, I32, I64, called, integer, past_caches, pointed, spread
 
 SPAN = 64  # bytes of a vector: outputs of a tile along the row
 I8 = ir.IntType(8)
@@ -65,7 +65,7 @@ class Tile:
         self.taps, self.levels, self.to, self.pitch, self.past = taps, levels, to, pitch, past
 
     def pointer(self, address: ir.Value, kind: ir.Type) -> ir.Value:
-        return self.b.inttoptr(address, kind.as_pointer())
+        return pointed(self.b, address, kind)
 
     def bytes(self, address: ir.Value, kind: ir.VectorType = BYTES) -> ir.Value:
         return self.b.load(self.pointer(address, kind), align=1)
