@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import importlib
+import os
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -37,6 +40,23 @@ _ORDINARY: tuple[str | None, str] = (None, "")
 # (the backend that is asked for, what is asked of a call instead of its result: "" for nothing else, "explain", "arguments")
 _special = contextvars.ContextVar("sepconv_special", default=_ORDINARY)
 _loaded: dict[str, Any] = {}
+lock = threading.RLock()  # of whoever imports a part of this package, or compiles
+
+
+def imported(module: str) -> Any:
+    """A part of this package that calls import when they need it."""
+    import logging  # noqa: F401  which Numba uses: its lock is asked for forks as well, and has to come after ours
+
+    with lock:
+        _watch_forks()
+        return importlib.import_module(module)
+
+
+@functools.cache
+def _watch_forks() -> None:
+    """From now on a fork waits for what holds the lock: a child would wait for ever for a module that is half imported, or for the lock itself."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 def load(name: str) -> Any:
@@ -46,7 +66,7 @@ def load(name: str) -> Any:
     except KeyError:
         pass
     module = _modules[name]
-    backend = importlib.import_module(module) if isinstance(module, str) else module
+    backend = imported(module) if isinstance(module, str) else module
     return _loaded.setdefault(name, backend)
 
 

@@ -168,9 +168,9 @@ def _kernels(problems: list[Any], arrays: list[Any], out: np.ndarray | None) -> 
 
 def _shared() -> dict[Any, tuple[Any, Any]]:
     """The function that stands for each, and what makes it ready."""
-    from .backends.cpu import entry, runtime
+    from .backends.cpu import entry, team
 
-    return {ENTRY: (entry._go, entry.go), SPREAD: (runtime.launcher(), runtime.spread)}
+    return {ENTRY: (entry._go, entry.go), SPREAD: (team.launcher(), team.spread)}
 
 
 def _kept(kernel: Any) -> bool:

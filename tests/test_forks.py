@@ -45,13 +45,14 @@ def in_a_child(work):
 
 
 @POSIX
-def test_fork_while_another_thread_compiles(tmp_path):
+@pytest.mark.parametrize("seconds", (0.05, 0.4, 2.0))
+def test_fork_while_another_thread_imports_or_compiles(seconds, tmp_path):
     """R11: a lock that was held at the fork is not held in the child for ever."""
-    script = """
+    script = f"""
     import threading
     want = reference()
     busy = threading.Thread(target=call); busy.start()
-    time.sleep(0.7)  # in the midst of it
+    time.sleep({seconds})  # in the midst of an import of Numba's, or of ours, or of a compilation
     done = in_a_child(lambda: right(call(), want))
     busy.join()
     tell(done=done)
@@ -75,8 +76,8 @@ def test_fork_beside_a_parallel_loop(first):
     want, ways = reference(), [lambda: loop(1000) == 499500, lambda: right(call(), want)]
     ours = {first == "a call"}
     good = [ways[ours](), in_a_child(ways[not ours]), ways[ours]()]
-    from sepconv.backends.cpu import runtime
-    tell(good=good, able=hasattr(runtime._openmp(), "omp_pause_resource_all"))
+    from sepconv.backends.cpu import team
+    tell(good=good, able=hasattr(team._openmp(), "omp_pause_resource_all"))
     """
     found = run(script, prelude=PRELUDE + FORK)
     if not found["able"]:

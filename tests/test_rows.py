@@ -11,7 +11,7 @@ import pytest
 from oracle import LAYOUTS, check
 
 import sepconv
-from sepconv.backends.cpu import choice, depthwise, plans, rows, runtime, standard
+from sepconv.backends.cpu import choice, depthwise, plans, rows, standard, team
 from sepconv.problem import resolve
 
 MOST = 4 * choice.L2  # bytes of scratch that a thread may take
@@ -83,7 +83,7 @@ def test_long_rows(name: str, last: bool) -> None:
 @pytest.mark.parametrize("name", LONG)
 def test_scratch_stays_in_the_caches(name: str, last: bool) -> None:
     """Whatever the length of a row: scratch is not the whole input."""
-    plan = plan_of(name, last, runtime.workers())
+    plan = plan_of(name, last, team.workers())
     if plan.choice.stage is not None:
         assert 0 < scratch(plan) <= MOST
 

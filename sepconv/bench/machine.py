@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..backends.cpu import frame, runtime
+from ..backends.cpu import frame, runtime, team
 from ..backends.cpu.frame import OUT, XN, N, X
 from ..backends.cpu.simd import Vectors
 
@@ -158,7 +158,7 @@ def _repeated(kernel: Callable[..., None], threads: int, by: int = 1, **fields: 
 
     def run(repeats: int) -> None:
         record[N] = repeats * by
-        runtime.run(kernel, record, threads)
+        team.run(kernel, record, threads)
 
     return run
 

@@ -22,7 +22,7 @@ from numba.core import codegen, config
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
-from . import jit, plans, runtime
+from . import jit, plans, runtime, team
 
 
 class Target(NamedTuple):
@@ -172,7 +172,7 @@ def _record() -> list[Kernel]:
 
     plans.PEEK = False  # what is compiled here cannot be entered
     runtime.kernel = kernel
-    runtime.launch = lambda kernel, record, count: kernel(record, 0)
+    team.launch = lambda kernel, record, count: kernel(record, 0)
     return ran
 
 

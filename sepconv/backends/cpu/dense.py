@@ -13,11 +13,11 @@ import numpy as np
 
 from ..borders import CONSTANT, WRAP
 from ..filters import GENERAL
-from . import bands, digits, dots, image, runtime, tiles, window
+from . import bands, digits, dots, image, runtime, team, tiles, window
 from .choice import SERIAL
+from .entry import address
 from .fused import FEW, LARGE, WHOLE, holds
 from .image import ran
-from .plans import address
 from .programs import Program, Step, launched
 
 MOST = 64  # rows of taps, for each number of which a kernel is compiled
@@ -86,7 +86,7 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
 
 def _run(x: np.ndarray, y: np.ndarray, axis: int, how: int, weights: np.ndarray, modes: Sequence[int], cval: float, origins: Sequence[int]) -> Step:
     taps = weights.reshape(weights.shape[axis], -1)
-    (k, across), machine, workers = taps.shape, runtime.machine(), runtime.workers()
+    (k, across), machine, workers = taps.shape, runtime.machine(), team.workers()
     beyond = cval if CONSTANT in [mode for mode, n in zip(modes[axis:], taps.shape) if n > 1] else 0
     pixel = np.full(1, beyond).astype(np.uint8 if how == window.BYTES else np.float32)
     record, kept = image.recorded(x, y, axis, (modes[axis], modes[axis + 1]), beyond, pixel)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..filters import GENERAL, SYMMETRIC_TAPS, order
-from .plans import moved_on_lines
+from .arrays import moved_on_lines
 
 FRACTION, DIGITS = 24, 3
 HIGHEST = 127 * (1 + 2**8 + 2**16)  # of a number of three digits

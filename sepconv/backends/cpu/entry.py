@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from . import runtime
+from . import runtime, team
 from .frame import FAILED as RAISED
 from .frame import STRANGE
 from .intrinsics import load, store
@@ -36,7 +36,7 @@ MOST, AXES = 7, 5  # arrays of a call, the result included; axes of one
 # What `_go` says. LOOK: Python has to look at the arguments, or at infinite weights (see STRANGE).
 DONE, LOOK, READY, FAILED = range(4)
 # A brief: the kernel's address, the plan's record and its length, the arrays' alignment, how many arrays, the id of None, the number of
-# threads and, for more than one, `runtime.many`, the type of an array; then, of each array, its slot in the record (-1: none) and the first and
+# threads and, for more than one, `team.many`, the type of an array; then, of each array, its slot in the record (-1: none) and the first and
 # last byte that it covers, from its address, its dtype, number of axes, sizes and strides
 ENTRY, TEMPLATE, LENGTH, ALIGNMENT, COUNT, NONE, THREADS, SPREAD, ARRAY = range(9)
 SLOT, LOW, HIGH, FORM, EACH = 9, 9 + MOST, 9 + 2 * MOST, 9 + 3 * MOST, 2 + 2 * AXES
@@ -148,7 +148,7 @@ class Entry:
         for field, value in fields.items():
             self._record[field] = value
         self._kept = [None if a is None else a.dtype for a in arrays]  # as long as their ids are compared
-        together = runtime.many() if plan.workers > 1 else 0
+        together = team.many() if plan.workers > 1 else 0
         self._brief = np.zeros(FORM + EACH * MOST, np.int64)
         known = kernel.entry, address(self._record), len(self._record), plan.alignment, count, id(None), plan.workers, together, id(np.ndarray)
         self._brief[:SLOT] = known

@@ -11,8 +11,8 @@ import numpy as np
 from ... import overlap
 from ..filters import REAL, Pass, exact, said, symmetry
 from . import dense as windows
-from . import frame, frequencies, fused, lines, runtime
-from .plans import address
+from . import frame, frequencies, fused, lines, runtime, team
+from .entry import address
 from .programs import Program, Step, launched
 
 CODES = {name: code for code, name in enumerate(REAL)}
@@ -34,7 +34,7 @@ def _readable(array: np.ndarray) -> bool:
 
 def _launch(factory: Callable[..., Any], record: np.ndarray, jobs: int, products: int, kept: Sequence[np.ndarray]) -> Step:
     kernel = runtime.kernel(factory, *_tile())
-    chunks = min(runtime.workers(), jobs) if products >= ENOUGH else 1
+    chunks = min(team.workers(), jobs) if products >= ENOUGH else 1
     return launched(kernel, record, jobs, chunks, kept)
 
 
@@ -81,7 +81,7 @@ def _run(x: np.ndarray, y: np.ndarray, p: Pass) -> Step:
     alone = count == 1 or (abs(yn) < abs(yl) and n >= SHORT)
     block, halo = 1 if alone else min(count, WHOLE), p.size - 1
     band = min(n, max(SCRATCH // block - halo, halo, 64))
-    workers, work = runtime.workers(), x.size * p.size
+    workers, work = team.workers(), x.size * p.size
     blocks = a * b * -(-count // block)
     parts = min(n, -(-4 * workers // blocks)) if workers > 1 and work >= ENOUGH and blocks < 4 * workers and not overlap.same(x, y) else 1
     record, width = np.zeros(lines.LENGTH, np.int64), _tile()[0] * _tile()[1]
@@ -122,7 +122,7 @@ def dense(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: Seq
     arrays += [np.array(each, np.int64) for each in (outer or [0], x.strides[:-1] or [0], y.strides[:-1] or [0], list(modes[:-1]) or [0])]
     places, values, starts, offsets, shape, xs, ys, kinds = (address(array) for array in arrays)
     count = x.size // n
-    parts = max(-(-n // 4096), min(n, -(-4 * runtime.workers() // count)))
+    parts = max(-(-n // 4096), min(n, -(-4 * team.workers() // count)))
     size, width = weights.shape[-1], _tile()[0] * _tile()[1]
     record = np.zeros(lines.LENGTH, np.int64)
     record[[lines.X, lines.Y, lines.PLACES, lines.WEIGHTS]] = address(x), address(y), places, values
@@ -168,4 +168,4 @@ def describe(what: str, input: np.ndarray, output: np.ndarray, *arguments: Any) 
         how += f", for {machine.isa}"
     else:
         how = f"compiled loops over lines in scratch, float64 whatever the dtype ({input.dtype} -> {output.dtype}), for {machine.isa}"
-    return [*said(what, arguments), f"{how}, up to {runtime.workers()} threads"]
+    return [*said(what, arguments), f"{how}, up to {team.workers()} threads"]

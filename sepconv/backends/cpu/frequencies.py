@@ -14,7 +14,7 @@ import numpy as np
 
 from ..._fourier import good_size, scipy_fft
 from ..borders import CODES, CONSTANT
-from . import bands, fused, runtime
+from . import bands, fused, team
 
 FEWEST = 400  # taps up to which the tile of `window.py` is as fast
 SIDES = 216, 324  # pixels along the side of a square, so that it stays in the caches; more for wide filters
@@ -81,7 +81,7 @@ def filtered(input: np.ndarray, output: np.ndarray, weights: np.ndarray, modes: 
 def _plane(x: np.ndarray, y: np.ndarray, spectrum: np.ndarray, sides: Sequence[int], steps: Sequence[int], nudge: float) -> bool:
     """One image, its border around it; whether all that it holds is finite. Rows of squares are shared out to threads, which SciPy lets run."""
     work = functools.partial(_row, x, y, spectrum, sides, steps, nudge)
-    parts, workers = range(0, y.shape[0], steps[0]), runtime.workers()
+    parts, workers = range(0, y.shape[0], steps[0]), team.workers()
     if workers == 1:
         return all(map(work, parts))
     with ThreadPoolExecutor(workers) as pool:

@@ -14,10 +14,10 @@ import numpy as np
 
 from ..borders import CONSTANT, EDGE, WRAP
 from ..filters import Pass, symmetry
-from . import bands, digits, dots, frame, image, runtime, sweep
+from . import bands, digits, dots, frame, image, runtime, sweep, team
 from .choice import SERIAL
+from .entry import address
 from .image import ran
-from .plans import address
 from .programs import Program, Step, launched
 
 FEW = 2**12  # elements below which starting a sweep costs more than it saves
@@ -232,7 +232,7 @@ def _run(x: np.ndarray, y: np.ndarray, axis: int, down: Half, across: Half, way:
     kept += _weighed(record, down, across, way, tile, vectors)
     kept.append(places := _places(across.taps, step * size, height, tile, pitch))
     record[[sweep.PLACES2, sweep.SUMS2, sweep.LEVELS]] = address(places), places.shape[1], height
-    workers = runtime.workers() if x.size * (down.taps + across.taps) > SERIAL else 1
+    workers = team.workers() if x.size * (down.taps + across.taps) > SERIAL else 1
     cut = min(-(-rows // tile), max(1, -(-workers // planes) if strips == 1 else workers)) if planes < 4 * workers else 1
     lines = tile + height + 3 + (down.taps + 1) * (way.down == bands.BLOCKS)
     record[image.BANDS : image.ROOM + 1] = cut, strips, pitch, lines * pitch + (tile + 2 * down.taps + (step + 1) * across.taps + 64) * 8 + 4096

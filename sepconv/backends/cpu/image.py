@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .entry import address
 from .frame import STRANGE
 from .intrinsics import load, store
 from .jit import callee
 from .loops import border
-from .plans import address
 from .programs import Program, Step
 
 # The record, besides BEGIN, END, CHUNKS and STRANGE of `frame`. Addresses of the images; byte strides of planes and rows

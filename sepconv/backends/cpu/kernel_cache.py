@@ -92,6 +92,15 @@ def cache_folder() -> Path | None:
 counts: dict[str, float] = {"hits": 0, "misses": 0, "seconds": 0.0}  # of this process: kernels loaded, compiled, and the time of both
 
 
+def cache_bytes() -> int:
+    """The size of all that it holds."""
+    folder, total = cache_folder(), 0
+    for file in folder.glob("*") if folder is not None else ():
+        with suppress(OSError):  # another process has just given it its name
+            total += file.stat().st_size
+    return total
+
+
 class _Locator:
     """Tells Numba's cache where to look; the stamp is the digest, so that no other version's kernel is taken."""
 

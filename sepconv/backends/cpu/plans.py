@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,28 +10,18 @@ import numpy as np
 from ... import dtypes, overlap
 from ...cache import Cache
 from ...problem import ARRAYS, Problem
-from . import direct, frame, large, poison, runtime, tiles
+from . import direct, frame, large, poison, runtime, team, tiles
+from .arrays import allocate, empty, fits, moved_on_lines, readable, zeros
 from .choice import RATE, SERIAL, Choice
 from .entry import PEEK, Entry, address
 from .frame import BEGIN, BIAS, C_OUT, CHUNKS, END, GROUP, LENGTH, OUT, PANEL, RESIDUAL, STRANGE, TURNED, WEIGHT, YN, YW, ZEROS, X
 from .panels import panels
 from .tape import MACS_A_LAUNCH, Recorded
 
-ALIGN_FROM = 16384  # bytes of a result
 FAR = 2**24  # places of an axis from the first tap to the last, beyond which no tile runs: it would read so many zeros beyond the border
 APART = 64  # and from one output of a depthwise convolution to the next, beyond those of its taps: scratch would hold what lies between
 Problems = tuple[Problem, ...]  # one, or the two halves of a separable convolution
 _plans: Cache[Plan] = Cache(2048)
-_zeros = np.zeros(0, np.uint8)
-
-
-def zeros(bytes: int) -> np.ndarray:
-    """At least that many zero bytes, shared by all plans and never written."""
-    global _zeros
-    if _zeros.nbytes < bytes:
-        _zeros = np.zeros(max(bytes, 4096), np.uint8)
-    return _zeros
-
 
 SLOTS = {  # where a call's addresses stand in its record, in the order of `problem.ARRAYS`, the result last
     1: (X, WEIGHT, BIAS, RESIDUAL, OUT),
@@ -121,7 +110,7 @@ class Plan:
         jobs = self.choice.jobs
         for i in range(self.launches):
             record[BEGIN], record[END] = jobs * i // self.launches, jobs * (i + 1) // self.launches
-            runtime.run(kernel, record, self.workers)
+            team.run(kernel, record, self.workers)
         if record[STRANGE] and self.straight is not None:
             self.straight.run([int(record[slot]) for slot in self.slots])
         elif record[STRANGE]:
@@ -165,39 +154,6 @@ def _direct(p: Problem, g: frame.Geometry) -> Choice:
     return Choice(direct.rows, cells, {}, jobs, reason)
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """`numpy.empty`, large arrays from a whole cache line on: elsewhere every vector of 64 bytes lies across two lines."""
-    return np.empty(shape, dtype) if math.prod(shape) * dtype.itemsize < ALIGN_FROM else on_lines(shape, dtype)
-
-
-def on_lines(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array that begins on a line of the cache."""
-    room = np.empty(math.prod(shape) * dtype.itemsize + 63, np.uint8)
-    return np.ndarray(shape, dtype, room, -address(room) % 64)
-
-
-def moved_on_lines(array: np.ndarray) -> np.ndarray:
-    """A copy that begins on a line of the cache."""
-    copy = on_lines(array.shape, array.dtype)
-    copy[...] = array
-    return copy
-
-
-def allocate(p: Problem, x: np.ndarray) -> np.ndarray:
-    """A new result, with the channels where x's memory has them."""
-    if frame.channels_inner(p, x) == p.channels_last:
-        return empty(p.out_shape, p.result)
-    lead, at = (p.out_shape[:1], 1) if p.batched else ((), 0)
-    if p.channels_last:
-        return np.moveaxis(empty((*lead, p.out_channels, *p.out_size), p.result), at, -1)
-    return np.moveaxis(empty((*lead, *p.out_size, p.out_channels), p.result), -1, at)
-
-
-def _fits(array: np.ndarray | None, dtype: np.dtype) -> bool:
-    """Whether the kernels can read or write an array by its strides: of that dtype in native byte order, on whole elements."""
-    return array is None or (array.dtype == dtype and not any(s % dtype.alignment for s in array.strides))
-
-
 class Call:
     """What `call` remembers for arrays of one set of shapes, strides and dtypes. All that is left to do in a call is to look at addresses."""
 
@@ -211,7 +167,7 @@ class Call:
 
     def __call__(self, *given: Any) -> np.ndarray:
         """The arrays in the order of `problem.ARRAYS`, then out."""
-        entry = self.entries.get(runtime.workers())
+        entry = self.entries.get(team.workers())
         if entry is None:
             return self._general(*given) if self.halves is None else self._in_halves(*given)
         target = given[-1]
@@ -222,7 +178,7 @@ class Call:
 
     def again(self, *given: Any) -> np.ndarray | None:
         """The same for arrays that nobody has looked at; None, if they are others than those of the calls before, or have to be looked at."""
-        entry, target = self.entries.get(runtime.workers()), given[-1]
+        entry, target = self.entries.get(team.workers()), given[-1]
         if entry is None or (target is None and not self.plain):
             return None
         if target is None:
@@ -232,7 +188,7 @@ class Call:
 
     def recorded(self, *given: Any) -> Recorded | None:
         """What `again` would run for these arrays, to be run by `tape.py`; None, if the call has to be made."""
-        entry = self.entries.get(runtime.workers())
+        entry = self.entries.get(team.workers())
         return None if entry is None or given[-1] is None else entry.recorded(given)
 
     def _general(self, *given: Any) -> np.ndarray:
@@ -253,7 +209,7 @@ class Call:
 
     def _met(self, plan: Plan, arrays: Sequence[np.ndarray | None]) -> None:
         """From the second call on there is an entry: what it goes through is compiled once, which a single call need not wait for."""
-        workers = runtime.workers()
+        workers = team.workers()
         if workers not in self.entries:
             self.entries[workers] = None
         elif self.entries[workers] is None:
@@ -291,10 +247,10 @@ class Call:
     def prepare(self, *given: Any) -> tuple[Plan, tuple[np.ndarray | None, ...], np.ndarray, bool]:
         """The plan, the arrays as the kernels can read them, where they write, and whether an `Entry` may go the same way."""
         *inputs, out = given
-        workers, residual = runtime.workers(), inputs[-1]
-        arrays = tuple(_readable(a, *kind) for a, kind in zip(inputs, _kinds(self.problems)))
+        workers, residual = team.workers(), inputs[-1]
+        arrays = tuple(readable(a, *kind) for a, kind in zip(inputs, _kinds(self.problems)))
         target = allocate(self.last, arrays[0]) if out is None else out
-        if not _fits(target, self.dtype) or not target.flags.aligned:
+        if not fits(target, self.dtype) or not target.flags.aligned:
             target = empty(target.shape, self.dtype)
         twice = residual is None or not overlap.same(arrays[-1], target)  # type: ignore[arg-type]  # else it would be added twice
         key = (self.problems, twice, workers, *(None if a is None else (a.strides, a.ndim) for a in (*arrays, target)))
@@ -325,10 +281,3 @@ def _kinds(problems: Problems) -> list[tuple[np.dtype, bool]]:
     """(dtype that it is read as, whether it has to be contiguous) of each array of a call but the result."""
     halves = [[(p.dtype, False), (p.dtype, False), (p.result, True), (p.result, False)] for p in problems]
     return halves[0] if len(halves) == 1 else [*halves[0][:3], *halves[1][1:]]
-
-
-def _readable(array: np.ndarray | None, dtype: np.dtype, contiguous: bool) -> np.ndarray | None:
-    """The array itself if the kernels can read it as it lies, else a copy that they can; no matter of the layout."""
-    if array is None or (_fits(array, dtype) and array.flags.aligned and not (contiguous and array.strides != (dtype.itemsize,))):
-        return array
-    return array.astype(dtype, order="C" if contiguous else "K")

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import frame, runtime
-from .plans import address
+from . import frame, team
+from .entry import address
 
 X, Y = 0, 1  # where the records of all filters have the addresses of input and output
 
@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
 def launched(kernel: Any, record: np.ndarray, jobs: int, chunks: int, kept: Sequence[np.ndarray]) -> Step:
     """A launch of all jobs, made now."""
-    runtime.run_jobs(kernel, record, jobs, chunks)
+    team.run_jobs(kernel, record, jobs, chunks)
     return Step(kernel, record, chunks, kept)
 
 
@@ -32,18 +32,18 @@ class Program:
     """Steps one after the other, each from what the one before has made: all in the output, or in arrays `between` them of a shape and dtype."""
 
     def __init__(self, steps: Sequence[Step], between: tuple[tuple[int, ...], np.dtype] | None = None) -> None:
-        self.steps, self.between, self.workers = steps, between, runtime.workers()
+        self.steps, self.between, self.workers = steps, between, team.workers()
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> bool:
         """False: it is to be done otherwise, and y may hold anything."""
-        if runtime.workers() != self.workers:
+        if team.workers() != self.workers:
             return False
         last = len(self.steps) - 1
         for number, (kernel, known, chunks, _) in enumerate(self.steps):
             to = y if number == last or self.between is None else np.empty(*self.between)
             record = known.copy()
             record[X], record[Y] = address(x), address(to)
-            runtime.run(kernel, record, chunks)
+            team.run(kernel, record, chunks)
             if record[frame.STRANGE]:
                 return False
             x = to

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from . import runtime
+from . import runtime, team
 from .frame import STRANGE
 from .runtime import enter, enter_all
 
@@ -58,8 +58,8 @@ class Tape:
         for row, call in zip(self._records, calls):
             if call is not None:
                 row[: len(call.record)] = call.record
-        self._workers = runtime.workers()
-        self._spread = runtime.many() if self._counts.max() > 1 else 0
+        self._workers = team.workers()
+        self._spread = team.many() if self._counts.max() > 1 else 0
         self._ends, work = [], 0
         for at, call in enumerate(calls, 1):
             work += 0 if call is None else call.macs // call.workers
@@ -69,7 +69,7 @@ class Tape:
 
     def __call__(self, at: int) -> int:
         """Runs the calls from the at-th on; returns the place of the first one that Python has to make, from the beginning, or their number."""
-        if runtime.workers() != self._workers:
+        if team.workers() != self._workers:
             return at
         for end in self._ends:
             if at < end:
