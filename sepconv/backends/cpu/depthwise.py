@@ -61,25 +61,6 @@ def down(q, at0, rows, count, row0, step, reach, l_step):  # type: ignore[no-unt
 
 
 @callee(inline="always")
-def block_of(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far,
-             q, x0, begin, end, z0, member, count, l_step, y, y_c, y_h, columns, lines):  # type: ignore[no-untyped-def] # fmt: skip
-    """A tile of each of the output channels begin to end, at the place that `across` and `down` tell of."""
-    (col, left, sides, first, last, spill), (at, top, missing) = columns, lines
-    edge = missing + (MASKED if sides or missing != 0 else 0)
-    safe = count - at - spill if y_h == q[OW] * size else 0
-    x, to, seat = x0 + top * q[XH] + left * size, y + at * y_h + col * size, member
-    for c in range(begin, end):
-        tile(dtype, lanes, FIRST, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far, edge,
-             x, top, l_step, q[IH], l_step * q[XH], left, q[DW], q[IW], q[DW] * size, first, last,
-             z0, q[DD], q[ID], q[DD] * q[XD], q[KD], q[WEIGHT] + c * q[WO], q[WH], q[WW], q[WD], q[ZEROS],
-             q[BIAS] + c * size, to, y_h, q[OW] - col, safe, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
-        to += y_c
-        seat += 1
-        if seat == q[GROUP_OUT]:
-            x, seat = x + q[XC], 0
-
-
-@callee(inline="always")
 def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far,
            q, x0, begin, end, z, row0, step, count, y, y_c, y_h):  # type: ignore[no-untyped-def] # fmt: skip
     """Channels first: `count` output rows, from row0 in steps of `step`, of the output channels begin to end.
@@ -93,19 +74,23 @@ def planes(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat
     group, member = divmod(begin, q[GROUP_OUT])
     x0 += group * q[XC] + z0 * q[XD]
     l_step = step if rows > 1 else q[DH]  # the lines of one row are the kernel's
-    if far:
-        for at0 in range(0, count, rows):
-            lines = down(q, at0, rows, count, row0, step, reach, l_step)
-            for col0 in range(0, q[OW], width):
-                block_of(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far,
-                         q, x0, begin, end, z0, member, count, l_step, y, y_c, y_h, across(q, col0, width, lane_stride), lines)  # fmt: skip
-    else:
-        for col0 in range(0, q[OW], width):
-            columns = across(q, col0, width, lane_stride)
-            for at0 in range(0, count, rows):
-                block_of(dtype, size, lanes, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far,
-                         q, x0, begin, end, z0, member, count, l_step, y, y_c, y_h, columns,
-                         down(q, at0, rows, count, row0, step, reach, l_step))  # fmt: skip
+    for outer in range(0, count if far else q[OW], rows if far else width):
+        for inner in range(0, q[OW] if far else count, width if far else rows):
+            at0, col0 = (outer, inner) if far else (inner, outer)
+            col, left, sides, first, last, spill = across(q, col0, width, lane_stride)
+            at, top, missing = down(q, at0, rows, count, row0, step, reach, l_step)
+            edge = missing + (MASKED if sides or missing != 0 else 0)
+            safe = count - at - spill if y_h == q[OW] * size else 0
+            x, to, seat = x0 + top * q[XH] + left * size, y + at * y_h + col * size, member
+            for c in range(begin, end):  # what a tile meets here is the same of all planes
+                tile(dtype, lanes, FIRST, k, taps, stride, lane_stride, rows, vectors, flat, loose, edges, far, edge,
+                     x, top, l_step, q[IH], l_step * q[XH], left, q[DW], q[IW], q[DW] * size, first, last,
+                     z0, q[DD], q[ID], q[DD] * q[XD], q[KD], q[WEIGHT] + c * q[WO], q[WH], q[WW], q[WD], q[ZEROS],
+                     q[BIAS] + c * size, to, y_h, q[OW] - col, safe, q[ACT], as_float(q[LO]), as_float(q[HI]))  # fmt: skip
+                to += y_c
+                seat += 1
+                if seat == q[GROUP_OUT]:
+                    x, seat = x + q[XC], 0
 
 
 @callee(inline="always")
