@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ LONGEST = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", help="run the tests of operations on this backend alone")
     parser.addoption("--sweep", action="store_true", help="also run the tests marked sweep, and hypothesis for longer")
+    parser.addoption("--sweep-minutes", type=float, default=math.inf, help="begin no test marked sweep so long after the start")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,6 +61,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="too large for Numba's simulator of CUDA; run where there is a GPU"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    most = item.config.getoption("--sweep-minutes")
+    if item.get_closest_marker("sweep") and time.monotonic() - STARTED > 60 * most:
+        pytest.skip(f"a longer test, and the {most:g} minutes in which these may begin are over")
+
+
+STARTED = time.monotonic()
 SIMULATOR = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
 
