@@ -31,10 +31,9 @@ from numba.core import config
 from ... import dispatch, threads
 from ...problem import Problem
 from .. import reference
-from . import team
+from . import machine, team
 from .arrays import allocate
 from .kernel_cache import cache_bytes, cache_folder, counts
-from .machine import machine
 from .plans import Call
 from .tape import Tape
 
@@ -57,7 +56,7 @@ def explain(problems: Sequence[Problem], arrays: Sequence[Any], out: Any) -> lis
 
 def info() -> dict[str, Any]:
     """For `sepconv.backends()`."""
-    known, folder, (layer, reason) = machine(), cache_folder(), team.found()
+    known, folder, (layer, reason) = machine.machine(), cache_folder(), team.found()
     return {
         "cpu": known.cpu, "isa": known.isa, "lanes": known.lanes("float32"), "registers": known.registers,
         "threads": threads.get_num_threads(), "threading_layer": layer, "threading_reason": reason,
