@@ -48,13 +48,14 @@ def imported(module: str) -> Any:
     import logging  # noqa: F401  which Numba uses: its lock is asked for forks as well, and has to come after ours
 
     with lock:
-        _watch_forks()
+        watch_forks()
         return importlib.import_module(module)
 
 
 @functools.cache
-def _watch_forks() -> None:
-    """From now on a fork waits for what holds the lock: a child would wait for ever for a module that is half imported, or for the lock itself."""
+def watch_forks() -> None:
+    """From now on a fork waits for what holds the lock: a child would wait for ever for a module that is half imported, or for the lock itself.
+    Called under the lock or not: what has a module half imported must not wait for who holds it."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 

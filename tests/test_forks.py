@@ -61,6 +61,21 @@ def test_fork_while_another_thread_imports_or_compiles(seconds, tmp_path):
 
 
 @POSIX
+def test_fork_while_what_was_imported_by_itself_compiles(tmp_path):
+    """R11: the same where nobody asked the dispatcher for the backend before."""
+    script = """
+    import threading
+    from sepconv.backends.cpu import direct, runtime
+    busy = threading.Thread(target=runtime.kernel, args=(direct.rows, "float32", "float32", np.float32, 0)); busy.start()
+    time.sleep(0.3)
+    done = in_a_child(lambda: runtime.lock.acquire(timeout=10))
+    busy.join()
+    tell(done=done)
+    """
+    assert run(script, prelude=PRELUDE + FORK, env={"SEPCONV_CACHE_DIR": str(tmp_path)})["done"] == 0
+
+
+@POSIX
 @THREADED
 @pytest.mark.parametrize("first", ["the user's loop", "a call"])
 def test_fork_beside_a_parallel_loop(first):

@@ -16,7 +16,7 @@ from numba.core import config
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel as pool
 
-from ...dispatch import lock
+from ...dispatch import lock, watch_forks
 from .jit import OPTIONS, lighter, uncollected
 from .kernel_cache import KernelCache, cache_folder, counts
 from .machine import Machine as Machine
@@ -26,6 +26,7 @@ from .machine import machine as machine
 RECORD = numba.types.Array(numba.types.int64, 1, "C")
 SIGNATURE = numba.types.void(RECORD, numba.types.int64)  # the record, and which chunk of its jobs to run
 
+watch_forks()  # also where this module is imported by itself: a fork waits for the end of a compilation
 _compiled: dict[tuple[Any, ...], Callable[..., None]] = {}
 
 
@@ -84,7 +85,7 @@ def enter(typing: Any, entry: Any, record: Any, chunk: Any) -> Any:
 
 @intrinsic
 def enter_all(typing: Any, parallel: Any, entry: Any, record: Any, count: Any) -> Any:
-    """The same of `spread`, at the address `parallel`."""
+    """The same of `team.spread`, at the address `parallel`."""
     return numba.types.boolean(parallel, entry, record, count), _entered
 
 
