@@ -115,6 +115,9 @@ def test_doubtful_times_are_named() -> None:
     assert not any("others took" in line for line in report.notes(whole))
     whole.rows[0].others = 0.4
     assert any("others took" in line and "40 %" in line for line in report.notes(whole))
+    assert not any("roofs" in line for line in report.notes(whole))
+    whole.rows[0].bound_ms = 2 * min(whole.rows[0].least_ms.values())
+    assert any("above their bound" in line and "roofs" in line for line in report.notes(whole))
 
 
 @pytest.mark.parametrize("count", [1, 100])

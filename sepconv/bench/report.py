@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from .results import BEST, OURS, Mean, Report, Row, change, compared, geometric
@@ -221,6 +222,9 @@ def notes(report: Report) -> list[str]:
         lines.append(
             f"note: while {len(spoiled)} of {len(report.rows)} were measured, others took more than {_percent(SPOILED)} of the cores; {where}"
         )
+    shares = [share for row in report.rows if (share := row.share()) is not None]
+    if shares and median(shares) > 1:  # single rows may be: large kernels leave out taps beyond the border
+        lines.append("note: most rows are above their bound: the machine was slower when its roofs were measured, and shares say nothing")
     for row in report.rows:
         lines += [f"WRONG, not timed: {name} for {row.op} {row.net} {row.name} ({row.shape}): {why}" for name, why in row.wrong.items()]
     if report.what == "images":
